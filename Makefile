@@ -1,0 +1,48 @@
+# make demo: pick a real and two simulated micrographs, show where the pictures are.
+# make test: everything that has to pass. Both set themselves up: Python 3.11 or later, make and git are enough.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+
+.PHONY: demo test docs clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/python docs/demo/fetch_micrograph.py $(DEMO)/real || echo "Going on without a real micrograph."
+	@rm -rf $(DEMO)/simulated
+	$(BIN)/cryotx simulate --out $(DEMO)/simulated --micrographs 2 --seed 2
+	$(BIN)/cryotx pick $(DEMO)/simulated --out $(DEMO)/simulated_picks.star --diameter 174 --restart
+	$(BIN)/cryotx evaluate $(DEMO)/simulated_picks.star $(DEMO)/simulated --json $(DEMO)/simulated_picks.json
+	@if [ -e $(DEMO)/real/*.mrc ]; then set -x; \
+	  $(BIN)/cryotx pick $(DEMO)/real --out $(DEMO)/real_picks.star --diameter 100 --restart; fi
+	@$(BIN)/python docs/demo/show_result.py $(DEMO)
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+docs: $(VENV)/.test
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:
+	rm -rf $(DEMO) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The stamps say what is installed; a changed pyproject.toml installs again.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing cryotx and PyTorch into $(VENV): a few minutes."
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	@echo "Installing cryotx, PyTorch and the development tools into $(VENV): a few minutes."
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
+	@touch $@ $(VENV)/.demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "cryotx needs Python 3.11 or later, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }

@@ -1,0 +1,177 @@
+"""What denoising costs: CPU seconds of every stage and peak memory, beside a plain chain of OpenCV and NumPy calls.
+
+Run: ``python benchmarks/denoise.py [--size 4096] [--repeats 3]``. Every chain gets a fresh process; of several rounds
+the cheapest of each chain counts. The chains ``plain`` and ``original`` must give the same pixels, or it fails.
+"""
+
+import argparse
+import hashlib
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+STAGES = ("standardise", "to_8_bit", "non_local_means", "wiener_filter", "equalise", "guided_filter")
+CHAINS = ("plain", "original", "paper")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=4096, help="height and width in pixels")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds; other programs make single ones noisy")
+    parser.add_argument("--chain", choices=CHAINS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.chain:
+        print(json.dumps(measure(arguments.chain, arguments.size)))
+        return
+    rounds = [{chain: in_a_process(chain, arguments.size) for chain in CHAINS} for _ in range(arguments.repeats)]
+    measured = {chain: min((each[chain] for each in rounds), key=lambda run: run["cpu"]) for chain in CHAINS}
+    report(measured, arguments.size)
+    if measured["plain"]["sha256"] != measured["original"]["sha256"]:
+        sys.exit("the plain chain and the original pipeline differ")
+
+
+def in_a_process(chain: str, size: int) -> dict:
+    command = [sys.executable, __file__, "--chain", chain, "--size", str(size)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def measure(chain: str, size: int) -> dict:
+    """Denoise one micrograph in this process; this process's peak memory holds libraries and input too."""
+    import cv2
+    import numpy as np
+    import scipy
+
+    from cryotx_cli.data import denoise as module
+
+    stages = dict.fromkeys((*STAGES, "the rest"), 0.0)
+
+    def timed(name: str, function: Callable) -> Callable:
+        def run(*args: object, **settings: object) -> object:
+            start = time.process_time()
+            result = function(*args, **settings)
+            stages[name] += time.process_time() - start
+            return result
+
+        return run
+
+    image = micrograph(size)
+    if chain == "plain":
+        functions = {name: timed(name, function) for name, function in plain_stages().items()}
+        run = lambda: plain_chain(image, functions)  # noqa: E731
+    else:
+        for name in STAGES:
+            setattr(module, name, timed(name, getattr(module, name)))
+        run = lambda: module.denoise(image, chain)  # noqa: E731
+    cpu, wall = time.process_time(), time.perf_counter()
+    denoised = run()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    stages["the rest"] = cpu - sum(stages.values())
+    # The kernel counts in KiB, that of macOS in bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return {
+        "cpu": cpu,
+        "wall": wall,
+        "peak": peak,
+        "stages": stages,
+        "sha256": hashlib.sha256(np.ascontiguousarray(denoised)).hexdigest(),
+        "versions": {"NumPy": np.__version__, "SciPy": scipy.__version__, "OpenCV": cv2.__version__},
+        "threads": cv2.getNumThreads(),
+    }
+
+
+def micrograph(size: int):
+    """Noise, a gradient and dark discs, float32."""
+    import numpy as np
+
+    random = np.random.default_rng(1)
+    image = random.standard_normal((size, size), dtype=np.float32)
+    y, x = np.mgrid[-30:31, -30:31]
+    for cy, cx, radius in random.integers((30, 30, 12), (size - 31, size - 31, 28), (size // 8, 3)):
+        image[cy - 30 : cy + 31, cx - 30 : cx + 31][y**2 + x**2 <= radius**2] -= 1.5
+    image += np.linspace(0, 2, size, dtype=np.float32)
+    return image
+
+
+def plain_stages() -> dict[str, Callable]:
+    """Every stage as one would write it down: whole arrays, complex transforms, a new array for every result."""
+    import cv2
+    import numpy as np
+
+    def mean(array):
+        # np.mean of NumPy 1, whose last bits decide some pixels; the size must be a multiple of 128.
+        return np.add.accumulate(array.reshape(-1, 8192).sum(axis=1))[-1] / np.float32(array.size)
+
+    def standardise(image):
+        blurred = cv2.GaussianBlur(image, (9, 9), 0)
+        return (blurred - mean(blurred)) / np.sqrt(mean((blurred - mean(blurred)) ** 2))
+
+    def to_8_bit(image):
+        return ((image - image.min()) / (image.max() - image.min()) * 255).astype(np.uint8)
+
+    def non_local_means(image):
+        return cv2.fastNlMeansDenoising(image, None, 10, 7, 21)
+
+    def wiener_filter(image):
+        taps = np.exp(-(np.arange(-4, 5) ** 2) / 18.0)
+        kernel = np.outer(taps, taps)
+        transfer = np.fft.fft2(kernel / kernel.sum(), s=image.shape)
+        return np.abs(np.fft.ifft2(np.fft.fft2(image) * np.conj(transfer) / (np.abs(transfer) ** 2 + 30)))
+
+    def equalise(image):
+        return cv2.createCLAHE(clipLimit=2.0, tileGridSize=(16, 16)).apply(image)
+
+    def guided_filter(image, guide):
+        def box(array):
+            return cv2.boxFilter(array, -1, (20, 20))
+
+        image, guide = (image / 255).astype(np.float32), guide.astype(np.float32) / 255
+        slope = (box(guide * image) - box(guide) * box(image)) / (box(guide * guide) - box(guide) * box(guide) + 0.1)
+        offset = box(image) - slope * box(guide)
+        return box(slope) * guide + box(offset)
+
+    functions = (standardise, to_8_bit, non_local_means, wiener_filter, equalise, guided_filter)
+    return {function.__name__: function for function in functions}
+
+
+def plain_chain(image, stage: dict[str, Callable]):
+    image = image[::-1]
+    smoothed = stage["non_local_means"](stage["to_8_bit"](stage["standardise"](image)))
+    restored = stage["wiener_filter"](smoothed)
+    equalised = stage["equalise"](stage["to_8_bit"](restored))
+    return stage["to_8_bit"](stage["guided_filter"](equalised, restored))[::-1]
+
+
+def report(measured: dict[str, dict], size: int) -> None:
+    versions, threads = measured["plain"]["versions"], measured["plain"]["threads"]
+    print(f"Denoising one micrograph of {size} x {size} pixels, float32")
+    print(f"{processor()}, {threads} OpenCV threads, {platform.system()}, Python {platform.python_version()}, ", end="")
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(f"\n{'CPU seconds':<18}" + "".join(f"{chain:>18}" for chain in CHAINS))
+    for stage in (*STAGES, "the rest"):
+        cells = [(run["stages"][stage], run["stages"][stage] / run["cpu"]) for run in measured.values()]
+        print(f"{stage:<18}" + "".join(f"{seconds:>10.2f} {share:>6.1%} " for seconds, share in cells))
+    print(f"{'total':<18}" + "".join(f"{run['cpu']:>10.2f}        " for run in measured.values()))
+    print(
+        f"{'of plain':<18}"
+        + "".join(f"{r['cpu'] / measured['plain']['cpu']:>10.2f}        " for r in measured.values())
+    )
+    print(f"{'wall seconds':<18}" + "".join(f"{run['wall']:>10.2f}        " for run in measured.values()))
+    print(f"{'peak memory, MiB':<18}" + "".join(f"{run['peak']:>10.0f}        " for run in measured.values()))
+
+
+def processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line]
+        if names:
+            return f"{names[0]} ({len(names)} cores)"
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What every command prints the same way: status lines and progress on stderr, tables on stdout."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def status(line: str) -> None:
+    """Print one line about the run on stderr."""
+    _stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class ProgressReport:
+    """How far a loop has come: a bar on a terminal, now and then a plain line in a log file.
+
+    Parameters
+    ----------
+    total
+        Number of things to do.
+    unit
+        Plural noun of them: ``micrographs``.
+    bar
+        Where to draw it; None for plain lines.
+    """
+
+    def __init__(self, total: int, unit: str, bar: Progress | None) -> None:
+        self._total, self._unit, self._bar = total, unit, bar
+        self._task = bar.add_task(unit, total=total, detail="") if bar else None
+        self._done = 0
+        self._start = time.monotonic()
+        self._next_line = self._start + SECONDS_BETWEEN_LINES
+
+    def advance(self, count: int = 1, detail: str = "") -> None:
+        """Count more as done; ``detail`` says how it stands and replaces the one before."""
+        self._done += count
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=count, detail=detail)
+        elif time.monotonic() >= self._next_line or self._done == self._total:
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+            status(self._line() + (f", {detail}" if detail else ""))
+
+    def note(self, line: str) -> None:
+        """Print a line that stays, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            status(line)
+
+    def _line(self) -> str:
+        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        left = (self._total - self._done) / rate
+        return f"{self._done}/{self._total} {self._unit}, {_rate(rate, self._unit)}, {duration(left)} left"
+
+
+@contextmanager
+def progress(total: int, unit: str) -> Iterator[ProgressReport]:
+    """Show the progress of the loop in this context: count, rate and time left, on stderr."""
+    console = _stderr()
+    if not console.is_terminal:
+        yield ProgressReport(total, unit, None)
+        return
+    count, detail = MofNCompleteColumn(), TextColumn("{task.fields[detail]}", markup=False)
+    with Progress(BarColumn(), count, _Rate(), TimeRemainingColumn(), detail, console=console, transient=True) as bar:
+        yield ProgressReport(total, unit, bar)
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values in two columns on stdout."""
+    drawn = Table.grid(padding=(0, 2))
+    drawn.add_column(overflow="fold")
+    drawn.add_column(overflow="fold")
+    _print_table(title, drawn, rows)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str]) -> None:
+    """Print a table on stdout: the first column is text, the others are numbers; ``total`` comes below a line."""
+    drawn = Table(box=SIMPLE, show_footer=True, pad_edge=False)
+    for name, below in zip(columns, total, strict=True):
+        justify: Literal["left", "right"] = "right" if drawn.columns else "left"
+        drawn.add_column(name, justify=justify, footer=Text(below), overflow="fold")
+    _print_table(title, drawn, rows)
+
+
+def _print_table(title: str, drawn: Table, rows: Iterable[Sequence[str]]) -> None:
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    # In a file or a pipe a table must not be folded to an imagined terminal of 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 500)
+    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    console.print(drawn)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task.speed, task.description) if task.speed else "")
+
+
+def _rate(per_second: float, unit: str) -> str:
+    """Rates below one a second read better the other way round."""
+    return f"{per_second:.1f} {unit}/s" if per_second >= 1 else f"{1 / max(per_second, 1e-9):.1f} s each"
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)

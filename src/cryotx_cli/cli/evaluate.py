@@ -1,0 +1,67 @@
+"""``cryotx evaluate``: how well picks agree with the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cryotx_cli.cli.settings_flags import settings_flags
+from cryotx_cli.config import EvaluateConfig
+
+if TYPE_CHECKING:
+    from cryotx_cli.workflows.evaluate import EvaluationResult, MicrographEvaluation
+
+
+@settings_flags(EvaluateConfig)
+def evaluate(
+    picks: Annotated[
+        Path, typer.Argument(metavar="PICKS", help="Coordinates to judge: a STAR, box or CSV file or a folder of them.")
+    ],
+    truth: Annotated[
+        Path, typer.Argument(metavar="TRUTH", help="Coordinates to trust: the same, or a CryoPPP data set.")
+    ],
+    config: EvaluateConfig,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
+) -> None:
+    """Compare picks with the true coordinates."""
+    from cryotx_cli.cli.console import status, table
+    from cryotx_cli.workflows.evaluate import evaluate as compare
+
+    result = compare(picks, truth, config.diameter, config.pixel_size, config.radius)
+    table(
+        f"Pairs up to {config.radius:g} diameters apart",
+        ("Micrograph", "Picks", "True", "Paired", "Precision", "Recall", "F1", "Dice", "AP"),
+        [_row(micrograph.name, micrograph) for micrograph in result.micrographs],
+        total=_row(f"All {len(result.micrographs)}", result),
+    )
+    for names, remark in (
+        (result.truth_without_picks, "without picks, counted as missed"),
+        (result.picks_without_truth, "without truth, left out"),
+        (result.unlabelled, "without labels, left out"),
+    ):
+        if names:
+            status(f"{len(names)} micrographs {remark}: {_some(names)}")
+    if json_file is not None:
+        _write_json(json_file, result)
+
+
+def _row(name: str, agreement: MicrographEvaluation | EvaluationResult) -> tuple[str, ...]:
+    counts = agreement.counts
+    rates = (counts.precision, counts.recall, counts.f1, agreement.dice, agreement.average_precision)
+    return name, f"{counts.picks}", f"{counts.truth}", f"{counts.matched}", *(f"{rate:.3f}" for rate in rates)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _write_json(path: Path, result: EvaluationResult) -> None:
+    from cryotx_cli.data.formats.whole_file import whole_file
+
+    with whole_file(path) as file:
+        json.dump(result.to_dict(), file, indent=2)
+        file.write("\n")

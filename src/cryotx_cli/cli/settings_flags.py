@@ -1,0 +1,117 @@
+"""One flag for each setting, and ``--config FILE``: default < TOML file < flag."""
+
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import typer
+from annotated_doc import Doc
+
+from cryotx_cli.config import load_config
+
+_METAVARS = {bool: "", float: "NUMBER", int: "NUMBER", str: "TEXT", Path: "PATH"}
+
+
+def settings_flags(config_class: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each setting of ``config_class``, plus ``--config FILE``.
+
+    The command declares its own arguments and a parameter ``config``, which gets the merged and checked settings.
+
+    Examples
+    --------
+    >>> @settings_flags(PickConfig)
+    ... def pick(micrographs: Annotated[list[str], typer.Argument()], config: PickConfig) -> None: ...
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.name != "config"
+        ]
+        option = typer.Option("--config", help="TOML file of settings; flags override it.", metavar="FILE")
+        flags = {_key(name): (name, parameter) for name, parameter in _flags(config_class)}
+        shown = [*own, _parameter("config_file", Path, option), *(parameter for _, parameter in flags.values())]
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            overrides = {name: values.pop(key) for key, (name, _) in flags.items()}
+            given = {name: value for name, value in overrides.items() if value is not None}
+            config: Any = load_config(config_class, values.pop("config_file"), given)
+            command(**values, config=config)
+
+        # Typer reads the signature and the annotations, so both must show the flags and not `config`.
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+        return run
+
+    return decorate
+
+
+def _flags(config_class: type, table: str = "") -> Iterator[tuple[str, inspect.Parameter]]:
+    """Dotted name and command-line parameter of every setting, nested settings included."""
+    hints = get_type_hints(config_class, include_extras=True)
+    for field in fields(config_class):
+        name = table + field.name
+        if is_dataclass(hints[field.name]):
+            yield from _flags(hints[field.name], f"{name}.")
+            continue
+        kind, *notes = get_args(hints[field.name])
+        spelling = field.name.replace("_", "-")
+        flag = f"--{table}{spelling}" + (f"/--{table}no-{spelling}" if kind is bool else "")
+        option = typer.Option(
+            flag,
+            help=next(note.documentation for note in notes if isinstance(note, Doc)) + _default(field.default),
+            metavar=_metavar(kind),
+            parser=_comma_separated if get_origin(kind) is tuple else None,
+        )
+        yield name, _parameter(_key(name), _flag_type(kind), option)
+
+
+def _default(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return " Default: yes." if value is True else ""
+    return f" Default: {','.join(map(str, value)) if isinstance(value, tuple) else value}."
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "__")
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    """Build an optional parameter; None tells a flag that was not given from one that repeats the default."""
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """Split a union into its types, without None and without their limits."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    bare = [get_args(member)[0] if get_origin(member) is Annotated else member for member in members]
+    return [member for member in bare if member is not types.NoneType]
+
+
+def _flag_type(kind: Any) -> Any:
+    """Type that Typer reads: one that it knows as it is; `auto` or a number as text, which `load_config` checks."""
+    alternatives = _alternatives(kind)
+    return alternatives[0] if len(alternatives) == 1 and get_origin(alternatives[0]) is not tuple else str
+
+
+def _metavar(kind: Any) -> str:
+    """Return the placeholder in the help: ``NUMBER``, ``NUMBER|auto``, ``rye|wheat``, ``NUMBER,NUMBER``."""
+    if get_origin(kind) is tuple:
+        return ",".join(map(_metavar, get_args(kind)))
+    words = (
+        "|".join(get_args(one)) if get_origin(one) is Literal else _METAVARS.get(one, "TEXT")
+        for one in _alternatives(kind)
+    )
+    return "|".join(words)
+
+
+def _comma_separated(text: str) -> Any:
+    return tuple(part.strip() for part in text.split(","))

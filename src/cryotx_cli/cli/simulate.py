@@ -1,0 +1,24 @@
+"""``cryotx simulate``: labelled micrographs from physics."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryotx_cli.cli.settings_flags import settings_flags
+from cryotx_cli.config import SimulateConfig
+
+
+@settings_flags(SimulateConfig)
+def simulate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the micrographs and their labels.")],
+    config: SimulateConfig,
+) -> None:
+    """Simulate micrographs whose particles are known."""
+    from cryotx_cli.cli.console import progress, status
+    from cryotx_cli.workflows.simulate import simulate as run
+
+    with progress(config.micrographs * config.proteins, "micrographs") as report:
+        for _ in run(out, config):
+            report.advance()
+    status(f"Wrote {config.micrographs * config.proteins} micrographs and their labels to {out}")

@@ -1,0 +1,249 @@
+"""Every setting once: its type, limits, help and default; TOML in and out.
+
+Importing this module is cheap. pydantic is imported when settings are checked, not before.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
+
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
+
+from cryotx_cli.errors import ConfigError
+
+T = TypeVar("T")
+
+Auto = Literal["auto"]
+Length = Annotated[float, Gt(0)]
+Probability = Annotated[float, Ge(0), Le(1)]
+DenoisingPipeline = Literal["paper", "original"]
+Device = Annotated[str, Doc("Where the network runs: auto, cpu, cuda or cuda:INDEX.")]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type[T]) -> type[T]:
+    """Make a class of settings: a frozen dataclass with keyword-only fields that refuses unknown TOML keys."""
+    cls.__pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=True)(cls)
+
+
+@settings
+class PickConfig:
+    """Settings of ``cryotx pick``."""
+
+    pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither STAR file nor header knows it.")] = None
+    diameter: Annotated[Length | Auto, Doc("Particle diameter in Å, or auto to estimate it.")] = "auto"
+    weights: Annotated[str, Doc("Model: the name of a bundled one or a file of weights.")] = "default"
+    threshold: Annotated[Probability | Auto, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = "auto"
+    percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
+    expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
+    min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
+    edge: Annotated[float, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = 0.0
+    device: Device = "auto"
+    images: Annotated[bool, Doc("Write a picture of each micrograph with its picks.")] = True
+    boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph.")] = True
+    restart: Annotated[bool, Doc("Pick everything again instead of continuing where the last run stopped.")] = False
+
+    def __post_init__(self) -> None:
+        _refuse_together(self, {"threshold": "auto", "percentile": None, "expected_count": None})
+
+
+@settings
+class EvaluateConfig:
+    """Settings of ``cryotx evaluate``."""
+
+    diameter: Annotated[Length | None, Doc("Particle diameter in Å; needed where neither file states one.")] = None
+    pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither file states one.")] = None
+    radius: Annotated[float, Gt(0), Doc("A pick within this fraction of a diameter of a true centre is a hit.")] = 0.5
+
+
+@settings
+class DenoiseConfig:
+    """Settings of ``cryotx denoise``."""
+
+    pipeline: Annotated[
+        DenoisingPipeline, Doc("paper: the published equations; original: the pixels of the authors' program.")
+    ] = "paper"
+    format: Annotated[Literal["mrc", "png", "jpg"], Doc("File format to write.")] = "mrc"
+
+
+@settings
+class MakeCocoConfig:
+    """Settings of ``cryotx make-coco``."""
+
+    split: Annotated[
+        tuple[Probability, Probability, Probability],
+        Doc("Shares of train, val and test among the labelled micrographs of each data set."),
+    ] = (0.8, 0.1, 0.1)
+    seed: Annotated[int, Ge(0), Doc("The same seed gives the same split.")] = 1
+    workers: Annotated[int | None, Ge(1), Doc("Images made at the same time; unset: one a CPU core, at most 8.")] = None
+
+    def __post_init__(self) -> None:
+        if abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(f"split: the shares add up to {sum(self.split):g}, not to 1")
+
+
+@settings
+class SimulateConfig:
+    """Settings of ``cryotx simulate``."""
+
+    micrographs: Annotated[int, Ge(1), Doc("How many micrographs of each macromolecule to write.")] = 10
+    size: Annotated[int, Ge(256), Doc("Height and width of each in pixels.")] = 4096
+    pixel_size: Annotated[Length, Doc("Å per pixel.")] = 1.2
+    seed: Annotated[int, Ge(0), Doc("The same seed gives the same files.")] = 1
+    proteins: Annotated[int, Ge(1), Doc("How many data sets, each of another macromolecule.")] = 1
+    severity: Annotated[Probability, Doc("0: clean ice at a fair defocus; 1: everything that goes wrong.")] = 0.2
+    structures: Annotated[Path | None, Doc("Folder of PDB, mmCIF or MRC files to use as particles.")] = None
+
+
+@settings
+class TrainConfig:
+    """Settings of ``cryotx train``."""
+
+    steps: Annotated[int, Ge(1), Doc("Optimiser steps of the whole run.")] = 20_000
+    minutes: Annotated[float | None, Gt(0), Doc("Stop, resumable, after this many minutes.")] = None
+    batch_size: Annotated[int, Ge(1), Doc("Tiles a step.")] = 8
+    learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of AdamW.")] = 1e-3
+    seed: Annotated[int, Ge(0), Doc("Seed of the initial weights and of the simulated images.")] = 1
+    workers: Annotated[int, Ge(0), Doc("Processes that simulate beside the training; 0: none beside it.")] = 1
+    device: Device = "auto"
+    resume: Annotated[bool, Doc("Continue the run that is in the output folder.")] = False
+    init: Annotated[str | None, Doc("Start from these weights: default or a file; unset: from scratch.")] = None
+    structures: Annotated[Path | None, Doc("Folder of PDB, mmCIF or MRC files: 40 % of the particles.")] = None
+    procedural_structures: Annotated[int, Ge(1), Doc("How many invented structures to train on.")] = 400
+    validate_every: Annotated[int, Ge(1), Doc("Steps between validations.")] = 500
+
+
+@settings
+class CenterConfig:
+    """Architecture of the default model; stored in every checkpoint of it."""
+
+    widths: Annotated[tuple[int, int, int, int], Doc("Channels of the stem and of strides 4, 8 and 16.")] = (
+        24,
+        48,
+        96,
+        192,
+    )
+    depths: Annotated[tuple[int, int, int], Doc("Residual blocks at strides 4, 8 and 16.")] = (1, 2, 3)
+    hidden_dim: Annotated[int, Gt(0), Doc("Width of the transformer.")] = 128
+    thin_dim: Annotated[int, Gt(0), Doc("Channels of the feature map at stride 4.")] = 48
+    heads: Annotated[int, Gt(0), Doc("Attention heads.")] = 8
+    encoder_layers: Annotated[int, Ge(0), Doc("Self-attention layers at stride 16.")] = 1
+    decoder_layers: Annotated[int, Ge(0), Doc("Decoder layers; 0 leaves the dense map alone.")] = 2
+    radius: Annotated[float, Gt(0), Doc("Particle radius in network pixels that inputs are scaled to.")] = 12.0
+    peak_floor: Annotated[Probability, Doc("Peaks of the dense map below this probability are no queries.")] = 0.01
+
+
+# ---- reading and writing ---------------------------------------------------------------------------------------------
+
+
+def load_config(
+    config_class: type[T], file: str | Path | None = None, overrides: Mapping[str, object] | None = None
+) -> T:
+    """Merge defaults, a TOML file and flags, the later ones winning, and check the result.
+
+    Parameters
+    ----------
+    config_class
+        One of the settings classes of this module.
+    file
+        TOML file; tables are nested settings.
+    overrides
+        Settings by name, those of nested classes with dots: ``{"model.width": 96}``.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or some settings cannot be used; names all of them at once.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    values = _read_toml(Path(file)) if file is not None else {}
+    for name, value in (overrides or {}).items():
+        *tables, key = name.split(".")
+        table = values
+        for part in tables:
+            table = table.setdefault(part, {})
+        if isinstance(table, dict):  # else the file holds a value where a table belongs, which the check below reports
+            table[key] = value
+    try:
+        return TypeAdapter(config_class).validate_python(values)
+    except ValidationError as error:
+        where = f"{file}: " if file is not None else ""
+        problems = "; ".join(_problems(config_class, error.errors()))
+        raise ConfigError(where + problems, "--help lists the settings and what they take.") from None
+
+
+def save_config(config: Any, path: str | Path) -> None:
+    """Write settings as TOML, whole or not at all; ``load_config`` reads them back equal.
+
+    Parameters
+    ----------
+    config
+        An instance of one of the settings classes. Settings that are None are left out: TOML has no null.
+    path
+        File to write; replaced if it exists.
+    """
+    import tomli_w
+
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(tomli_w.dumps(_plain(asdict(config))), encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _refuse_together(config: object, defaults: Mapping[str, object]) -> None:
+    """Refuse two of the settings away from their defaults: each of them would decide the same thing."""
+    given = [
+        f"{name} = {getattr(config, name)}" for name, default in defaults.items() if getattr(config, name) != default
+    ]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other, give only one")
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})", "--config takes a TOML file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not a TOML file ({error})", "Write one `name = value` a line.") from error
+
+
+def _problems(config_class: type, errors: list[Any]) -> list[str]:
+    """One text a setting: pydantic reports each alternative of a union apart, below the setting itself."""
+    reasons: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
+    for error in errors:
+        name = _setting_name(config_class, error["loc"])
+        unknown = error["type"] == "unexpected_keyword_argument"
+        reason = "unknown setting" if unknown else error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        reasons.setdefault(name, []).append(reason)
+        found[name] = f", found {error['input']!r}" if name else ""
+    return [f"{name}{': ' if name else ''}{' or '.join(texts)}{found[name]}" for name, texts in reasons.items()]
+
+
+def _setting_name(config_class: type, path: tuple[str | int, ...]) -> str:
+    """Dotted TOML path of a setting, without the types that pydantic appends to it."""
+    names: list[str] = []
+    inner: Any = config_class
+    for part in path:
+        if not is_dataclass(inner):
+            break
+        names.append(str(part))
+        inner = get_type_hints(inner).get(str(part))
+    return ".".join(names)
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries, numbers and strings alone, without the settings that are None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    return str(value) if isinstance(value, Path) else value

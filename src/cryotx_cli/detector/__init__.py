@@ -1,0 +1,1 @@
+"""The networks and how they pick; nothing here knows about training."""

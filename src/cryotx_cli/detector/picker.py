@@ -1,0 +1,171 @@
+"""Micrograph in, particles out: scale, run the network, convert back, calibrate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryotx_cli.data.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
+from cryotx_cli.data.micrograph import Micrograph
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.tiling import tiles
+from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput, Queries
+from cryotx_cli.detector.checkpoint import Checkpoint
+from cryotx_cli.errors import MicrographError
+
+_WHOLE, _TILE, _OVERLAP = 1536, 1024, 72  # network px; three diameters of context on the seams
+_DIAMETERS = (80.0, 120.0, 180.0, 270.0, 400.0)  # Å, tried by estimate_diameter
+_SMALLEST = 32  # network px: less holds no particle with its surroundings
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections at network scale: `centres` (n, 2) in px from the first pixel's centre, `radii` in px, `logits`."""
+
+    centres: NDArray[np.float64]
+    radii: NDArray[np.float64]
+    logits: NDArray[np.float64]
+
+
+class Picker:
+    """Finds every candidate particle in one micrograph at a time and keeps no memory of the last one.
+
+    Parameters
+    ----------
+    checkpoint
+        Weights, architecture and calibration.
+    device
+        Where the network runs.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
+        self.checkpoint, self.device = checkpoint, torch.device(device)
+        model = CenterDETR(checkpoint.model)
+        model.load_state_dict(checkpoint.weights)
+        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)
+        self.fingerprint = _fingerprint(checkpoint)
+
+    def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
+        """Bring a micrograph to network scale and grey levels; (height, width) float32.
+
+        Raises
+        ------
+        MicrographError
+            If the diameter does not fit the image.
+        """
+        factor = PIXELS_PER_DIAMETER * micrograph.pixel_size / diameter
+        height, width = micrograph.image.shape
+        if min(height, width) * factor < _SMALLEST or factor > 8:
+            raise MicrographError(
+                f"{micrograph.source}: a particle of {diameter:g} Å is {diameter / micrograph.pixel_size:.1f} px wide "
+                f"in an image of {width} x {height} px",
+                "Check --diameter (Å) and --pixel-size (Å per pixel).",
+            )
+        return normalise(rescale(clip_outliers(micrograph.image), factor))
+
+    def pick(self, micrograph: Micrograph, diameter: float) -> Particles:
+        """Find every candidate, scored by its calibrated probability of being a particle, best first.
+
+        Parameters
+        ----------
+        diameter
+            Of the particle, in Å.
+        """
+        return self.locate(self.prepare(micrograph, diameter), micrograph)
+
+    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Particles:
+        """Second half of `pick`: detect in a prepared image and convert to the micrograph's own pixels."""
+        found = self.detect(prepared)
+        full = np.array(micrograph.image.shape[::-1], float)
+        scale = full / np.array(prepared.shape[::-1])
+        particles = Particles(
+            centres=(found.centres + 0.5) * scale - 0.5,
+            scores=self.checkpoint.calibration(found.logits),
+            diameters=2 * found.radii * scale.mean(),
+            pixel_size=micrograph.pixel_size,
+        )
+        # The radius head may put a centre just outside the image; such a pick cannot be extracted.
+        height, width = micrograph.image.shape
+        return particles.inside(height, width).sorted_by_score()
+
+    def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
+        """Estimate the particle diameter in Å from a few micrographs, without any hint.
+
+        Each is picked at several scales. The scale with the most confident picks is nearly right; the median of the
+        diameters predicted there sets the scale of a second pass, whose median is the answer.
+
+        Raises
+        ------
+        MicrographError
+            If no micrograph shows particles at any scale.
+        """
+        sizes: dict[float, list[NDArray[np.float64]]] = {}
+        evidence = dict.fromkeys(_DIAMETERS, 0.0)
+        for diameter in _DIAMETERS:
+            sizes[diameter] = [self._confident_sizes(micrograph, diameter) for micrograph in micrographs]
+            evidence[diameter] = float(sum(len(found) for found in sizes[diameter]))
+        best = max(evidence, key=lambda d: evidence[d])
+        if not evidence[best]:
+            raise MicrographError(
+                f"--diameter auto: no particles seen in {len(micrographs)} micrographs, tried {_DIAMETERS[0]:g} to "
+                f"{_DIAMETERS[-1]:g} Å",
+                "Give the diameter in Å, for example --diameter 160.",
+            )
+        coarse = float(np.median(np.concatenate(sizes[best])))
+        fine = np.concatenate([self._confident_sizes(micrograph, coarse) for micrograph in micrographs])
+        return float(np.median(fine)) if len(fine) else coarse
+
+    def _confident_sizes(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float64]:
+        """Predicted diameters in Å of the picks that are more likely right than wrong, half a diameter apart."""
+        try:
+            found = self.pick(micrograph, diameter)
+        except MicrographError:
+            return np.zeros(0)
+        apart = found.with_minimum_distance(0.5 * diameter / micrograph.pixel_size).above(0.5)
+        return apart.diameters * micrograph.pixel_size
+
+    def detect(self, image: NDArray[np.float32]) -> Detections:
+        """Run the network on a prepared image of any size, in tiles if it is large."""
+        height, width = image.shape
+        parts = []
+        for tile in tiles(height, width, largest=_WHOLE, size=_TILE, overlap=_OVERLAP):
+            queries = self._run(image[tile.y0 : tile.y1, tile.x0 : tile.x1])
+            valid = queries.valid[0]
+            # The network counts from the corner of the image, (0.5, 0.5) being the first pixel's centre.
+            centres = queries.centres[0][valid].double().cpu().numpy() + [tile.x0, tile.y0]
+            x0, y0, x1, y1 = tile.core
+            edge_x, edge_y = x1 >= width, y1 >= height
+            own = (centres[:, 0] >= x0) | (x0 <= 0)
+            own &= (centres[:, 0] < x1) | edge_x
+            own &= (centres[:, 1] >= y0) | (y0 <= 0)
+            own &= (centres[:, 1] < y1) | edge_y
+            radii, logits = (t[0][valid].double().cpu().numpy() for t in (queries.radii, queries.logits))
+            parts.append((centres[own] - 0.5, radii[own], logits[own]))
+        return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _run(self, image: NDArray[np.float32]) -> Queries:
+        """Detect in one tile, padded with mid-grey to a multiple of 16."""
+        height, width = image.shape
+        padded = np.pad(image, ((0, -height % 16), (0, -width % 16)))
+        batch: Tensor = torch.from_numpy(np.ascontiguousarray(padded))[None, None].to(self.device)
+        with torch.inference_mode():
+            output: CenterOutput = self.model(batch.contiguous(memory_format=torch.channels_last))
+        return output.final if self.checkpoint.use_decoder else output.peaks
+
+
+def _fingerprint(checkpoint: Checkpoint) -> str:
+    """SHA-256 of everything in a checkpoint that changes its picks."""
+    digest = hashlib.sha256()
+    settings = asdict(checkpoint.model), asdict(checkpoint.calibration), checkpoint.use_decoder
+    digest.update(json.dumps(settings).encode())
+    for name, value in sorted(checkpoint.weights.items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

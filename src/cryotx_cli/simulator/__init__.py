@@ -1,0 +1,1 @@
+"""Labelled micrographs from physics: structures, specimen, optics and camera."""

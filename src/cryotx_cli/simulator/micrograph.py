@@ -1,0 +1,360 @@
+"""One labelled micrograph from physics: specimen, contrast transfer, electrons, camera.
+
+The model::
+
+    phi(r) = sigma_e [projected potential of particles, junk, support film, ice and soup]
+    I(r)   = B(r) (1 - 2 F^-1{F[phi] sin(gamma) E})
+    image  = Poisson-like noise of dose x pixel area x DQE electrons on I(r), then the camera's and the software's marks
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryotx_cli.simulator import specimen
+from cryotx_cli.simulator.optics import (
+    INTERACTION,
+    Optics,
+    contrast_transfer,
+    frequencies,
+    water_decorrelation,
+)
+from cryotx_cli.simulator.structures import PROTEIN_EXCESS, RESIDUE_EXCESS, Structure
+
+ICE_DENSITY, ICE_POTENTIAL = 0.0314, 145.6  # molecules/Å³ and V Å³ a molecule, vitreous ice at 0.94 g/cm³
+CARBON_DENSITY, CARBON_POTENTIAL, CARBON_MIP = 0.088, 103.5, 9.09  # atoms/Å³, V Å³, V at 1.75 g/cm³
+
+
+@dataclass(frozen=True)
+class SimulatedMicrograph:
+    """A micrograph with its truth; every position in pixels of `image`.
+
+    Attributes
+    ----------
+    image
+        (height, width) float32 intensity, protein dark.
+    centres, radii
+        (n, 2) projected centres of mass and (n,) half the structures' diameters.
+    ignored
+        (n,) bool: neither right nor wrong to pick (undetectable, hidden by junk, in an aggregate, on the film).
+    junk
+        (height, width) float32 in 0..1: contamination and support film.
+    detectability
+        Matched-filter d' of a typical particle: expected signal of the best linear detector over its noise.
+    optics
+        How the microscope was set.
+    """
+
+    image: NDArray[np.float32]
+    centres: NDArray[np.float64]
+    radii: NDArray[np.float64]
+    ignored: NDArray[np.bool_]
+    junk: NDArray[np.float32]
+    detectability: float
+    optics: Optics
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything about one micrograph besides its structures; drawn by `draw_conditions`."""
+
+    optics: Optics
+    dqe: float
+    ice_thickness: float  # Å
+    ice_noise: float  # structure factor of ice towards low resolution
+    soup: float  # rms relative to the ice noise
+    soup_length: float  # Å
+    fragments: float  # per particle area
+    coverage: float  # share of the area under particle discs
+    junk: float  # mean number of blobs per (20 diameters)²
+    film: float  # chance of a support film edge
+    artefacts: float  # chance scale of camera and software marks
+
+
+def draw_conditions(rng: np.random.Generator, severity: float = 1.0) -> Conditions:
+    """Draw the circumstances of one micrograph from those that labs meet.
+
+    Parameters
+    ----------
+    severity
+        1 for the full range; 0 for a good day: clean ice, fair defocus and dose (what `cryotx simulate` starts from).
+    """
+    voltage = int(rng.choice([300, 200, 100], p=[0.75, 0.22, 0.03]))
+    defocus = float(np.clip(math.exp(rng.normal(math.log(1.6e4), 0.5)), 3e3, 4.5e4))
+    defocus = defocus if severity >= 0.5 else float(np.clip(defocus, 1.2e4, 2.8e4))
+    dose = rng.uniform(18, 65) if severity >= 0.5 else rng.uniform(35, 60)
+    optics = Optics(
+        voltage=voltage,
+        defocus=defocus,
+        astigmatism=rng.uniform(0, 500),
+        astigmatism_angle=rng.uniform(0, math.pi),
+        spherical_aberration=2.7e7 if rng.random() < 0.9 else 1e4,
+        amplitude_contrast=rng.uniform(0.06, 0.12),
+        phase_shift=math.radians(rng.uniform(60, 110)) if rng.random() < 0.02 * severity else 0.0,
+        b_factor=rng.uniform(20, 250),
+        dose=dose,
+        dose_weighted=bool(rng.random() < 0.5),
+        mtf_decay=rng.uniform(0.3, 4.0),
+        drift=rng.uniform(2, 15) if rng.random() < 0.05 * severity else 0.0,
+        drift_angle=rng.uniform(0, math.pi),
+    )
+    old_camera = rng.random() < 0.06 * severity
+    return Conditions(
+        optics=optics,
+        dqe=rng.uniform(0.15, 0.35) if old_camera else rng.uniform(0.5, 0.95),
+        ice_thickness=float(np.clip(math.exp(rng.normal(math.log(350), 0.45)), 150, 1500 if severity >= 0.5 else 500)),
+        ice_noise=math.exp(rng.uniform(math.log(0.05), math.log(0.4 if severity >= 0.5 else 0.1))),
+        soup=rng.uniform(0, 1.6) * severity,
+        soup_length=math.exp(rng.uniform(math.log(10), math.log(80))),
+        fragments=rng.uniform(0, 3) * severity if rng.random() < 0.5 else 0.0,
+        coverage=float(0.95 * rng.beta(1.25, 2.4)) if severity >= 0.5 else rng.uniform(0.12, 0.4),
+        junk=float(rng.gamma(1.0, 1.2)) * severity + 0.15,
+        film=0.18 * severity,
+        artefacts=severity,
+    )
+
+
+def simulate_micrograph(
+    structure: Structure,
+    distractor: Structure,
+    conditions: Conditions,
+    shape: tuple[int, int],
+    pixel_size: float,
+    rng: np.random.Generator,
+) -> SimulatedMicrograph:
+    """Simulate one micrograph of `structure`.
+
+    Parameters
+    ----------
+    distractor
+        A different macromolecule that may be present as an impurity (never labelled), scaled down to 0.3-0.6 of the
+        diameter of `structure`.
+    shape
+        (height, width) in pixels.
+    pixel_size
+        Å per pixel.
+    """
+    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    height, width = shape
+    margin = int(max(24, min(64, structure.diameter / pixel_size)))
+    full = (_fft_size(height + 2 * margin), _fft_size(width + 2 * margin))
+    inner = (slice(margin, margin + height), slice(margin, margin + width))
+    optics, sigma_e = conditions.optics, INTERACTION[conditions.optics.voltage]
+    diameter_px = structure.diameter / pixel_size
+    ky, kx = frequencies(*full, pixel_size)
+    k = (ky**2 + kx**2).sqrt()
+    transfer = contrast_transfer(optics, ky, kx)
+
+    centres = specimen.place_particles(full[0], full[1], diameter_px, conditions.coverage, rng, margin=0.0)
+    if rng.random() < 0.06 * conditions.artefacts:
+        centres = centres[:0]
+    ignored = np.zeros(len(centres), bool)
+    potential = torch.zeros(full)
+    specimen.project(potential, structure, centres, pixel_size, rng)
+    centres, ignored = _add_impurities(potential, structure, distractor, conditions, centres, ignored, pixel_size, rng)
+
+    phase, junk, transmission = _contamination(full, structure, conditions, pixel_size, rng, noise)
+    background = _background(full, conditions, rng) * transmission
+    # Beads are a coarse sampling of a smooth density: blur them by their own size.
+    smooth = torch.exp(-2 * (math.pi * max(4.0, 0.75 * pixel_size)) ** 2 * k**2)
+    ice_power = _ice_power(conditions, sigma_e, pixel_size)
+    colour = (water_decorrelation(k, optics.dose) * ice_power).sqrt()
+    soup_power = 1 / (1 + (k * conditions.soup_length) ** 2) ** 2
+    soup_power *= conditions.soup**2 * ice_power / soup_power.mean()
+    white = torch.fft.rfft2(torch.randn(full, generator=noise))
+    other = torch.fft.rfft2(torch.randn(full, generator=noise))
+    spectrum = (
+        torch.fft.rfft2(potential) * (sigma_e * smooth)
+        + torch.fft.rfft2(phase)
+        + white * colour
+        + other * soup_power.sqrt()
+    )
+    contrast = torch.fft.irfft2(spectrum * transfer, s=full)
+    intensity = background * (1 - 2 * contrast)
+    electrons = optics.dose * conditions.dqe * pixel_size**2 * background
+    shot = torch.randn(full, generator=noise) * (intensity / background).clamp_min(0.1).sqrt()
+    image = intensity + background * shot / electrons.sqrt()
+
+    shot_power = 1 / (optics.dose * conditions.dqe * pixel_size**2)
+    power = 4 * transfer**2 * (colour**2 + soup_power) + shot_power
+    visible = (k > 0.5 / structure.diameter).float()  # slower changes are lost with the background
+    detectability = _detectability(structure, sigma_e, transfer * visible * smooth, power, full, pixel_size, rng)
+    hidden = junk[
+        centres[:, 1].round().astype(int).clip(0, full[0] - 1), centres[:, 0].round().astype(int).clip(0, full[1] - 1)
+    ].numpy()
+    # Signal buried by optics or contamination cannot be asked for; particles on a film are wanted by nobody.
+    ignored |= (hidden > 0.6) | (detectability < 2.5)
+    centres = centres - margin
+    inside = (centres > -0.5 - 0.25 * diameter_px).all(1)
+    inside &= (centres < np.array([width, height]) - 0.5 + 0.25 * diameter_px).all(1)
+    ignored |= (centres < -0.5).any(1) | (centres > np.array([width, height]) - 0.5).any(1)
+    return SimulatedMicrograph(
+        image=image[inner].numpy().astype(np.float32),
+        centres=centres[inside],
+        radii=np.full(int(inside.sum()), diameter_px / 2),
+        ignored=ignored[inside],
+        junk=junk[inner].numpy(),
+        detectability=detectability,
+        optics=optics,
+    )
+
+
+def _fft_size(n: int) -> int:
+    from scipy.fft import next_fast_len
+
+    size = next_fast_len(n, real=True)
+    while size % 2:
+        size = next_fast_len(size + 1, real=True)
+    return int(size)
+
+
+def _ice_power(conditions: Conditions, sigma_e: float, pixel_size: float) -> float:
+    """Variance a pixel of the phase of amorphous ice: sigma_e² n t f² S / s² (white below about 1/8 Å)."""
+    thickness = ICE_DENSITY * conditions.ice_thickness * conditions.ice_noise
+    return thickness * (ICE_POTENTIAL * sigma_e / pixel_size) ** 2
+
+
+def _add_impurities(
+    potential: Tensor,
+    structure: Structure,
+    distractor: Structure,
+    conditions: Conditions,
+    centres: NDArray[np.float64],
+    ignored: NDArray[np.bool_],
+    pixel_size: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Add aggregates (ignored labels), smaller foreign proteins and fragments (no labels) to the potential."""
+    height, width = potential.shape
+    diameter_px = structure.diameter / pixel_size
+    if rng.random() < 0.10 * conditions.artefacts:
+        count = int(rng.integers(5, 40))
+        spread = diameter_px * 0.35 * math.sqrt(count)
+        clump = rng.normal(size=(count, 2)) * spread + rng.random(2) * [width, height]
+        specimen.project(potential, structure, clump, pixel_size, rng)
+        centres = np.concatenate([centres, clump])
+        ignored = np.concatenate([ignored, np.ones(count, bool)])
+    area = height * width / diameter_px**2
+    if rng.random() < 0.15 * conditions.artefacts:
+        shrink = structure.diameter * rng.uniform(0.3, 0.6) / distractor.diameter
+        small = replace(
+            distractor, beads=distractor.beads * np.float32(shrink), weights=distractor.weights * np.float32(shrink**3)
+        )
+        impurity = rng.random((int(rng.poisson(0.25 * area)), 2)) * [width, height]
+        specimen.project(potential, small, impurity, pixel_size, rng, beads_each=600)
+    fragments = int(rng.poisson(conditions.fragments * area))
+    if fragments:
+        residues = rng.uniform(45, 550, fragments).clip(max=0.12 * structure.weights.sum() / RESIDUE_EXCESS)
+        beads = 40
+        size = (residues * 135 * 3 / (4 * math.pi)) ** (1 / 3) / pixel_size
+        at = (
+            rng.random((fragments, 1, 2)) * [width, height]
+            + rng.normal(size=(fragments, beads, 2)) * size[:, None, None] * 0.5
+        )
+        amounts = np.repeat(residues * RESIDUE_EXCESS / beads, beads) / pixel_size**2
+        specimen.splat(
+            potential,
+            torch.from_numpy(at.reshape(-1, 2).astype(np.float32)),
+            torch.from_numpy(amounts.astype(np.float32)),
+        )
+    return centres, ignored
+
+
+def _contamination(
+    shape: tuple[int, int],
+    structure: Structure,
+    conditions: Conditions,
+    pixel_size: float,
+    rng: np.random.Generator,
+    noise: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Phase, coverage (0..1) and transmission of everything that is neither particle nor ice; each of `shape`."""
+    sigma_e = INTERACTION[conditions.optics.voltage]
+    diameter_px = structure.diameter / pixel_size
+    yy, xx = torch.meshgrid(
+        torch.arange(shape[0], dtype=torch.float32), torch.arange(shape[1], dtype=torch.float32), indexing="ij"
+    )
+    phase, junk, transmission = torch.zeros(shape), torch.zeros(shape), torch.ones(shape)
+    for _ in range(int(rng.poisson(conditions.junk * shape[0] * shape[1] / (20 * diameter_px) ** 2))):
+        radius = diameter_px * math.exp(rng.uniform(math.log(0.2), math.log(3.0)))
+        profile = specimen.blob(xx, yy, radius, rng)
+        strength = sigma_e * PROTEIN_EXCESS * structure.diameter * math.exp(rng.uniform(math.log(0.5), math.log(8)))
+        texture = 1 + rng.uniform(0, 0.5) * _grain(shape, rng.uniform(1, 6), noise)
+        phase += profile * strength * texture
+        junk = torch.maximum(junk, profile.clamp(0, 1))
+    if rng.random() < 0.02 * conditions.artefacts:
+        profile = specimen.filament(xx, yy, diameter_px * rng.uniform(0.2, 0.9), rng)
+        phase += profile * sigma_e * PROTEIN_EXCESS * structure.diameter * rng.uniform(0.3, 1.5)
+        junk = torch.maximum(junk, profile)
+    if rng.random() < 0.02 * conditions.artefacts:  # crystalline ice: a strongly textured patch
+        patch = specimen.blob(xx, yy, diameter_px * rng.uniform(2, 6), rng).clamp(0, 1)
+        phase += patch * sigma_e * 30 * rng.uniform(5, 30) * _grain(shape, rng.uniform(1.5, 6), noise)
+        junk = torch.maximum(junk, patch)
+    if rng.random() < 0.03 * conditions.artefacts:  # continuous thin carbon under everything
+        phase += (
+            math.sqrt(CARBON_DENSITY * rng.uniform(20, 50) * rng.uniform(0.3, 1))
+            * (CARBON_POTENTIAL * sigma_e / pixel_size)
+            * torch.randn(shape, generator=noise)
+        )
+    if rng.random() < conditions.film:
+        edge = specimen.distance_to_edge(xx, yy, rng, pixel_size)
+        film = torch.sigmoid(edge / rng.uniform(10, 60))
+        if rng.random() < 0.2:  # gold: nearly opaque
+            transmission = 1 - film * rng.uniform(0.6, 0.92)
+        else:
+            thickness = rng.uniform(80, 250)
+            grain = (
+                math.sqrt(CARBON_DENSITY * thickness * rng.uniform(0.3, 1)) * CARBON_POTENTIAL * sigma_e / pixel_size
+            )
+            phase += film * (sigma_e * CARBON_MIP * thickness + grain * torch.randn(shape, generator=noise))
+            transmission = 1 - film * rng.uniform(0.03, 0.15)
+        junk = torch.maximum(junk, film)
+    return phase, junk, transmission
+
+
+def _grain(shape: tuple[int, int], length: float, noise: torch.Generator) -> Tensor:
+    """Gaussian random field of unit variance with a correlation length in pixels."""
+    ky, kx = frequencies(*shape, 1.0)
+    spectrum = torch.fft.rfft2(torch.randn(shape, generator=noise)) * torch.exp(
+        -2 * (math.pi * length) ** 2 * (ky**2 + kx**2)
+    )
+    field: Tensor = torch.fft.irfft2(spectrum, s=shape)
+    return field / field.std()
+
+
+def _background(shape: tuple[int, int], conditions: Conditions, rng: np.random.Generator) -> Tensor:
+    """Mean intensity: inelastic loss exp(-t / Lambda) with a tilted and bowed ice layer, and uneven illumination."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, shape[0]), torch.linspace(-1, 1, shape[1]), indexing="ij")
+    angle = rng.uniform(0, 2 * math.pi)
+    tilt, bowl = rng.uniform(0, 0.6), rng.uniform(0, 0.8) if rng.random() < 0.5 else 0.0
+    relative = 1 + tilt * (u * math.cos(angle) + v * math.sin(angle)) / 2 + bowl * (u**2 + v**2) / 2
+    loss = conditions.ice_thickness / rng.uniform(2500, 4000)
+    light = rng.uniform(0, 0.2) * conditions.artefacts * (u * math.sin(angle * 3) + v * math.cos(angle * 3))
+    return torch.exp(-loss * relative + light)
+
+
+def _detectability(
+    structure: Structure,
+    sigma_e: float,
+    transfer: Tensor,
+    power: Tensor,
+    shape: tuple[int, int],
+    pixel_size: float,
+    rng: np.random.Generator,
+) -> float:
+    """Return d' of the matched filter, mean over three views: d'² = sum |2 S(k)|² / P(k), P the noise power a pixel."""
+    values = []
+    for _ in range(3):
+        alone = torch.zeros(shape)
+        specimen.project(alone, structure, np.array([[shape[1] / 2, shape[0] / 2]]), pixel_size, rng, beads_each=400)
+        spectrum = torch.fft.rfft2(alone * sigma_e) * transfer * 2
+        weight = torch.full_like(power, 2.0)
+        weight[:, 0] = 1.0
+        values.append(float((weight * spectrum.abs() ** 2 / power).sum() / (shape[0] * shape[1])))
+    return math.sqrt(float(np.mean(values)))

@@ -1,0 +1,1 @@
+"""How the networks learn: matching, losses, data and calibration."""

@@ -1,0 +1,134 @@
+"""Denoise many micrographs: read, denoise, write, one file at a time."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryotx_cli.config import DenoiseConfig, save_config
+from cryotx_cli.data.denoise import denoise as denoise_image
+from cryotx_cli.data.micrograph import (
+    MicrographFile,
+    find_micrographs,
+    read_stored_pixels,
+    without_micrograph_suffix,
+    write_micrograph,
+)
+from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+
+
+@dataclass(frozen=True)
+class DenoiseResult:
+    """What became of one micrograph.
+
+    Parameters
+    ----------
+    file
+        The micrograph.
+    path
+        The denoised image; None where the micrograph was skipped.
+    error
+        Why it was skipped, with the name of the file; None where it was denoised.
+    """
+
+    file: MicrographFile
+    path: Path | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class DenoiseRun:
+    """Micrographs and the files to write; iterate over it to do the work.
+
+    Iterating yields a `DenoiseResult` as soon as its file is written. A micrograph that cannot be read or denoised is
+    reported and the rest goes on; if that happens to all of them, the loop raises `MicrographError` at its end.
+    """
+
+    targets: dict[MicrographFile, Path]
+    config: DenoiseConfig
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator[DenoiseResult]:
+        first_error = None
+        some = False
+        for file, path in self.targets.items():
+            try:
+                self._denoise(file, path)
+            except MicrographError as error:
+                first_error = first_error or error
+                yield DenoiseResult(file, None, error.message)
+            else:
+                some = True
+                yield DenoiseResult(file, path, None)
+        if first_error and not some:
+            raise MicrographError(
+                f"none of {len(self)} micrographs could be denoised; the first: {first_error.message}", first_error.hint
+            )
+
+    def _denoise(self, file: MicrographFile, path: Path) -> None:
+        pixels, pixel_size = read_stored_pixels(file)
+        try:
+            denoised = denoise_image(pixels, self.config.pipeline)
+        except MicrographError as error:
+            raise MicrographError(f"{file.path}: {error.message}", error.hint) from error
+        write_micrograph(path, denoised, pixel_size)
+
+
+def denoise(inputs: Sequence[str | Path], out: str | Path, config: DenoiseConfig) -> DenoiseRun:
+    """Prepare to denoise micrographs.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, globs or a micrographs STAR file.
+    out
+        Folder for the denoised images and ``config.toml``, the settings. Images keep their stems, and the folders below
+        the inputs' common root, so that two files of one stem do not meet; two of one stem in one folder (``a.mrc``,
+        ``a.tif``) keep their suffixes. Where it lies below an input folder, what is in it is no input.
+    config
+        Settings.
+
+    Raises
+    ------
+    MicrographError
+        No micrograph is found.
+    ConfigError
+        An output would replace one of the micrographs.
+    CryotxError
+        The folder cannot be written.
+    """
+    files = _without_earlier_outputs(find_micrographs(inputs), inputs, Path(out).resolve())
+    stems = _output_stems([file.path for file in files])
+    targets = {file: Path(out, f"{stem}.{config.format}") for file, stem in zip(files, stems, strict=True)}
+    sources = {os.path.realpath(file.path) for file in files}
+    for path in targets.values():
+        if os.path.realpath(path) in sources:
+            raise ConfigError(f"{path}: the denoised image would replace a micrograph", "Give another folder to --out.")
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        save_config(config, Path(out, "config.toml"))
+    except OSError as error:
+        raise CryotxError(f"{out}: cannot write there: {error.strerror}", "Give another folder to --out.") from error
+    return DenoiseRun(targets, config)
+
+
+def _without_earlier_outputs(
+    files: list[MicrographFile], inputs: Sequence[str | Path], out: Path
+) -> list[MicrographFile]:
+    if not any(Path(given).is_dir() and Path(given).resolve() in out.parents for given in inputs):
+        return files
+    others = [file for file in files if out not in file.path.resolve().parents]
+    if not others:
+        raise MicrographError(f"no micrographs found but those in {out}, where the denoised ones go", "Check INPUT.")
+    return others
+
+
+def _output_stems(paths: Sequence[Path]) -> list[Path]:
+    root = os.path.commonpath([path.absolute().parent for path in paths])
+    below = [Path(os.path.relpath(path.absolute(), root)) for path in paths]
+    stems = [path.with_name(without_micrograph_suffix(path.name)) for path in below]
+    users = Counter(stems)
+    return [stem if users[stem] == 1 else path for path, stem in zip(below, stems, strict=True)]

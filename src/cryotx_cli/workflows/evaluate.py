@@ -1,0 +1,285 @@
+"""Evaluate picks against the truth: pair the micrographs of both sides, match their particles, count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.data.cryoppp import cryoppp_tree, find_labelled_micrographs
+from cryotx_cli.data.formats import read_particles
+from cryotx_cli.data.metrics import Counts, average_precision, dice, disc_overlap, match
+from cryotx_cli.data.micrograph import without_micrograph_suffix
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.errors import ConfigError, ParticleFileError
+
+
+@dataclass(frozen=True, eq=False)
+class MicrographEvaluation:
+    """How the picks of one micrograph agree with its truth.
+
+    Parameters
+    ----------
+    name
+        As the truth names it.
+    counts
+        Picks, true particles and pairs of them.
+    diameter_px
+        The particle diameter that sets the matching radius and the discs, in pixels.
+    overlap
+        Common area and sum of areas of the two unions of discs, px².
+    scores, hits
+        (n,) of each pick: its score, and whether it has a true partner.
+    """
+
+    name: str
+    counts: Counts
+    diameter_px: float
+    overlap: tuple[float, float]
+    scores: NDArray[np.float64]
+    hits: NDArray[np.bool_]
+
+    @property
+    def dice(self) -> float:
+        """Dice coefficient of the unions of discs."""
+        return dice([self.overlap])
+
+    @property
+    def average_precision(self) -> float:
+        """Area under the precision-recall curve of this micrograph."""
+        return average_precision(self.scores, self.hits, self.counts.truth)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers of this micrograph, ready for JSON."""
+        return {
+            "micrograph": self.name,
+            "diameter_px": self.diameter_px,
+            **_figures(self.counts, self.dice, self.average_precision),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationResult:
+    """How picks agree with the truth, each micrograph and all of them together.
+
+    Parameters
+    ----------
+    micrographs
+        One for each micrograph that has truth, in the order of the truth.
+    radius
+        Largest distance of a match as a fraction of the diameter.
+    truth_without_picks
+        Micrographs with truth for which there are no picks; their particles count as missed.
+    picks_without_truth
+        Micrographs with picks for which there is no truth; they are left out.
+    unlabelled
+        Micrographs of a CryoPPP tree that nobody has labelled.
+    """
+
+    micrographs: list[MicrographEvaluation]
+    radius: float
+    truth_without_picks: list[str] = field(default_factory=list)
+    picks_without_truth: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> Counts:
+        """Sum over the micrographs: precision, recall and F1 of it are micro-averages."""
+        return sum((row.counts for row in self.micrographs), Counts())
+
+    @property
+    def dice(self) -> float:
+        """Dice coefficient of the discs of all micrographs together."""
+        return dice([row.overlap for row in self.micrographs])
+
+    @property
+    def average_precision(self) -> float:
+        """Area under the precision-recall curve of the picks of all micrographs in one ranking."""
+        scores = np.concatenate([row.scores for row in self.micrographs])
+        return average_precision(scores, np.concatenate([row.hits for row in self.micrographs]), self.counts.truth)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {
+            "radius": self.radius,
+            "total": _figures(self.counts, self.dice, self.average_precision),
+            "micrographs": [row.to_dict() for row in self.micrographs],
+            "truth_without_picks": self.truth_without_picks,
+            "picks_without_truth": self.picks_without_truth,
+            "unlabelled": self.unlabelled,
+        }
+
+
+def evaluate(
+    picks_path: str | Path,
+    truth_path: str | Path,
+    diameter: float | None = None,
+    pixel_size: float | None = None,
+    radius: float = 0.5,
+) -> EvaluationResult:
+    """Evaluate picks against the truth.
+
+    Parameters
+    ----------
+    picks_path
+        A STAR, box or CSV file, or a folder of such files.
+    truth_path
+        The same, or a CryoPPP tree, whose labels are turned to the rows of the MRC file where they belong to one.
+    diameter
+        Of the particles in Å; without it the diameters in the truth are used, their median in each micrograph.
+    pixel_size
+        Å per pixel of the coordinates, where neither side states it; only needed with `diameter`.
+    radius
+        Largest distance of a match as a fraction of the diameter.
+
+    Returns
+    -------
+    EvaluationResult
+        Micrographs of the two sides belong together if their names agree without folders, the suffix of a micrograph
+        and the 21-digit prefix of cryoSPARC; folders decide between several of one name.
+
+    Raises
+    ------
+    ConfigError
+        If the diameter in pixels does not follow from files and arguments.
+    ParticleFileError, DatasetError, MicrographError
+        If a side cannot be read, or no micrograph is on both sides.
+    """
+    picks = read_particles(picks_path)
+    truth, unlabelled = _read_truth(Path(truth_path))
+    partners = _pair(picks, truth)
+    if picks and not partners:
+        raise ParticleFileError(
+            f"no micrograph is on both sides: {picks_path} names {_examples(picks)}, "
+            f"{truth_path} names {_examples(truth)}",
+            "The names must agree without their folders and suffixes.",
+        )
+    diameters = _diameters_px(picks, truth, partners, diameter, pixel_size)
+    rows = [
+        _evaluate_micrograph(name, picks.get(partners.get(name, "")), true, diameters[name], radius)
+        for name, true in truth.items()
+    ]
+    return EvaluationResult(
+        rows,
+        radius,
+        truth_without_picks=[name for name in truth if name not in partners],
+        picks_without_truth=sorted(set(picks) - set(partners.values())),
+        unlabelled=unlabelled,
+    )
+
+
+def _figures(counts: Counts, dice: float, average_precision: float) -> dict[str, Any]:
+    return {
+        "picks": counts.picks,
+        "truth": counts.truth,
+        "matched": counts.matched,
+        "precision": counts.precision,
+        "recall": counts.recall,
+        "f1": counts.f1,
+        "dice": dice,
+        "average_precision": average_precision,
+    }
+
+
+def _evaluate_micrograph(
+    name: str, picks: Particles | None, truth: Particles, diameter_px: float, radius: float
+) -> MicrographEvaluation:
+    picks = picks if picks is not None else Particles.empty(truth.pixel_size)
+    hits = match(picks.centres, truth.centres, radius * diameter_px) >= 0
+    counts = Counts(len(picks), len(truth), int(hits.sum()))
+    overlap = disc_overlap(picks.centres, truth.centres, diameter_px)
+    return MicrographEvaluation(name, counts, diameter_px, overlap, picks.scores, hits)
+
+
+def _read_truth(path: Path) -> tuple[dict[str, Particles], list[str]]:
+    tree = cryoppp_tree(path)
+    if tree is None:
+        truth = read_particles(path)
+        if not truth:
+            raise ParticleFileError(f"{path}: holds no particles, so there is no truth to compare with")
+        return truth, []
+    micrographs = find_labelled_micrographs(tree)
+    if path.is_file():
+        micrographs = [m for m in micrographs if m.labels is not None and m.labels.samefile(path)]
+    labelled = {m.file.name: m.read_particles() for m in micrographs if m.labels is not None}
+    if not labelled:
+        raise ParticleFileError(f"{path}: none of its {len(micrographs)} micrographs is labelled")
+    return labelled, [m.file.name for m in micrographs if m.labels is None]
+
+
+def _diameters_px(
+    picks: Mapping[str, Particles],
+    truth: Mapping[str, Particles],
+    partners: Mapping[str, str],
+    diameter: float | None,
+    pixel_size: float | None,
+) -> dict[str, float]:
+    """Particle diameter in pixels for each micrograph of the truth."""
+    if diameter is not None:
+        sizes = {
+            name: _first_known(
+                pixel_size, true.pixel_size, picks[partners[name]].pixel_size if name in partners else None
+            )
+            for name, true in truth.items()
+        }
+        everywhere = _first_known(*sizes.values())
+        if everywhere is None:
+            raise ConfigError(
+                f"a diameter of {diameter:g} Å says nothing about pixels: neither file states a pixel size",
+                "Give it in Å per pixel, for example --pixel-size 1.06",
+            )
+        return {name: diameter / (size or everywhere) for name, size in sizes.items()}
+    known = {name: true.diameters[np.isfinite(true.diameters)] for name, true in truth.items()}
+    all_known = np.concatenate([*known.values(), np.zeros(0)])
+    if not all_known.size:
+        raise ConfigError("the truth states no particle diameter", "Give it in Å, for example --diameter 160")
+    return {name: float(np.median(of_one if of_one.size else all_known)) for name, of_one in known.items()}
+
+
+def _first_known(*sizes: float | None) -> float | None:
+    return next((size for size in sizes if size is not None and np.isfinite(size)), None)
+
+
+def _pair(picks: Iterable[str], truth: Iterable[str]) -> dict[str, str]:
+    """Return the name that the picks use for each name in the truth that has one."""
+    by_stem: dict[str, list[str]] = {}
+    for name in truth:
+        by_stem.setdefault(_stem(name), []).append(name)
+    partners: dict[str, str] = {}
+    for name in picks:
+        candidates = by_stem.get(_stem(name), [])
+        common = [_common_folders(name, candidate) for candidate in candidates]
+        best = [candidate for candidate, n in zip(candidates, common, strict=True) if n == max(common)]
+        if len(best) > 1:
+            raise ParticleFileError(
+                f"the picks of {name} could belong to {' or '.join(best)}", "Evaluate folder by folder."
+            )
+        if best and best[0] in partners:
+            raise ParticleFileError(
+                f"the picks of {name} and of {partners[best[0]]} could both belong to {best[0]}",
+                "Evaluate folder by folder.",
+            )
+        if best:
+            partners[best[0]] = name
+    return partners
+
+
+def _stem(name: str) -> str:
+    # cryoSPARC puts a unique number of 21 digits before the names of imported files; dates are shorter.
+    return re.sub(r"^\d{21}_", "", without_micrograph_suffix(PurePath(name).name))
+
+
+def _common_folders(name: str, other: str) -> int:
+    """Count the folders that two names share, from the file upwards."""
+    pairs = zip(reversed(PurePath(name).parts[:-1]), reversed(PurePath(other).parts[:-1]), strict=False)
+    shared = [a == b for a, b in pairs]
+    return shared.index(False) if False in shared else len(shared)
+
+
+def _examples(names: Iterable[str]) -> str:
+    return ", ".join(list(names)[:2]) or "none"

@@ -1,0 +1,133 @@
+"""The frame of every command: help, version, errors and exit codes."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from cryotx_cli import __version__
+from cryotx_cli.cli.app import app
+from cryotx_cli.errors import CheckpointError, ConfigError, CryotxError, MicrographError
+from cryotx_cli.workflows import pick as pick_workflow
+
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "pandas", "cv2", "mrcfile", "starfile"}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def failing_pick(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let `cryotx pick` end with an exception of one's choice."""
+
+    def fail_with(error: BaseException) -> None:
+        def start_pick(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(pick_workflow, "start_pick", start_pick)
+
+    return fail_with
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
+def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys, json, atexit\n"
+        "from cryotx_cli.cli.app import main\n"
+        "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
+        f"sys.argv = ['cryotx', *{arguments}]\n"
+        "main()\n"
+    )
+
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "cryotx" in finished.stdout
+    assert not HEAVY & set(json.loads(finished.stderr))
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout == f"cryotx {__version__}\n"
+
+
+def test_without_a_command_help_is_shown_as_wrong_usage() -> None:
+    result = run()
+
+    assert result.exit_code == 2
+    assert all(command in result.output for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["paint"], ["pick"], ["pick", "a.mrc"], ["pick", "a.mrc", "--out", "b.star", "--edge", "wide"], ["--quiet"]],
+)
+def test_wrong_usage_exits_with_2_and_says_how_to_get_help(arguments: list[str]) -> None:
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    assert "Try 'cryotx" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("kind", [MicrographError, CheckpointError, CryotxError])
+def test_an_error_is_one_line_and_its_hint_on_stderr(failing_pick: Any, kind: type[CryotxError]) -> None:
+    failing_pick(kind("a.mrc: the file ends early", "Copy it again."))
+
+    result = run("pick", "a.mrc", "--out", "b.star")
+
+    assert result.exit_code == 1
+    assert result.stderr == "Error: a.mrc: the file ends early\nCopy it again.\n"
+    assert result.stdout == ""
+
+
+def test_a_setting_that_cannot_be_used_is_wrong_usage(failing_pick: Any) -> None:
+    failing_pick(ConfigError("threshold: too low"))
+
+    assert run("pick", "a.mrc", "--out", "b.star").exit_code == 2
+
+
+def test_all_bad_flags_are_named_at_once() -> None:
+    result = run("pick", "a.mrc", "--out", "b.star", "--threshold", "7", "--diameter", "big")
+
+    assert result.exit_code == 2
+    assert "threshold: " in result.stderr
+    assert "diameter: " in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "pick", "a", "--out", "b"], ["pick", "a", "--out", "b", "--debug"]])
+def test_debug_adds_the_traceback(failing_pick: Any, arguments: list[str]) -> None:
+    failing_pick(MicrographError("a.mrc: the file ends early", "Copy it again."))
+
+    result = run(*arguments)
+
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert result.stderr.endswith("Error: a.mrc: the file ends early\nCopy it again.\n")
+
+
+def test_an_interrupt_exits_with_130(failing_pick: Any) -> None:
+    failing_pick(KeyboardInterrupt())
+
+    result = run("pick", "a.mrc", "--out", "b.star")
+
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_a_bug_is_shown_as_one(failing_pick: Any) -> None:
+    failing_pick(ValueError("not the user's fault"))
+
+    assert isinstance(run("pick", "a.mrc", "--out", "b.star").exception, ValueError)
+
+
+def test_module_and_command_are_the_same_program() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "cryotx_cli", "pick", "--nonsense"], capture_output=True, text=True, check=False
+    )
+
+    assert finished.returncode == 2
+    assert "Try 'cryotx pick -h' for help." in finished.stderr

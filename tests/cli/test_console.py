@@ -1,0 +1,77 @@
+"""What commands print the same way."""
+
+import pytest
+
+from cryotx_cli.cli import console
+from cryotx_cli.cli.console import duration, facts, progress, table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_log_file_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, *[float(second) for second in range(1, 100)]])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+
+    with progress(3, "micrographs") as bar:
+        bar.advance()
+        bar.note("Skipped b.mrc: [all] zeros")
+        bar.advance(2, "loss [0.5]")
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "\x1b" not in captured.err
+    lines = captured.err.splitlines()
+    assert lines[0] == "Skipped b.mrc: [all] zeros"
+    assert lines[1].startswith("3/3 micrographs, ")
+    assert lines[1].endswith(" 0 s left, loss [0.5]")
+
+
+def test_a_line_comes_now_and_then_with_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+
+    with progress(10, "micrographs") as bar:
+        for _ in range(10):
+            now += 4.0
+            bar.advance()
+
+    assert capsys.readouterr().err.splitlines() == [
+        "3/10 micrographs, 4.0 s each, 28 s left",
+        "6/10 micrographs, 4.0 s each, 16 s left",
+        "9/10 micrographs, 4.0 s each, 4 s left",
+        "10/10 micrographs, 4.0 s each, 0 s left",
+    ]
+
+
+def test_fast_work_is_counted_by_the_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+
+    with progress(4, "micrographs") as bar:
+        for _ in range(4):
+            now += 0.5
+            bar.advance()
+
+    assert capsys.readouterr().err == "4/4 micrographs, 2.0 micrographs/s, 0 s left\n"
+
+
+def test_tables_in_a_file_are_not_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a/rather/long/path/of/a/micrograph/" * 5 + "m.mrc"
+
+    table("Agreement [all]", ["Micrograph", "F1"], [(name, "0.912")], ("all", "0.912"))
+    facts("Skipped", [(name, "the file ends [early], " * 6)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Agreement [all]"
+    assert next(line.split() for line in lines if name in line) == [name, "0.912"]
+    assert lines[-1].rstrip() == f"{name}  {'the file ends [early], ' * 6}".rstrip()
+    assert ["all", "0.912"] in [line.split() for line in lines]

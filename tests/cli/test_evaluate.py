@@ -1,0 +1,112 @@
+"""`cryotx evaluate` on files of two formats."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cryotx_cli.cli.app import app
+
+STAR = """
+data_particles
+
+loop_
+_rlnMicrographName #1
+_rlnCoordinateX #2
+_rlnCoordinateY #3
+_rlnAutopickFigureOfMerit #4
+mics/a.mrc 100.0 100.0 0.9
+mics/a.mrc 203.0 204.0 0.8
+mics/a.mrc 700.0 700.0 0.1
+mics/b.mrc 50.0 50.0 0.7
+mics/c.mrc 50.0 50.0 0.7
+"""
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> tuple[Path, Path]:
+    """Picks on a, b and c; truth on a (two particles, both found), b (one, 30 px off) and d (one)."""
+    picks, truth = tmp_path / "picks.star", tmp_path / "truth"
+    picks.write_text(STAR)
+    truth.mkdir()
+    (truth / "a.box").write_text("80\t80\t40\t40\n180\t180\t40\t40\n")
+    (truth / "b.box").write_text("60\t30\t40\t40\n")
+    (truth / "d.box").write_text("0\t0\t40\t40\n")
+    return picks, truth
+
+
+def evaluate(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_the_table_has_a_line_for_each_micrograph_and_one_for_all(sides: tuple[Path, Path]) -> None:
+    result = evaluate(*sides, "--diameter", "40", "--pixel-size", "1")
+
+    assert result.exit_code == 0, result.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert rows["Micrograph"] == ["Picks", "True", "Paired", "Precision", "Recall", "F1", "Dice", "AP"]
+    # Two of the three picks on a are pairs; the disc of the third shares nothing.
+    assert rows["a"][:6] == ["3", "2", "2", "0.667", "1.000", "0.800"]
+    assert rows["b"][:6] == ["1", "1", "0", "0.000", "0.000", "0.000"]
+    assert rows["d"][:3] == ["0", "1", "0"]
+    assert rows["All"][1:6] == ["4", "4", "2", "0.500", "0.500"]
+
+
+def test_what_is_on_one_side_only_is_told(sides: tuple[Path, Path]) -> None:
+    stderr = evaluate(*sides, "--diameter", "40", "--pixel-size", "1").stderr
+
+    assert "1 micrographs without picks, counted as missed: d" in stderr
+    assert "1 micrographs without truth, left out: mics/c.mrc" in stderr
+
+
+def test_a_wider_radius_makes_the_pair(sides: tuple[Path, Path]) -> None:
+    result = evaluate(*sides, "--diameter", "40", "--pixel-size", "1", "--radius", "0.8")
+
+    assert [line.split()[1:4] for line in result.stdout.splitlines() if line.split()[:1] == ["b"]] == [["1", "1", "1"]]
+
+
+def test_json_holds_the_same_numbers(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "agreement.json"
+
+    assert evaluate(*sides, "--diameter", "80", "--pixel-size", "2", "--json", file).exit_code == 0
+
+    content = json.loads(file.read_text())
+    assert content["total"]["f1"] == pytest.approx(0.5)
+    assert [row["micrograph"] for row in content["micrographs"]] == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--diameter", "40"], 2, "--pixel-size"),
+        (["--diameter", "-40", "--pixel-size", "1"], 2, "diameter: "),
+        (["--diameter", "40", "--pixel-size", "1", "--json", "picks.star/no/such.json"], 1, "such.json"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    sides: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, flags: list[str], code: int, said: str
+) -> None:
+    monkeypatch.chdir(sides[0].parent)
+    result = evaluate(*sides, *flags)
+
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_file_is_named(sides: tuple[Path, Path]) -> None:
+    result = evaluate("nowhere.star", sides[1])
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: nowhere.star: ")
+
+
+def test_names_that_do_not_agree_are_shown(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other.star"
+    other.write_text(STAR.replace("mics/", "mics/foreign_"))
+
+    result = evaluate(other, sides[1], "--diameter", "40", "--pixel-size", "1")
+
+    assert result.exit_code == 1
+    assert "foreign_a.mrc" in result.stderr

@@ -1,0 +1,107 @@
+"""The design's rules that no type checker holds: who may import what, who prints, who catches."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from cryotx_cli.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "cryotx_cli"
+MODULES = sorted(SOURCE.rglob("*.py"))
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+ONLY_IN = {
+    "mrcfile": ["data/micrograph.py"],
+    "tifffile": ["data/micrograph.py"],
+    "starfile": ["data/formats/"],
+    "safetensors": ["detector/checkpoint.py"],
+    "typer": ["cli/"],
+    "rich": ["cli/"],
+    "click": [],  # Typer brings its own
+    "pandas": ["data/formats/"],  # comes with starfile
+}
+
+
+def tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+def relative(module: Path) -> str:
+    return module.relative_to(SOURCE).as_posix()
+
+
+def imported(module: Path) -> Iterator[str]:
+    """Top-level packages that a module imports, at its top or inside functions."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_import_linter_contracts_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    linter = pytest.importorskip("importlinter.cli", reason="import-linter is a development dependency")
+    monkeypatch.chdir(ROOT)
+
+    status = linter.lint_imports()
+
+    assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_a_foreign_package_stays_behind_its_own_module(package: str) -> None:
+    users = {relative(module) for module in MODULES if package in imported(module)}
+
+    strays = {user for user in users if not any(user.startswith(home) for home in ONLY_IN[package])}
+
+    assert not strays
+
+
+@pytest.mark.parametrize("module", MODULES, ids=relative)
+def test_nothing_prints_but_the_command_line(module: Path) -> None:
+    calls = [node.func for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
+
+    assert not [call.lineno for call in calls if isinstance(call, ast.Name) and call.id in ("print", "input")]
+
+
+@pytest.mark.parametrize("module", sorted((SOURCE / "cli").glob("*.py")), ids=relative)
+def test_the_command_line_has_one_place_for_errors(module: Path) -> None:
+    catches = [node for node in ast.walk(tree(module)) if isinstance(node, ast.ExceptHandler)]
+
+    assert module.name == "app.py" or not catches
+
+
+@pytest.mark.parametrize("module", MODULES, ids=relative)
+def test_user_data_is_never_opened_for_update(module: Path) -> None:
+    texts = [node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)]
+
+    assert not {"r+", "r+b", "rb+"} & {text for text in texts if isinstance(text, str)}
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
+    names = {part for module in MODULES for part in module.relative_to(SOURCE).with_suffix("").parts}
+
+    assert not names & {"utils", "util", "misc", "helpers", "helper", "common", "tools"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_a_module_a_workflow_a_page_and_tests(command: str) -> None:
+    name = command.replace("-", "_")
+
+    missing = [
+        path
+        for path in (
+            f"src/cryotx_cli/cli/{name}.py",
+            f"src/cryotx_cli/workflows/{name}.py",
+            f"docs/{command}.md",
+            f"tests/cli/test_{name}.py",
+            f"tests/workflows/test_{name}.py",
+        )
+        if not (ROOT / path).exists()
+    ]
+
+    assert not missing

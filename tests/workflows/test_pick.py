@@ -1,0 +1,502 @@
+"""Picking many micrographs with a picker that is quick and deterministic: files, resuming, bad input, interruptions."""
+
+import json
+import shutil
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import mrcfile
+import numpy as np
+import pytest
+
+from cryotx_cli.config import PickConfig, load_config
+from cryotx_cli.data.formats.box import read_box
+from cryotx_cli.data.formats.star import read_particles_star
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
+from cryotx_cli.workflows import pick as workflow
+from cryotx_cli.workflows.pick import start_pick
+
+CONFIG = PickConfig(diameter=60.0, threshold=0.5)
+
+
+class StubPicker:
+    """Candidates that depend on the pixels alone; counts its calls."""
+
+    device = "cpu"
+    fingerprint = "stub"
+
+    def __init__(self, fail_on=(), error=None):
+        self.seen = []
+        self.fail_on, self.error = fail_on, error
+
+    def prepare(self, micrograph, diameter):
+        return micrograph.image
+
+    def locate(self, prepared, micrograph):
+        if micrograph.source.name in self.fail_on:
+            raise self.error
+        self.seen.append(micrograph.source.name)
+        rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
+        height, width = prepared.shape
+        centres = rng.uniform((0, 0), (width, height), (30, 2))
+        diameters = 60.0 / micrograph.pixel_size * rng.uniform(0.9, 1.1, 30)
+        return Particles(centres, rng.uniform(0, 1, 30), diameters, micrograph.pixel_size)
+
+    def estimate_diameter(self, micrographs):
+        return 40.0 + 10 * len(micrographs)
+
+
+class FixedPicker(StubPicker):
+    """The same candidates on every micrograph."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.table = np.array(rows, float)
+
+    def locate(self, prepared, micrograph):
+        return Particles(self.table[:, :2], self.table[:, 2], np.full(len(self.table), 30.0), micrograph.pixel_size)
+
+
+def write_mrc(path, seed=0, shape=(96, 128), pixel_size=2.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32))
+        mrc.voxel_size = pixel_size
+    return path
+
+
+def folder_of(tmp_path, names=("m1.mrc", "m2.mrc", "m3.mrc")):
+    for seed, name in enumerate(names):
+        write_mrc(tmp_path / "mics" / name, seed)
+    return tmp_path / "mics"
+
+
+def run(inputs, out, config=CONFIG, picker=None):
+    started = start_pick(inputs, out, config, picker or StubPicker())
+    return list(started), started
+
+
+def contents(folder):
+    """Bytes of every result: all files but the ledger, which holds times."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "ledger.jsonl"
+    }
+
+
+def ledger(out):
+    return [json.loads(line) for line in (out.with_suffix("") / "ledger.jsonl").read_text().splitlines()]
+
+
+# ---- what is written -------------------------------------------------------------------------------------------------
+
+
+def test_one_run_writes_every_file_of_every_micrograph(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "out" / "particles.star"
+    results, started = run([mics], out)
+    assert [result.file.path.name for result in results] == ["m1.mrc", "m2.mrc", "m3.mrc"]
+    assert len(started) == 3
+    merged = read_particles_star(out)
+    for result in results:
+        assert result.error is None
+        stem = result.file.path.stem
+        np.testing.assert_allclose(merged[result.file.name].centres, result.particles.centres, atol=1e-3)
+        one = read_particles_star(out.parent / f"particles/star/{stem}.star")[stem]
+        np.testing.assert_allclose(one.scores, result.particles.scores, atol=1e-6)
+        boxes = read_box(out.parent / f"particles/box/{stem}.box")
+        np.testing.assert_allclose(boxes.centres, result.particles.centres, atol=0.51)
+        assert boxes.diameters.tolist() == [46.0] * len(boxes)  # 1.5 x 60 Å / 2 Å = 45 px, made even
+        assert cv2.imread(str(out.parent / f"particles/png/{stem}.png")).shape[1] == 128
+        candidates = np.loadtxt(out.parent / f"particles/candidates/{stem}.csv", delimiter=",", skiprows=2)
+        assert candidates.shape == (30, 4)
+    assert load_config(PickConfig, out.parent / "particles/config.toml") == CONFIG
+    rows = ledger(out)
+    assert [row["micrograph"] for row in rows] == [result.file.name for result in results]
+    assert [row["picks"] for row in rows] == [len(result.particles) for result in results]
+    summary = started.summary
+    assert (summary.micrographs, summary.resumed, summary.skipped) == (3, 0, ())
+    assert summary.particles == sum(len(particles) for particles in merged.values())
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_pictures_and_boxes_can_be_left_out(tmp_path):
+    out = tmp_path / "p.star"
+    run([folder_of(tmp_path)], out, replace(CONFIG, images=False, boxes=False))
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
+        "candidates",
+        "config.toml",
+        "ledger.jsonl",
+        "star",
+    ]
+
+
+def test_same_stem_in_two_folders_and_in_one(tmp_path):
+    write_mrc(tmp_path / "mics/a/same.mrc", 1)
+    write_mrc(tmp_path / "mics/b/same.mrc", 2)
+    write_mrc(tmp_path / "mics/b/twin.mrc", 3)
+    write_mrc(tmp_path / "mics/b/twin.mrcs", 4)
+    results, _ = run([tmp_path / "mics"], tmp_path / "p.star")
+    boxes = sorted(str(path.relative_to(tmp_path / "p/box")) for path in (tmp_path / "p/box").rglob("*.box"))
+    assert boxes == ["a/same.box", "b/same.box", "b/twin.mrc.box", "b/twin.mrcs.box"]
+    assert [result.error for result in results] == [None] * 4
+    assert len(read_particles_star(tmp_path / "p.star")) == 4
+
+
+def test_a_star_list_keeps_its_names_and_pixel_size_exactly(tmp_path):
+    names = ["MotionCorr/job002/mics/20210903_106_a.mrc", "MotionCorr/job002/mics/with space.mrc"]
+    for seed, name in enumerate(names):
+        write_mrc(tmp_path / name, seed, pixel_size=1.0)  # unknown to the header
+    star = tmp_path / "micrographs_ctf.star"
+    star.write_text(
+        "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnMicrographPixelSize #2\n1 3.0\n\n"
+        "data_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnOpticsGroup #2\n"
+        + "".join(f'"{name}" 1\n' for name in names)
+    )
+    results, _ = run([star], tmp_path / "p.star")
+    assert [result.file.name for result in results] == names
+    assert list(read_particles_star(tmp_path / "p.star")) == names
+    assert {result.particles.pixel_size for result in results} == {3.0}
+    assert (tmp_path / "p/box/with space.box").exists()
+
+
+@pytest.mark.parametrize("name", ["with space.mrc", "Größe_µ_粒子.mrc", "two.dots.mrc"])
+def test_odd_names(tmp_path, name):
+    results, _ = run([folder_of(tmp_path, [name])], tmp_path / "p.star")
+    assert list(read_particles_star(tmp_path / "p.star")) == [results[0].file.name]
+    assert (tmp_path / "p/png" / name.replace(".mrc", ".png")).stat().st_size > 1000
+
+
+def test_a_micrograph_without_picks_is_not_an_error(tmp_path):
+    results, started = run([folder_of(tmp_path)], tmp_path / "p.star", replace(CONFIG, threshold=1.0))
+    assert [len(result.particles) for result in results] == [0, 0, 0]
+    assert started.summary.micrographs == 3
+    assert (tmp_path / "p.star").exists()
+
+
+# ---- how picks are chosen --------------------------------------------------------------------------------------------
+
+
+def test_threshold_distance_and_edge(tmp_path):
+    rows = [
+        (60, 40, 0.9),
+        (64, 40, 0.8),  # 8 Å from the first: closer than half of 60 Å
+        (60, 56, 0.6),  # 32 Å from the first: far enough
+        (5, 40, 0.7),  # 11 Å from the border
+        (100, 20, 0.2),  # below the threshold
+        (130, 40, 0.95),  # outside the image of 128 px
+    ]
+    picker = FixedPicker(rows)
+    mics = folder_of(tmp_path, ["m.mrc"])
+    results, started = run([mics], tmp_path / "p.star", CONFIG, picker)
+    assert results[0].particles.scores.tolist() == [0.9, 0.7, 0.6]
+    assert (started.summary.edge, started.summary.distance) == (1, 1)
+    results, started = run([mics], tmp_path / "p.star", replace(CONFIG, edge=20.0, min_distance=4.0), picker)
+    assert results[0].particles.scores.tolist() == [0.9, 0.8, 0.6]
+    assert (started.summary.edge, started.summary.distance) == (2, 0)
+    best_two = replace(CONFIG, threshold="auto", expected_count=2)
+    results, _ = run([mics], tmp_path / "p.star", best_two, picker)
+    assert results[0].particles.scores.tolist() == [0.9, 0.7]  # two picks, not two minus a duplicate or one outside
+    half = replace(CONFIG, threshold="auto", percentile=50.0)
+    results, _ = run([mics], tmp_path / "p.star", half, picker)
+    assert results[0].particles.scores.tolist() == [0.9, 0.7]
+
+
+def test_duplicates_do_not_count_when_the_threshold_is_chosen(tmp_path):
+    # Expected F1 with the duplicates: 12 x 0.3 more particles to find, and 0.3 would pay (2.7 / 5.5 > 2.4 / 5.5).
+    alone, near = [(30, 30, 0.9), (90, 60, 0.3)], [(30.5, 30, 0.3)] * 12
+    results, _ = run(
+        [folder_of(tmp_path, ["m.mrc"])], tmp_path / "p.star", PickConfig(diameter=60.0), FixedPicker(alone + near)
+    )
+    assert results[0].particles.scores.tolist() == [0.9]
+
+
+def test_order_of_the_input_does_not_matter(tmp_path):
+    mics = folder_of(tmp_path)
+    paths = sorted(mics.iterdir())
+    run(paths, tmp_path / "one" / "p.star")
+    run(paths[::-1], tmp_path / "two" / "p.star")
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert list(read_particles_star(tmp_path / "two" / "p.star")) == [str(path) for path in paths[::-1]]
+    del one["p.star"], two["p.star"]
+    assert one == two
+
+
+def test_automatic_diameter_is_the_same_for_any_order_and_passes_over_bad_files(tmp_path):
+    paths = sorted(folder_of(tmp_path, [f"m{i}.mrc" for i in range(9)]).iterdir())
+    paths[4].write_bytes(b"not a micrograph")
+    auto = PickConfig(diameter="auto", threshold=0.5)
+    forward = start_pick(paths, tmp_path / "p.star", auto, StubPicker())
+    assert forward.diameter == start_pick(paths[::-1], tmp_path / "q.star", auto, StubPicker()).diameter == 90.0
+    assert load_config(PickConfig, tmp_path / "p" / "config.toml").diameter == 90.0
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Data array contains NaN values")
+def test_bad_micrographs_are_skipped_with_their_reasons(tmp_path):
+    mics = folder_of(tmp_path, ["good1.mrc", "good2.mrc"])
+    whole = (mics / "good1.mrc").read_bytes()
+    (mics / "truncated.mrc").write_bytes(whole[: len(whole) // 2])
+    (mics / "text.mrc").write_text("<Error>AccessDenied</Error>")
+    for name, data in {
+        "constant.mrc": np.ones((64, 64), np.float32),
+        "nan.mrc": np.full((64, 64), np.nan, np.float32),
+        "stack.mrc": np.random.default_rng(0).normal(0, 1, (3, 64, 64)).astype(np.float32),
+    }.items():
+        with mrcfile.new(mics / name) as mrc:
+            mrc.set_data(data)
+            mrc.voxel_size = 2.0
+    out = tmp_path / "p.star"
+    results, started = run([mics], out)
+    skipped = {result.file.path.name: result.error for result in results if result.error}
+    assert sorted(skipped) == ["constant.mrc", "nan.mrc", "stack.mrc", "text.mrc", "truncated.mrc"]
+    assert all(name in reason for name, reason in skipped.items())
+    assert len(set(skipped.values())) == 5
+    assert {result.file.path.name for result in started.summary.skipped} == set(skipped)
+    assert [Path(name).name for name in read_particles_star(out)] == ["good1.mrc", "good2.mrc"]
+    assert sum(row["error"] is not None for row in ledger(out)) == 5
+    assert len(list((tmp_path / "p/box").iterdir())) == 2
+
+
+def test_a_picker_that_gives_up_on_one_micrograph_does_not_stop_the_others(tmp_path):
+    picker = StubPicker(["m2.mrc"], DeviceError("out of memory on m2.mrc", "Use --device cpu."))
+    results, _ = run([folder_of(tmp_path)], tmp_path / "p.star", CONFIG, picker)
+    assert {result.file.path.name: result.error for result in results} == {
+        "m1.mrc": None,
+        "m2.mrc": "out of memory on m2.mrc",
+        "m3.mrc": None,
+    }
+
+
+def test_a_micrograph_that_vanishes_is_reported(tmp_path):
+    mics = folder_of(tmp_path)
+    started = start_pick([mics], tmp_path / "p.star", CONFIG, StubPicker())
+    (mics / "m2.mrc").unlink()
+    errors = {result.file.path.name: result.error for result in started}
+    assert "m2.mrc" in errors.pop("m2.mrc")
+    assert list(errors.values()) == [None, None]
+
+
+def test_a_full_disk_is_reported_and_the_rest_goes_on(tmp_path, monkeypatch):
+    write = workflow.write_annotated_image
+
+    def full_for_m2(path, *args):
+        if path.name == "m2.png":
+            raise OSError(28, "No space left on device")
+        write(path, *args)
+
+    monkeypatch.setattr(workflow, "write_annotated_image", full_for_m2)
+    results, started = run([folder_of(tmp_path)], tmp_path / "p.star")
+    assert [result.error for result in results if result.error] == [f"{tmp_path}/mics/m2.mrc: No space left on device"]
+    assert started.summary.micrographs == 2
+    assert len(read_particles_star(tmp_path / "p.star")) == 2
+    monkeypatch.undo()
+    results, started = run([tmp_path / "mics"], tmp_path / "p.star")
+    assert (started.summary.micrographs, started.summary.resumed) == (3, 2)
+
+
+def test_nothing_readable_at_all(tmp_path):
+    (tmp_path / "mics").mkdir()
+    for name in ("a.mrc", "b.mrc"):
+        (tmp_path / "mics" / name).write_text("no image")
+    results = []
+    with pytest.raises(MicrographError, match=r"none of the 2 .*a\.mrc"):
+        results.extend(start_pick([tmp_path / "mics"], tmp_path / "p.star", CONFIG, StubPicker()))
+    assert not (tmp_path / "p.star").exists()
+    with pytest.raises(MicrographError, match="no micrograph can be read"):
+        start_pick([tmp_path / "mics"], tmp_path / "p.star", PickConfig(diameter="auto"), StubPicker())
+
+
+def test_no_micrographs_found_says_where(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MicrographError, match="empty"):
+        start_pick([tmp_path / "empty"], tmp_path / "p.star", CONFIG, StubPicker())
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_missing_pixel_size_names_the_flag(tmp_path):
+    write_mrc(tmp_path / "m.mrc", pixel_size=1.0)
+    with pytest.raises(MicrographError) as caught:
+        list(start_pick([tmp_path / "m.mrc"], tmp_path / "p.star", CONFIG, StubPicker()))
+    assert "--pixel-size" in caught.value.message + caught.value.hint
+    results, _ = run([tmp_path / "m.mrc"], tmp_path / "p.star", replace(CONFIG, pixel_size=2.5))
+    assert results[0].particles.pixel_size == 2.5
+
+
+def test_an_output_folder_that_cannot_be_written_stops_before_any_work(tmp_path):
+    mics = folder_of(tmp_path)
+    (tmp_path / "file").write_text("")
+    picker = StubPicker()
+    for out in (tmp_path / "file" / "p.star", tmp_path / "file" / "deeper" / "p.star"):
+        with pytest.raises(CryotxError, match="cannot write"):
+            start_pick([mics], out, CONFIG, picker)
+    (tmp_path / "p").write_text("a file where the folder would be")
+    with pytest.raises(CryotxError, match="cannot write"):
+        start_pick([mics], tmp_path / "p.star", CONFIG, picker)
+    assert picker.seen == []
+
+
+@pytest.mark.parametrize("out", ["picks", "picks.txt", "folder.star"])
+def test_out_must_be_a_star_file(tmp_path, out):
+    (tmp_path / "folder.star").mkdir()
+    with pytest.raises(ConfigError, match="STAR"):
+        start_pick([folder_of(tmp_path)], tmp_path / out, CONFIG, StubPicker())
+
+
+def test_the_input_is_never_overwritten(tmp_path):
+    star = tmp_path / "list.star"
+    star.write_text("data_\nloop_\n_rlnMicrographName #1\nmics/m1.mrc\n")
+    folder_of(tmp_path)
+    with pytest.raises(ConfigError, match="input"):
+        start_pick([star], star, CONFIG, StubPicker())
+
+
+# ---- carrying on -----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_nothing_again_and_gives_the_same_bytes(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "out" / "p.star"
+    run([mics], out)
+    before = contents(tmp_path / "out")
+    picker = StubPicker()
+    results, started = run([mics], out, CONFIG, picker)
+    assert picker.seen == []
+    assert [result.resumed for result in results] == [True] * 3
+    assert started.summary.resumed == 3
+    assert contents(tmp_path / "out") == before
+    assert len(ledger(out)) == 3
+    assert any("earlier run" in message for message in started.messages)
+
+
+def test_a_stopped_run_carries_on_to_the_same_bytes(tmp_path):
+    mics = folder_of(tmp_path, [f"m{i}.mrc" for i in range(6)])
+    run([mics], tmp_path / "whole" / "p.star")
+    out = tmp_path / "stopped" / "p.star"
+    for stop_after in (2, 1):
+        taken = iter(start_pick([mics], out, CONFIG, StubPicker()))
+        for _ in range(stop_after):
+            next(taken)
+        taken.close()
+    done = len(read_particles_star(out))
+    assert 2 <= done < 6
+    picker = StubPicker()
+    results, _ = run([mics], out, CONFIG, picker)
+    assert len(picker.seen) == 6 - done
+    assert sum(result.resumed for result in results) == done
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("where", ["picker", "loop"])
+def test_an_interrupted_run_keeps_what_is_done(tmp_path, where):
+    mics, out = folder_of(tmp_path, [f"m{i}.mrc" for i in range(6)]), tmp_path / "p.star"
+    picker = StubPicker(["m4.mrc"] if where == "picker" else [], KeyboardInterrupt())
+
+    def work():
+        for count, _ in enumerate(start_pick([mics], out, CONFIG, picker), 1):
+            if where == "loop" and count == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    names = [Path(name).name for name in read_particles_star(out)]
+    assert names == [f"m{i}.mrc" for i in range(len(names))]
+    assert len(names) == 4 if where == "picker" else 2 <= len(names) < 6
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_defect_stops_the_run_but_keeps_what_is_done(tmp_path):
+    picker = StubPicker(["m3.mrc"], TypeError("a defect"))
+    with pytest.raises(TypeError, match="a defect"):
+        list(start_pick([folder_of(tmp_path)], tmp_path / "p.star", CONFIG, picker))
+    assert len(read_particles_star(tmp_path / "p.star")) == 2
+
+
+def test_restart_picks_everything_again(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "p.star"
+    run([mics], out)
+    picker = StubPicker()
+    results, _ = run([mics], out, replace(CONFIG, restart=True), picker)
+    assert len(picker.seen) == 3
+    assert not any(result.resumed for result in results)
+
+
+@pytest.mark.parametrize("change", ["diameter", "pixel_size", "weights"])
+def test_what_changes_the_candidates_is_noticed(tmp_path, change):
+    mics, out = folder_of(tmp_path), tmp_path / "p.star"
+    run([mics], out)
+    picker = StubPicker()
+    changes = {"diameter": {"diameter": 70.0}, "pixel_size": {"pixel_size": 3.0}, "weights": {}}[change]
+    if change == "weights":
+        picker.fingerprint = "others"
+    _, started = run([mics], out, replace(CONFIG, **changes), picker)
+    assert len(picker.seen) == 3
+    assert any("changed" in message for message in started.messages)
+    run([mics], tmp_path / "fresh" / "p.star", replace(CONFIG, **changes), StubPicker())
+    assert out.read_bytes() == (tmp_path / "fresh" / "p.star").read_bytes()
+
+
+def test_a_changed_threshold_needs_no_network_and_leaves_no_old_picks(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "out" / "p.star"
+    run([mics], out)
+    picker = StubPicker()
+    changed = replace(CONFIG, threshold=0.8, min_distance=50.0)
+    results, started = run([mics], out, changed, picker)
+    assert picker.seen == []
+    assert not any(result.resumed for result in results)
+    assert any("changed" in message for message in started.messages)
+    run([mics], tmp_path / "fresh" / "p.star", changed)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+    run([mics], out, replace(CONFIG, images=False), picker)
+    assert not list((tmp_path / "out/p/png").iterdir())  # pictures of another threshold
+    run([mics], out, CONFIG, picker)
+    assert len(list((tmp_path / "out/p/png").iterdir())) == 3
+    assert picker.seen == []
+
+
+def test_a_changed_or_damaged_file_is_done_again(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "p.star"
+    run([mics], out)
+    write = mics / "m2.mrc"
+    write.unlink()
+    write_mrc(write, seed=77)
+    (tmp_path / "p/candidates/m3.csv").write_text("cut off")
+    picker = StubPicker()
+    run([mics], out, CONFIG, picker)
+    assert picker.seen == ["m2.mrc", "m3.mrc"]
+    run([mics], tmp_path / "fresh" / "p.star")
+    assert out.read_bytes() == (tmp_path / "fresh" / "p.star").read_bytes()
+
+
+def test_a_ledger_cut_off_in_the_middle_of_a_line(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "p.star"
+    run([mics], out)
+    path = tmp_path / "p" / "ledger.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    results, _ = run([mics], out)
+    assert [result.resumed for result in results] == [True, True, False]
+    assert len(ledger(out)) == 3
+
+
+def test_a_micrograph_that_went_bad_loses_its_old_picks(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "p.star"
+    run([mics], out)
+    (mics / "m2.mrc").write_text("overwritten by accident")
+    results, _ = run([mics], out)
+    assert [result.file.path.name for result in results if result.error] == ["m2.mrc"]
+    assert len(read_particles_star(out)) == 2
+    assert sorted(path.name for path in (tmp_path / "p/box").iterdir()) == ["m1.box", "m3.box"]
+
+
+def test_own_pictures_are_not_picked(tmp_path):
+    mics = folder_of(tmp_path)
+    run([mics], mics / "p.star")
+    results, _ = run([mics], mics / "p.star")
+    assert sorted(result.file.path.name for result in results) == ["m1.mrc", "m2.mrc", "m3.mrc"]
+    shutil.rmtree(mics / "p" / "candidates")
+    results, _ = run([mics], mics / "p.star")
+    assert len(results) == 3
