@@ -83,7 +83,7 @@ class CocoDataset:
     images
         In the order of the file.
     denoised
-        Whether the images have been denoised; None where the file does not say.
+        Whether `write_coco` was told that the images are denoised; None where the file does not say.
     """
 
     folder: Path

@@ -242,14 +242,14 @@ class MakeCocoRun:
                 annotation_file(self._out, split).unlink(missing_ok=True)
             earlier = _read_ledger(ledger)
             kept = [self._kept(job, earlier[job.image]) for job in self._jobs if job.image in earlier]
+            rows = {row.image: row for row in kept if row}
+            with whole_file(ledger) as file:
+                file.writelines(map(_line, rows.values()))
             save_config(self._config, self._out / "config.toml")
         except OSError as error:
             raise DatasetError(
-                f"{self._out}: cannot write there ({error.strerror})", "Choose another --out."
+                f"{self._out}: cannot write there ({error.strerror})", "Choose another folder with --out."
             ) from error
-        rows = {row.image: row for row in kept if row}
-        with whole_file(ledger) as file:
-            file.writelines(map(_line, rows.values()))
         return rows
 
     def _kept(self, job: _Job, row: _ImageRow) -> _ImageRow | None:
