@@ -7,13 +7,13 @@ the cheapest of each chain counts. The chains ``plain`` and ``original`` must gi
 import argparse
 import hashlib
 import json
-import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+from machine import describe_machine
 
 STAGES = ("standardise", "to_8_bit", "non_local_means", "wiener_filter", "equalise", "guided_filter")
 CHAINS = ("plain", "original", "paper")
@@ -149,8 +149,7 @@ def plain_chain(image, stage: dict[str, Callable]):
 def report(measured: dict[str, dict], size: int) -> None:
     versions, threads = measured["plain"]["versions"], measured["plain"]["threads"]
     print(f"Denoising one micrograph of {size} x {size} pixels, float32")
-    print(f"{processor()}, {threads} OpenCV threads, {platform.system()}, Python {platform.python_version()}, ", end="")
-    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(f"{describe_machine('numpy', 'scipy')}, OpenCV {versions['OpenCV']}, {threads} threads")
     print(f"\n{'CPU seconds':<18}" + "".join(f"{chain:>18}" for chain in CHAINS))
     for stage in (*STAGES, "the rest"):
         cells = [(run["stages"][stage], run["stages"][stage] / run["cpu"]) for run in measured.values()]
@@ -162,15 +161,6 @@ def report(measured: dict[str, dict], size: int) -> None:
     )
     print(f"{'wall seconds':<18}" + "".join(f"{run['wall']:>10.2f}        " for run in measured.values()))
     print(f"{'peak memory, MiB':<18}" + "".join(f"{run['peak']:>10.0f}        " for run in measured.values()))
-
-
-def processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line]
-        if names:
-            return f"{names[0]} ({len(names)} cores)"
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

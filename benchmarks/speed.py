@@ -7,11 +7,8 @@ The stages are timed one after the other; the last line is the whole command's w
 """
 
 import argparse
-import os
-import platform
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -20,16 +17,17 @@ import numpy as np
 import torch
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.formats.box import write_box
+from cryotx_cli.data.candidates import Candidates, write_candidates
+from cryotx_cli.data.formats.box import box_side_px, write_box
 from cryotx_cli.data.formats.star import write_micrograph_star
 from cryotx_cli.data.micrograph import read_micrograph
-from cryotx_cli.data.pick_folder import Candidates, write_candidates
 from cryotx_cli.data.selection import ExpectedF1, choose
 from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.detector.picker import Picker
 from cryotx_cli.report.annotated_image import write_annotated_image
-from cryotx_cli.workflows.pick import box_side_px, start_pick
+from cryotx_cli.workflows.pick import start_pick
+from machine import describe_machine
 
 PIXEL_SIZE = 1.0625  # Å; not 1.0, which a header uses for "unknown"
 STAGES = ("reading", "preparing", "network", "writing")
@@ -70,22 +68,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def print_header(arguments: argparse.Namespace, picker: Picker) -> None:
-    gpu = f", {torch.cuda.get_device_name(picker.device)}" if picker.device.type == "cuda" else ""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("cryotx-cli", "torch", "numpy"))
-    print(f"machine   {cpu_name()}, {os.cpu_count()} cores{gpu}, {platform.platform()}")
-    print(f"versions  Python {platform.python_version()}, {packages}, OpenCV {cv2.__version__}")
-    print(f"threads   torch {torch.get_num_threads()}, OpenCV {cv2.getNumThreads()}; network on {picker.device}")
-    print("load      " + ", ".join(f"{load:.2f}" for load in os.getloadavg()) + " (1, 5, 15 minutes, before the start)")
+    gpu = f" ({torch.cuda.get_device_name(picker.device)})" if picker.device.type == "cuda" else ""
+    print(f"{describe_machine('torch', 'numpy')}, OpenCV {cv2.__version__}")
+    print(f"threads   torch {torch.get_num_threads()}, OpenCV {cv2.getNumThreads()}; network on {picker.device}{gpu}")
     size = f"{arguments.size} x {arguments.size} px of {PIXEL_SIZE} Å"
     print(f"input     {arguments.micrographs} micrographs of {size}, particles of {arguments.diameter:g} Å\n")
-
-
-def cpu_name() -> str:
-    """Return what Linux calls the processor; elsewhere what Python knows."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def write_micrograph(path: Path, size: int, diameter: float, seed: int) -> Path:
@@ -118,7 +105,7 @@ def time_stages(picker: Picker, path: Path, diameter: float, folder: Path) -> tu
     picks = apart.select(choose(apart, ExpectedF1()))
     write_candidates(folder / "candidates.csv", Candidates(candidates, *micrograph.image.shape), "key")
     write_micrograph_star(folder / "picks.star", picks)
-    write_box(folder / "picks.box", picks, box_side_px(diameter, micrograph.pixel_size))
+    write_box(folder / "picks.box", picks, box_side_px(diameter / micrograph.pixel_size))
     write_annotated_image(folder / "picks.png", micrograph, picks, path.name)
     times.append(time.perf_counter())
     return tuple(np.diff(times).tolist())

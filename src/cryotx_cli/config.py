@@ -6,7 +6,7 @@ Importing this module is cheap. pydantic is imported when settings are checked, 
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
@@ -21,6 +21,9 @@ Auto = Literal["auto"]
 Length = Annotated[float, Gt(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 DenoisingPipeline = Literal["paper", "original"]
+MicrographFormat = Literal["relion", "box", "cbox", "csv", "eman"]
+"""Coordinate formats with one file a micrograph."""
+CoordinateFormat = Literal["star", "relion", "box", "cbox", "csv", "eman", "topaz", "cryosparc"]
 Device = Annotated[str, Doc("Where the network runs: auto, cpu, cuda or cuda:INDEX.")]
 
 
@@ -41,15 +44,73 @@ class PickConfig:
     threshold: Annotated[Probability | Auto, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = "auto"
     percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
     expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
+    max_per_micrograph: Annotated[
+        int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
+    ] = None
+    selection: Annotated[
+        Literal["auto", "probability", "legacy"],
+        Doc("legacy: as the original program, for its weights; auto: only where they have no probabilities."),
+    ] = "auto"
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
     edge: Annotated[float, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = 0.0
     device: Device = "auto"
+    formats: Annotated[
+        tuple[Literal[MicrographFormat, "topaz"], ...],
+        Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
+    ] = ("relion", "box")
+    exposures: Annotated[
+        Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")
+    ] = None
     images: Annotated[bool, Doc("Write a picture of each micrograph with its picks.")] = True
-    boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph.")] = True
+    boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph, if box is among the formats.")] = True
+    report: Annotated[bool, Doc("Write report.html: the whole run in one page, with a threshold to try.")] = True
     restart: Annotated[bool, Doc("Pick everything again instead of continuing where the last run stopped.")] = False
 
     def __post_init__(self) -> None:
         _refuse_together(self, {"threshold": "auto", "percentile": None, "expected_count": None})
+        if self.selection == "legacy":
+            _refuse_together(self, {"threshold": "auto", "selection": "auto"})
+            _refuse_together(self, {"expected_count": None, "selection": "auto"})
+
+
+@settings
+class ThresholdConfig:
+    """Settings of ``cryotx threshold``; what is unset stays as it was in the run."""
+
+    threshold: Annotated[Probability | Auto | None, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = None
+    percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
+    expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
+    max_per_micrograph: Annotated[
+        int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
+    ] = None
+    min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å.")] = None
+    edge: Annotated[float | None, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = None
+    formats: Annotated[
+        tuple[Literal[MicrographFormat, "topaz"], ...] | None,
+        Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
+    ] = None
+    exposures: Annotated[
+        Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")
+    ] = None
+    images: Annotated[bool, Doc("Draw the pictures of the run anew, if the micrographs are still there.")] = True
+
+    def __post_init__(self) -> None:
+        _refuse_together(self, {"threshold": None, "percentile": None, "expected_count": None})
+
+
+@settings
+class ConvertConfig:
+    """Settings of ``cryotx convert``."""
+
+    to: Annotated[CoordinateFormat | None, Doc("Format to write; unset: what the suffix of OUT says.")] = None
+    flip_y: Annotated[bool, Doc("Turn the micrographs upside down: row 0 becomes the last one.")] = False
+    scale: Annotated[float, Gt(0), Doc("Multiply coordinates: 4 for those of micrographs binned by 4.")] = 1.0
+    box: Annotated[int | None, Ge(1), Doc("Side of the boxes in pixels of OUT; unset: those of IN.")] = None
+    micrographs: Annotated[
+        Path | None, Doc("Micrographs that OUT belongs to, a folder or a STAR file: gives names and heights.")
+    ] = None
+    exposures: Annotated[Path | None, Doc("CryoSPARC exposures (.cs) of the micrographs; .cs output needs it.")] = None
+    overwrite: Annotated[bool, Doc("Replace files that are there.")] = False
 
 
 @settings
@@ -101,21 +162,65 @@ class SimulateConfig:
 
 
 @settings
+class CryotransformerConfig:
+    """How ``cryotx train --model cryotransformer`` trains: the schedule of the paper and its loss."""
+
+    backbone_learning_rate: Annotated[float, Gt(0), Doc("Learning rate of the ResNet.")] = 1e-5
+    lr_drop: Annotated[int, Ge(1), Doc("Epochs after which the learning rates fall to a tenth.")] = 200
+    weight_decay: Annotated[float, Ge(0), Doc("Weight decay of AdamW.")] = 1e-4
+    clip_norm: Annotated[float, Gt(0), Doc("Largest norm of the gradient.")] = 0.1
+    accumulate: Annotated[int, Ge(1), Doc("Batches whose gradients make one step.")] = 1
+    no_object_weight: Annotated[float, Gt(0), Le(1), Doc("Weight of queries without a particle in the loss.")] = 0.1
+    l1_weight: Annotated[float, Ge(0), Doc("Weight of the distance of boxes in loss and matching.")] = 5.0
+    giou_weight: Annotated[float, Ge(0), Doc("Weight of the overlap of boxes in loss and matching.")] = 2.0
+    flip: Annotated[bool, Doc("Mirror half of the images left to right.")] = True
+    crop: Annotated[bool, Doc("Cut a random part out of half of the images.")] = True
+    short_sides: Annotated[
+        tuple[int, int],
+        Doc("Shortest and longest short side in px, drawn in steps of 32; picking and validation use the longest."),
+    ] = (480, 800)
+    long_side: Annotated[int, Ge(32), Doc("Largest long side in px; the short side shrinks to keep it.")] = 1333
+
+    def __post_init__(self) -> None:
+        low, high = self.short_sides
+        if not 32 <= low <= high <= self.long_side:
+            raise ValueError(f"short_sides: {low},{high} should rise from 32 at least to long_side at most")
+
+
+@settings
 class TrainConfig:
     """Settings of ``cryotx train``."""
 
-    steps: Annotated[int, Ge(1), Doc("Optimiser steps of the whole run.")] = 20_000
+    model: Annotated[Literal["center", "cryotransformer"], Doc("What to train; cryotransformer is the paper's.")] = (
+        "center"
+    )
+    data: Annotated[Path | None, Doc("Labelled micrographs: a CryoPPP tree or a folder of make-coco.")] = None
+    backbone: Annotated[
+        Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] | None,
+        Doc("ResNet of cryotransformer; unset: resnet152, or that of the weights in --init."),
+    ] = None
+    epochs: Annotated[int, Ge(1), Doc("cryotransformer: how often it sees the data.")] = 300
+    refit_head: Annotated[bool, Doc("cryotransformer: refit only the class layer of the weights in --init.")] = False
+    steps: Annotated[int, Ge(1), Doc("center: optimiser steps of the whole run.")] = 20_000
     minutes: Annotated[float | None, Gt(0), Doc("Stop, resumable, after this many minutes.")] = None
-    batch_size: Annotated[int, Ge(1), Doc("Tiles a step.")] = 8
-    learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of AdamW.")] = 1e-3
-    seed: Annotated[int, Ge(0), Doc("Seed of the initial weights and of the simulated images.")] = 1
-    workers: Annotated[int, Ge(0), Doc("Processes that simulate beside the training; 0: none beside it.")] = 1
+    batch_size: Annotated[
+        int | None, Ge(1), Doc("Tiles a step, unset: 8; cryotransformer: micrographs a process, unset: 2.")
+    ] = None
+    learning_rate: Annotated[
+        float | None, Gt(0), Doc("Learning rate of AdamW, unset: 1e-3 at its peak; cryotransformer: 1e-4.")
+    ] = None
+    seed: Annotated[int, Ge(0), Doc("Seed of the initial weights, of simulated images and of augmentation.")] = 1
+    workers: Annotated[int, Ge(0), Doc("Processes that prepare images beside the training; 0: none.")] = 1
     device: Device = "auto"
     resume: Annotated[bool, Doc("Continue the run that is in the output folder.")] = False
-    init: Annotated[str | None, Doc("Start from these weights: default or a file; unset: from scratch.")] = None
+    init: Annotated[
+        str | None,
+        Doc("Start from these weights: default or a file, unset: none; cryotransformer: imagenet, scratch or a file."),
+    ] = None
     structures: Annotated[Path | None, Doc("Folder of PDB, mmCIF or MRC files: 40 % of the particles.")] = None
     procedural_structures: Annotated[int, Ge(1), Doc("How many invented structures to train on.")] = 400
-    validate_every: Annotated[int, Ge(1), Doc("Steps between validations.")] = 500
+    validate_every: Annotated[int, Ge(1), Doc("center: steps between validations.")] = 500
+    cryotransformer: CryotransformerConfig = field(default_factory=CryotransformerConfig)
 
 
 @settings

@@ -56,8 +56,8 @@ def test_the_table_has_a_line_for_each_micrograph_and_one_for_all(sides: tuple[P
 def test_what_is_on_one_side_only_is_told(sides: tuple[Path, Path]) -> None:
     stderr = evaluate(*sides, "--diameter", "40", "--pixel-size", "1").stderr
 
-    assert "1 micrographs without picks, counted as missed: d" in stderr
-    assert "1 micrographs without truth, left out: mics/c.mrc" in stderr
+    assert "1 micrograph without picks, counted as missed: d" in stderr
+    assert "1 micrograph without truth, left out: mics/c.mrc" in stderr
 
 
 def test_a_wider_radius_makes_the_pair(sides: tuple[Path, Path]) -> None:

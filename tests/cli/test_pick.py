@@ -209,6 +209,7 @@ def broken_gzip(path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [truncated, constant, filled_with_nan, stack, no_image, without_pixel_size, empty, broken_gzip]
 )
+@pytest.mark.filterwarnings("ignore:Data array contains NaN values")  # mrcfile, as the test writes the file
 def test_a_bad_file_is_skipped_with_its_reason_and_the_rest_is_picked(micrographs: Path, spoil: Any) -> None:
     spoil(micrographs / "bad.mrc")
 

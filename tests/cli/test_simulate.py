@@ -21,7 +21,7 @@ def test_every_micrograph_is_written_and_counted(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     lines = result.stderr.splitlines()
     assert lines[-2].startswith("4/4 micrographs, ")
-    assert lines[-1] == f"Wrote 4 micrographs and their labels to {tmp_path / 'sim'}"
+    assert lines[-1] == f"Wrote 4 micrographs with labels to {tmp_path / 'sim'}"
     written = sorted((tmp_path / "sim").rglob("*.mrc"))
     assert len(written) == 4
     with mrcfile.open(written[0]) as mrc:

@@ -79,6 +79,13 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path, checkpoint):
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_others_may_read_a_checkpoint_as_any_new_file(tmp_path, checkpoint):
+    path, ordinary = tmp_path / "model.safetensors", tmp_path / "ordinary"
+    save_checkpoint(checkpoint, path)
+    ordinary.touch()
+    assert path.stat().st_mode == ordinary.stat().st_mode
+
+
 def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_path, checkpoint):
     path = tmp_path / "missing" / "model.safetensors"
     with pytest.raises(CheckpointError, match=re.escape(str(path))):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import PickConfig, load_config
+from cryotx_cli.data.formats import read_particles
 from cryotx_cli.data.formats.box import read_box
 from cryotx_cli.data.formats.star import read_particles_star
 from cryotx_cli.data.particles import Particles
@@ -80,9 +81,9 @@ def run(inputs, out, config=CONFIG, picker=None):
 
 
 def contents(folder):
-    """Bytes of every result: all files but the ledger, which holds times."""
+    """Bytes of every result but the ledger, which holds times; RELION's list names the folder that it lies in."""
     return {
-        str(path.relative_to(folder)): path.read_bytes()
+        str(path.relative_to(folder)): path.read_bytes().replace(str(folder).encode(), b"FOLDER")
         for path in folder.rglob("*")
         if path.is_file() and path.name != "ledger.jsonl"
     }
@@ -105,7 +106,7 @@ def test_one_run_writes_every_file_of_every_micrograph(tmp_path):
         assert result.error is None
         stem = result.file.path.stem
         np.testing.assert_allclose(merged[result.file.name].centres, result.particles.centres, atol=1e-3)
-        one = read_particles_star(out.parent / f"particles/star/{stem}.star")[stem]
+        one = read_particles_star(out.parent / f"particles/relion/{stem}_autopick.star")[f"{stem}_autopick"]
         np.testing.assert_allclose(one.scores, result.particles.scores, atol=1e-6)
         boxes = read_box(out.parent / f"particles/box/{stem}.box")
         np.testing.assert_allclose(boxes.centres, result.particles.centres, atol=0.51)
@@ -125,13 +126,83 @@ def test_one_run_writes_every_file_of_every_micrograph(tmp_path):
 
 def test_pictures_and_boxes_can_be_left_out(tmp_path):
     out = tmp_path / "p.star"
-    run([folder_of(tmp_path)], out, replace(CONFIG, images=False, boxes=False))
+    run([folder_of(tmp_path)], out, replace(CONFIG, images=False, boxes=False, report=False))
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
         "candidates",
         "config.toml",
         "ledger.jsonl",
-        "star",
+        "relion",
     ]
+
+
+def test_every_format_that_is_asked_for_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    folder_of(tmp_path, ["a 1.mrc", "sub/b.mrc"])
+    monkeypatch.chdir(tmp_path)
+    exposures = np.zeros(
+        2,
+        [
+            ("uid", "u8"),
+            ("micrograph_blob/path", "S9"),
+            ("micrograph_blob/shape", "u4", 2),
+            ("micrograph_blob/psize_A", "f4"),
+        ],
+    )
+    exposures["micrograph_blob/path"], exposures["micrograph_blob/shape"] = [b"J1/b.mrc", b"c.mrc"], (96, 128)
+    with Path("e.cs").open("wb") as file:
+        np.save(file, exposures)
+    every = ("relion", "box", "cbox", "csv", "eman", "topaz")
+    config = replace(CONFIG, formats=every, exposures=Path("e.cs"), images=False)
+    results, started = run(["mics"], "p.star", config)
+    assert any("1 not among the exposures" in message and "mics/a 1.mrc" in message for message in started.messages)
+    picks = {result.file.name: result.particles for result in results}
+    index = '\n"mics/a 1.mrc" "p/relion/a 1_autopick.star"\nmics/sub/b.mrc p/relion/sub/b_autopick.star\n'
+    assert index in Path("p/relion/autopick.star").read_text()
+    names = {"relion": "_autopick.star", "box": ".box", "cbox": ".cbox", "csv": ".csv", "eman/info": "_info.json"}
+    for folder, ending in names.items():
+        read = read_particles(Path("p", folder))
+        assert len(read) == 2
+        assert Path("p", folder, f"sub/b{ending}").exists()
+        for name, particles in read.items():
+            expected = picks[next(pick for pick in picks if name.removesuffix(".mrc") in pick)]
+            np.testing.assert_allclose(particles.centres, expected.centres, atol=0.51 if folder == "box" else 1e-3)
+    assert set(read_particles("p/topaz/particles.txt")) == {"a 1", "b"}
+    assert len(read_particles("p/cryosparc/particles.cs")["J1/b.mrc"]) == len(picks["mics/sub/b.mrc"])
+    _, started = run(["mics"], "p.star", config)
+    assert started.summary.resumed == 2
+    Path("p/cbox/sub/b.cbox").unlink()
+    _, started = run(["mics"], "p.star", config)
+    assert started.summary.resumed == 1
+    run(["mics"], "p.star", replace(config, formats=(), exposures=None, threshold=0.6))
+    left = {path.name for path in Path("p").rglob("*") if path.is_file()}
+    assert left == {"a 1.csv", "b.csv", "config.toml", "ledger.jsonl", "report.html", "a 1.jpg", "b.jpg"}
+
+
+def test_what_a_format_cannot_hold_is_said_before_the_work(tmp_path):
+    write_mrc(tmp_path / "mics/a/same.mrc", 1)
+    write_mrc(tmp_path / "mics/b/same.mrc", 2)
+    np.save(tmp_path / "e.npy", np.zeros(1))
+    picker = StubPicker()
+    for change, reason in (
+        ({"formats": ("topaz",)}, r"a/same\.mrc and .*b/same\.mrc"),
+        ({"exposures": tmp_path / "nowhere.cs"}, r"nowhere\.cs"),
+        ({"exposures": tmp_path / "e.npy"}, "not a table"),
+    ):
+        with pytest.raises(CryotxError, match=reason):
+            start_pick([tmp_path / "mics"], tmp_path / "p.star", replace(CONFIG, **change), picker)
+    assert not (tmp_path / "p").exists()
+    assert picker.seen == []
+
+
+def test_no_path_of_a_micrograph_leads_out_of_the_folder(tmp_path, monkeypatch):
+    write_mrc(tmp_path / "one/deep/a.mrc", 1)
+    write_mrc(tmp_path / "two/b.mrc", 2)
+    (tmp_path / "one/deep/work").mkdir()
+    monkeypatch.chdir(tmp_path / "one/deep/work")
+    run(["../a.mrc", "../../../two/b.mrc", "../work/../../../one/deep/../deep/a.mrc"], "p.star")
+    assert sorted(path.name for path in tmp_path.rglob("*.box")) == ["a.box", "b.box"]
+    inside = tmp_path / "one/deep/work"
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and inside not in path.parents]
+    assert sorted(path.name for path in outside) == ["a.mrc", "b.mrc"]
 
 
 def test_same_stem_in_two_folders_and_in_one(tmp_path):
@@ -197,6 +268,8 @@ def test_threshold_distance_and_edge(tmp_path):
     results, started = run([mics], tmp_path / "p.star", replace(CONFIG, edge=20.0, min_distance=4.0), picker)
     assert results[0].particles.scores.tolist() == [0.9, 0.8, 0.6]
     assert (started.summary.edge, started.summary.distance) == (2, 0)
+    results, started = run([mics], tmp_path / "p.star", replace(CONFIG, max_per_micrograph=2), picker)
+    assert results[0].particles.scores.tolist() == [0.9, 0.7]
     best_two = replace(CONFIG, threshold="auto", expected_count=2)
     results, _ = run([mics], tmp_path / "p.star", best_two, picker)
     assert results[0].particles.scores.tolist() == [0.9, 0.7]  # two picks, not two minus a duplicate or one outside
@@ -221,7 +294,8 @@ def test_order_of_the_input_does_not_matter(tmp_path):
     run(paths[::-1], tmp_path / "two" / "p.star")
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     assert list(read_particles_star(tmp_path / "two" / "p.star")) == [str(path) for path in paths[::-1]]
-    del one["p.star"], two["p.star"]
+    for in_order in ("p.star", "p/relion/autopick.star", "p/report.html"):
+        del one[in_order], two[in_order]
     assert one == two
 
 

@@ -10,11 +10,13 @@ import typer
 from typer.core import TyperGroup
 
 from cryotx_cli import __version__
+from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
 from cryotx_cli.cli.evaluate import evaluate
 from cryotx_cli.cli.make_coco import make_coco
 from cryotx_cli.cli.pick import pick
 from cryotx_cli.cli.simulate import simulate
+from cryotx_cli.cli.threshold import threshold
 from cryotx_cli.cli.train import train
 from cryotx_cli.errors import ConfigError, CryotxError
 
@@ -71,6 +73,8 @@ def cryotx(
 
 
 app.command()(pick)
+app.command()(threshold)
+app.command()(convert)
 app.command()(evaluate)
 app.command()(denoise)
 app.command()(make_coco)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @settings_flags(EvaluateConfig)
 def evaluate(
     picks: Annotated[
-        Path, typer.Argument(metavar="PICKS", help="Coordinates to judge: a STAR, box or CSV file or a folder of them.")
+        Path, typer.Argument(metavar="PICKS", help="Coordinates to judge: a file of any format or a folder of files.")
     ],
     truth: Annotated[
         Path, typer.Argument(metavar="TRUTH", help="Coordinates to trust: the same, or a CryoPPP data set.")
@@ -28,7 +28,7 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
 ) -> None:
     """Compare picks with the true coordinates."""
-    from cryotx_cli.cli.console import status, table
+    from cryotx_cli.cli.console import counted, status, table
     from cryotx_cli.workflows.evaluate import evaluate as compare
 
     result = compare(picks, truth, config.diameter, config.pixel_size, config.radius)
@@ -44,7 +44,7 @@ def evaluate(
         (result.unlabelled, "without labels, left out"),
     ):
         if names:
-            status(f"{len(names)} micrographs {remark}: {_some(names)}")
+            status(f"{counted(len(names), 'micrographs')} {remark}: {_some(names)}")
     if json_file is not None:
         _write_json(json_file, result)
 

@@ -41,9 +41,9 @@ def make_coco(
     _print_counts(out, run.counts)
     outside = sum(counts.outside for counts in run.counts)
     if resumed:
-        status(f"{resumed} images are of an earlier run")
+        status(f"Images of an earlier run: {resumed}")
     if outside:
-        status(f"{outside} labels lie outside their micrographs and were left out")
+        status(f"Labels left out because they lie outside their micrographs: {outside}")
     if any(counts.skipped for counts in run.counts):
         raise typer.Exit(SOME_SKIPPED)
 

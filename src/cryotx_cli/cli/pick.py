@@ -46,6 +46,7 @@ def pick(
 
 
 def _opening(run: PickRun, config: PickConfig) -> str:
+    from cryotx_cli.cli.console import counted
     from cryotx_cli.data.image import PIXELS_PER_DIAMETER
 
     if config.device != "auto":
@@ -54,7 +55,7 @@ def _opening(run: PickRun, config: PickConfig) -> str:
         reason = "no GPU that torch can use" if run.device == "cpu" else "found by --device auto"
     measured = "estimated from the micrographs" if config.diameter == "auto" else "as given"
     return (
-        f"{len(run)} micrographs, weights {config.weights}, on {run.device} ({reason}); particle diameter "
+        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {run.device} ({reason}); particle diameter "
         f"{run.diameter:.0f} Å ({measured}), {run.diameter / PIXELS_PER_DIAMETER:.2g} Å per network pixel"
     )
 
@@ -67,6 +68,7 @@ def _print_summary(summary: PickSummary) -> None:
     facts(
         f"Wrote {summary.star} and {summary.folder}",
         [
+            *([("Report", f"{summary.report}")] if summary.report else []),
             ("Micrographs", f"{summary.micrographs}{earlier}"),
             ("Picks", f"{summary.particles}"),
             ("Picks per micrograph", f"{summary.particles / max(summary.micrographs, 1):.1f}"),

@@ -67,7 +67,7 @@ def _flags(config_class: type, table: str = "") -> Iterator[tuple[str, inspect.P
             flag,
             help=next(note.documentation for note in notes if isinstance(note, Doc)) + _default(field.default),
             metavar=_metavar(kind),
-            parser=_comma_separated if get_origin(kind) is tuple else None,
+            parser=_comma_separated if any(get_origin(one) is tuple for one in _alternatives(kind)) else None,
         )
         yield name, _parameter(_key(name), _flag_type(kind), option)
 
@@ -105,12 +105,14 @@ def _flag_type(kind: Any) -> Any:
 def _metavar(kind: Any) -> str:
     """Return the placeholder in the help: ``NUMBER``, ``NUMBER|auto``, ``rye|wheat``, ``NUMBER,NUMBER``."""
     if get_origin(kind) is tuple:
-        return ",".join(map(_metavar, get_args(kind)))
-    words = (
-        "|".join(get_args(one)) if get_origin(one) is Literal else _METAVARS.get(one, "TEXT")
-        for one in _alternatives(kind)
-    )
-    return "|".join(words)
+        return ",".join("..." if part is ... else _metavar(part) for part in get_args(kind))
+    return "|".join(_metavar_word(one) for one in _alternatives(kind))
+
+
+def _metavar_word(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return _metavar(kind)
+    return "|".join(get_args(kind)) if get_origin(kind) is Literal else _METAVARS.get(kind, "TEXT")
 
 
 def _comma_separated(text: str) -> Any:

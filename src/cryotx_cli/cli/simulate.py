@@ -15,10 +15,10 @@ def simulate(
     config: SimulateConfig,
 ) -> None:
     """Simulate micrographs whose particles are known."""
-    from cryotx_cli.cli.console import progress, status
+    from cryotx_cli.cli.console import counted, progress, status
     from cryotx_cli.workflows.simulate import simulate as run
 
     with progress(config.micrographs * config.proteins, "micrographs") as report:
         for _ in run(out, config):
             report.advance()
-    status(f"Wrote {config.micrographs * config.proteins} micrographs and their labels to {out}")
+    status(f"Wrote {counted(config.micrographs * config.proteins, 'micrographs')} with labels to {out}")

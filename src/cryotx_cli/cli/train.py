@@ -1,29 +1,94 @@
 """``cryotx train``: teach the picker."""
 
+import math
+import os
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cryotx_cli.cli.settings_flags import settings_flags
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import MakeCocoConfig, TrainConfig
+from cryotx_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryotx_cli.workflows.train import TrainProgress
 
 
 @settings_flags(TrainConfig)
 def train(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder for checkpoints, log and settings.")],
-    simulate: Annotated[bool, typer.Option("--simulate", metavar="", help="Train on simulated micrographs.")],
     config: TrainConfig,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", metavar="", help="Train center on simulated micrographs.")
+    ] = False,
 ) -> None:
-    """Train the default model on simulated micrographs."""
+    """Train the default model on simulated micrographs, or the paper's model on labelled ones."""
     from cryotx_cli.cli.console import duration, progress, status
+    from cryotx_cli.workflows.train import check_source
     from cryotx_cli.workflows.train import train as run
 
-    done, seconds = 0, 0.0
-    with progress(config.steps, "steps") as bar:
-        for now in run(out, config):
-            bar.advance(now.step - done, f"loss {now.loss:.3f}")
+    _check_simulate(simulate, config)
+    check_source(config)
+    config = _with_coco_folder(config, out)
+    reports = iter(run(out, config))
+    first = next(reports, None)
+    if first is None:  # the run has come to its end before, or another process reports
+        return
+    now, done = first, 0
+    with progress(first.steps, "micrographs" if config.refit_head else "steps") as bar:
+        for now in chain([first], reports):
+            bar.advance(now.step - done, f"loss {now.loss:.3f}" if math.isfinite(now.loss) else "")
             if now.f1 is not None:
-                bar.note(f"Step {now.step}: loss {now.loss:.3f}, F1 {now.f1:.3f} on held-out micrographs")
-            done, seconds = now.step, now.seconds
-    status(f"Stopped at step {done} of {config.steps} after {duration(seconds)}; the run is in {out}")
+                bar.note(_validation(now, config))
+            done = now.step
+    if config.refit_head:
+        status(f"Class layer refitted in {duration(now.seconds)}: {out / 'last.safetensors'}")
+    else:
+        status(f"Stopped at step {now.step} of {now.steps} after {duration(now.seconds)}; the run is in {out}")
+
+
+def _check_simulate(simulate: bool, config: TrainConfig) -> None:
+    if simulate and config.model == "cryotransformer":
+        raise ConfigError(
+            "--simulate: is for --model center; cryotransformer learns from files",
+            "Write labelled micrographs with cryotx simulate and give their folder to --data.",
+        )
+    if config.model == "center" and not simulate and config.data is None:
+        raise ConfigError(
+            "nothing to train on",
+            "Give --simulate for the default model, or --model cryotransformer with --data DIR.",
+        )
+
+
+def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
+    """Make a dataset folder below `out` of a CryoPPP tree; refitting reads the tree itself."""
+    from cryotx_cli.cli.console import progress, status
+    from cryotx_cli.data.cryoppp import cryoppp_tree
+
+    if config.data is None or config.refit_head or cryoppp_tree(config.data) is None:
+        return config
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError(
+            f"--data {config.data}: several processes need a folder that is ready",
+            "Make it with cryotx make-coco first and give that to --data.",
+        )
+    from cryotx_cli.workflows.make_coco import make_coco
+
+    folder = out / "dataset"
+    status(f"Denoising the labelled micrographs of {config.data} into {folder}")
+    run = make_coco(config.data, folder, MakeCocoConfig(seed=config.seed))
+    with progress(len(run), "micrographs") as bar:
+        for result in run:
+            if result.error:
+                bar.note(f"Skipped {result.error}")
+            bar.advance()
+    return replace(config, data=folder)
+
+
+def _validation(now: "TrainProgress", config: TrainConfig) -> str:
+    if config.refit_head:
+        return f"Loss of the class layer {now.loss:.3f}, F1 {now.f1:.3f} on held-out micrographs"
+    return f"Step {now.step}: loss {now.loss:.3f}, F1 {now.f1:.3f} on held-out micrographs"

@@ -334,10 +334,10 @@ def _annotation_problem(annotation: dict[str, Any], size: tuple[int, int], categ
     if not _are_finite(box, 4):
         return f"bbox {box} is not four numbers"
     if not _fits(box, size):
-        return f"bbox {box} is not inside {size[0]} x {size[1]} pixels"
+        return f"bbox {box} is not inside {size[0]} x {size[1]} px"
     centre, diameter = annotation.get("centre", [0, 0]), annotation.get("diameter", 1)
     if not (_are_finite(centre, 2) and all(-0.5 <= c <= n - 0.5 for c, n in zip(centre, size, strict=True))):
-        return f"centre {centre} is not inside {size[0]} x {size[1]} pixels"
+        return f"centre {centre} is not inside {size[0]} x {size[1]} px"
     if not (_is_finite(diameter) and diameter > 0):
         return f"diameter {diameter} is not a length"
     return None

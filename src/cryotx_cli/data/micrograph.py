@@ -74,11 +74,14 @@ class MicrographFile:
         The micrograph as the user or the STAR file named it; RELION compares it letter by letter.
     pixel_size
         Å per pixel from the STAR file's optics table; None where there is none.
+    defocus
+        Å of underfocus from the STAR file; None where it has none.
     """
 
     path: Path
     name: str
     pixel_size: float | None = None
+    defocus: float | None = None
 
 
 @dataclass(frozen=True)
@@ -251,10 +254,11 @@ def _without_previews(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _in_star(star: Path) -> Iterator[MicrographFile]:
-    from cryotx_cli.data.formats.star import read_micrographs_star
+    from cryotx_cli.data.formats.star import read_defoci, read_micrographs_star
 
-    for name, pixel_size in read_micrographs_star(star):
-        yield MicrographFile(_resolve(name, star), name, pixel_size)
+    listed, defoci = read_micrographs_star(star), read_defoci(star)
+    for name, pixel_size in listed:
+        yield MicrographFile(_resolve(name, star), name, pixel_size, defoci.get(name))
 
 
 def _resolve(name: str, star: Path) -> Path:

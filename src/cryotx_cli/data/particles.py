@@ -79,8 +79,18 @@ class Particles:
         """
         if not (self.pixel_size > 0 and pixel_size > 0):
             raise ValueError(f"cannot rescale coordinates from {self.pixel_size} to {pixel_size} Å per pixel")
-        factor = self.pixel_size / pixel_size
-        return Particles((self.centres + 0.5) * factor - 0.5, self.scores, self.diameters * factor, pixel_size)
+        scaled = self.scaled(self.pixel_size / pixel_size)
+        return Particles(scaled.centres, scaled.scores, scaled.diameters, pixel_size)
+
+    def scaled(self, factor: float) -> Particles:
+        """Return the same particles in the pixels of the image enlarged `factor` times, as `at_pixel_size` does."""
+        centres = (self.centres + 0.5) * factor - 0.5
+        return Particles(centres, self.scores, self.diameters * factor, self.pixel_size / factor)
+
+    def flipped_y(self, height: int) -> Particles:
+        """Return the same particles on the image of `height` rows turned upside down: row 0 becomes the last one."""
+        centres = self.centres * (1, -1) + (0, height - 1)
+        return Particles(centres, self.scores, self.diameters, self.pixel_size)
 
     def above(self, threshold: float) -> Particles:
         """Return those with a score of at least `threshold`."""

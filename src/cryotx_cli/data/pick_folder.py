@@ -4,9 +4,12 @@
 
     particles.star
     particles/
-        box/        EMAN box file of each micrograph, in the folders of the input
-        star/       RELION STAR file of each micrograph
+        relion/     STAR file of each micrograph, in the folders of the input, and autopick.star, which lists them
+        box/        EMAN box file of each micrograph; as well cbox/, csv/ and eman/info/ if they are asked for
+        topaz/      particles.txt, all micrographs in one table
+        cryosparc/  particles.cs, all micrographs in one table
         png/        picture of each micrograph with its picks
+        report.html the run in one page; it is made from thumbnails/ and candidates/
         candidates/ every candidate with score and diameter, before any threshold
         ledger.jsonl, config.toml
 """
@@ -14,28 +17,38 @@
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-import numpy as np
-
+from cryotx_cli.config import MicrographFormat, PickConfig
+from cryotx_cli.data.formats import FILE_ENDINGS, write_micrograph_file
+from cryotx_cli.data.formats.box import box_side_px
+from cryotx_cli.data.formats.cryosparc import Exposure, write_cs
+from cryotx_cli.data.formats.star import write_coordinate_index, write_particles_star
+from cryotx_cli.data.formats.topaz import write_topaz
 from cryotx_cli.data.formats.whole_file import whole_file
-from cryotx_cli.data.micrograph import MicrographFile, without_micrograph_suffix
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import CryotxError
+
+_FOLDERS: dict[MicrographFormat, str] = {
+    "relion": "relion",
+    "box": "box",
+    "cbox": "cbox",
+    "csv": "csv",
+    "eman": "eman/info",  # where an EMAN2 project keeps them
+}
 
 
 @dataclass(frozen=True)
 class MicrographOutputs:
-    """The files of one micrograph."""
+    """The files of one micrograph; `coordinates` has one for each format, written or not."""
 
-    box: Path
-    star: Path
-    png: Path
     candidates: Path
+    png: Path
+    thumbnail: Path
+    coordinates: Mapping[MicrographFormat, Path]
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,14 @@ class LedgerRow:
 
     Parameters
     ----------
+    index
+        Its place in the order of the input.
     micrograph
         Its name, as the user or a STAR file gave it.
+    path
+        The micrograph file.
+    stem
+        Path of its outputs within each of the folders, without suffix.
     key
         Fingerprint of everything that decides its picks; a run with another one starts it anew.
     read_seconds, pick_seconds
@@ -56,9 +75,14 @@ class LedgerRow:
         How many would have been picked but lay too close to the border, or to a better pick.
     error
         Why it was skipped; None for a complete one.
+    defocus
+        Å of underfocus from a micrographs STAR file; None where there is none.
     """
 
+    index: int
     micrograph: str
+    path: str
+    stem: str
     key: str
     read_seconds: float = 0.0
     pick_seconds: float = 0.0
@@ -67,15 +91,7 @@ class LedgerRow:
     edge: int = 0
     distance: int = 0
     error: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Everything the network proposed on one micrograph of (height, width) pixels."""
-
-    particles: Particles
-    height: int
-    width: int
+    defocus: float | None = None
 
 
 class PickFolder:
@@ -85,9 +101,6 @@ class PickFolder:
     ----------
     star
         The merged STAR file; the folder has its name without the suffix.
-    files
-        The micrographs of this run. Their outputs mirror the folders below their common root, so that two files with
-        one stem do not meet; two of one stem in one folder (``a.mrc``, ``a.tif``) keep their suffixes.
 
     Raises
     ------
@@ -95,23 +108,88 @@ class PickFolder:
         The folder cannot be written.
     """
 
-    def __init__(self, star: Path, files: Sequence[MicrographFile]) -> None:
+    def __init__(self, star: Path) -> None:
+        self.star = star
         self.path = star.with_suffix("")
         self.ledger = self.path / "ledger.jsonl"
         self.config = self.path / "config.toml"
-        self._stems = _output_stems([file.path for file in files])
+        self.report = self.path / "report.html"
         _require_writable(star.parent)
         _require_writable(self.path)
 
-    def outputs(self, file: MicrographFile) -> MicrographOutputs:
-        """Return the paths of the outputs of one of the micrographs of this run."""
-        stem = self._stems[file.path]
-        return MicrographOutputs(
-            *(
-                self.path / kind / stem.with_name(f"{stem.name}.{suffix}")
-                for kind, suffix in (("box", "box"), ("star", "star"), ("png", "png"), ("candidates", "csv"))
+    @classmethod
+    def of_run(cls, run: Path) -> "PickFolder":
+        """Open the folder of an earlier run, named by its merged STAR file or by the folder itself.
+
+        Raises
+        ------
+        CryotxError
+            There is no such run, or its folder cannot be written.
+        """
+        path = run.with_suffix("") if run.suffix.lower() == ".star" else run
+        if not (path / "config.toml").is_file() or not (path / "ledger.jsonl").is_file():
+            raise CryotxError(
+                f"{run}: not a run of cryotx pick: there is no {path / 'config.toml'} with a ledger.jsonl beside it",
+                "Give the STAR file that cryotx pick wrote, or the folder of the same name.",
             )
+        return cls(path.with_name(f"{path.name}.star"))
+
+    def outputs(self, stem: str | PurePath) -> MicrographOutputs:
+        """Return the paths of the outputs of the micrograph with this stem.
+
+        Raises
+        ------
+        CryotxError
+            The stem leads out of the folder.
+        """
+        stem = PurePath(stem)
+        if stem.is_absolute() or ".." in stem.parts or not stem.name:
+            raise CryotxError(f"{self.ledger}: {stem} is not the name of an output of this run")
+        return MicrographOutputs(
+            candidates=self.path / "candidates" / stem.with_name(f"{stem.name}.csv"),
+            png=self.path / "png" / stem.with_name(f"{stem.name}.png"),
+            thumbnail=self.path / "thumbnails" / stem.with_name(f"{stem.name}.jpg"),
+            coordinates={
+                one: self.path / folder / stem.with_name(f"{stem.name}{FILE_ENDINGS[one]}")
+                for one, folder in _FOLDERS.items()
+            },
         )
+
+    def write_merged(
+        self, picks: Sequence[tuple[LedgerRow, Particles]], config: PickConfig, exposures: Mapping[str, Exposure]
+    ) -> None:
+        """Write the files that hold the picks of all micrographs, and remove those of formats no longer asked for.
+
+        Parameters
+        ----------
+        picks
+            Micrographs and their picks, in the order to write them.
+        config
+            Says which formats to write.
+        exposures
+            CryoSPARC's exposures by micrograph name; micrographs without one are left out of its file.
+
+        Raises
+        ------
+        ParticleFileError
+            A file cannot be written.
+        """
+        named = [(row.micrograph, particles) for row, particles in picks]
+        index, topaz = self.path / "relion/autopick.star", self.path / "topaz/particles.txt"
+        cs = self.path / "cryosparc/particles.cs"
+        if "relion" in config.formats:
+            files = ((row, self.outputs(row.stem).coordinates["relion"]) for row, _ in picks)
+            write_coordinate_index(
+                index, ((row.micrograph, relion_path(file, row.path, row.micrograph)) for row, file in files)
+            )
+        if "topaz" in config.formats:
+            write_topaz(topaz, named)
+        if exposures:
+            write_cs(cs, ((exposures[name], particles) for name, particles in named if name in exposures))
+        for path, wanted in ((index, "relion" in config.formats), (topaz, "topaz" in config.formats), (cs, exposures)):
+            if not wanted:
+                path.unlink(missing_ok=True)
+        write_particles_star(self.star, named)
 
     def read_ledger(self) -> dict[str, LedgerRow]:
         """Return the last row of each micrograph by its name; what a stopped run wrote half is left out."""
@@ -139,43 +217,56 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_candidates(path: Path, candidates: Candidates, key: str) -> None:
-    """Write candidates as CSV below one comment line that holds `key`, the image's size and its pixel size.
+def coordinate_files(outputs: MicrographOutputs, config: PickConfig) -> dict[MicrographFormat, Path]:
+    """Return the coordinate files of one micrograph that the settings ask for, by format."""
+    return {
+        one: path
+        for one, path in outputs.coordinates.items()
+        if one in config.formats and (one != "box" or config.boxes)
+    }
 
-    Numbers are written so that reading gives the same bits back.
+
+def write_coordinates(outputs: MicrographOutputs, particles: Particles, config: PickConfig, diameter: float) -> None:
+    """Write the coordinate files of one micrograph with boxes for particles of `diameter` Å.
+
+    Raises
+    ------
+    ParticleFileError
+        A file cannot be written.
     """
-    particles = candidates.particles
-    about = {"key": key, "height": candidates.height, "width": candidates.width, "pixel_size": particles.pixel_size}
-    rows = np.column_stack([particles.centres, particles.scores, particles.diameters]).tolist()
-    with whole_file(path) as file:
-        file.write(f"# {json.dumps(about)}\nx_px,y_px,score,diameter_px\n")
-        file.writelines(f"{x!r},{y!r},{score!r},{diameter!r}\n" for x, y, score, diameter in rows)
+    side = box_side_px(diameter / particles.pixel_size)
+    for one, path in coordinate_files(outputs, config).items():
+        write_micrograph_file(path, one, particles, side)
 
 
-def read_candidates(path: Path, key: str) -> Candidates | None:
-    """Return what `write_candidates` stored under `key`; None if there is nothing, or something under another key."""
-    try:
-        about_line, _, *rows = path.read_text(encoding="utf-8").splitlines()
-        about = json.loads(about_line.removeprefix("# "))
-        if about["key"] != key:
-            return None
-        table = np.array([[float(value) for value in row.split(",")] for row in rows]).reshape(-1, 4)
-        particles = Particles(table[:, :2], table[:, 2], table[:, 3], about["pixel_size"])
-        return Candidates(particles, about["height"], about["width"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent, or not a file of ours: the network runs again
+def remove_picks(outputs: MicrographOutputs) -> None:
+    """Remove picks of other settings, or of a file that can no longer be read: they must not pass for current ones."""
+    for path in (outputs.png, *outputs.coordinates.values()):
+        path.unlink(missing_ok=True)
+
+
+def relion_path(file: Path, micrograph: str | Path, name: str) -> str:
+    """Return `file` as RELION has to read it: relative to its project folder, absolute where that is not known.
+
+    The project folder is what is left of the path of the micrograph without its name, which RELION gives relative to
+    that folder.
+    """
+    parts, inner = absolute_path(micrograph).parts, PurePath(name).parts
+    file = absolute_path(file)
+    if not PurePath(name).is_absolute() and parts[-len(inner) :] == inner:
+        project = Path(*parts[: -len(inner)])
+        if file.is_relative_to(project):
+            return file.relative_to(project).as_posix()
+    return file.as_posix()
+
+
+def absolute_path(path: str | Path) -> Path:
+    """Return an absolute path without ``..``; unlike ``resolve`` it keeps the names of links, which are the user's."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _line(row: LedgerRow) -> str:
     return json.dumps(asdict(row)) + "\n"
-
-
-def _output_stems(paths: Sequence[Path]) -> dict[Path, Path]:
-    root = os.path.commonpath([path.absolute().parent for path in paths])
-    below = {path: Path(os.path.relpath(path.absolute(), root)) for path in paths}
-    stems = {path: inner.with_name(without_micrograph_suffix(inner.name)) for path, inner in below.items()}
-    users = Counter(stems.values())
-    return {path: stem if users[stem] == 1 else below[path] for path, stem in stems.items()}
 
 
 def _require_writable(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which of a micrograph's candidates become picks: the threshold rules.
+"""Which of a micrograph's candidates become picks: minimum distance, border and the threshold rules.
 
 The picker hands over every candidate with a calibrated probability. The rules here only look at those probabilities,
 one micrograph at a time, so that no micrograph can change the picks of another.
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.config import PickConfig
+from cryotx_cli.data.candidates import Candidates
 from cryotx_cli.data.particles import Particles
 
 DEFAULT_FLOOR = 0.25
@@ -45,6 +47,81 @@ class ExpectedCount:
 
 
 SelectionRule = ExpectedF1 | Threshold | Percentile | ExpectedCount
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """What became of the candidates of one micrograph.
+
+    Parameters
+    ----------
+    particles
+        The picks, best first.
+    edge, distance
+        How many more there would be but for the border, and but for the minimum distance.
+    """
+
+    particles: Particles
+    edge: int
+    distance: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Everything that decides which candidates become picks; its ``repr`` differs where the picks may.
+
+    Parameters
+    ----------
+    rule
+        The threshold rule.
+    min_distance, edge
+        Smallest distance between picks, and of a pick from the border of the image, in Å.
+    max_picks
+        Keep at most this many of a micrograph; None for all.
+    """
+
+    rule: SelectionRule
+    min_distance: float
+    edge: float
+    max_picks: int | None
+
+    @classmethod
+    def of(cls, config: PickConfig, diameter: float) -> "Selection":
+        """Return what the settings of ``cryotx pick`` say, for particles of `diameter` Å."""
+        # The original's own choice has been thinned by overlap already.
+        usual = 0.0 if config.selection == "legacy" else diameter / 2
+        min_distance = usual if config.min_distance is None else config.min_distance
+        return cls(_rule(config), min_distance, config.edge, config.max_per_micrograph)
+
+    def choose(self, candidates: Candidates) -> Picks:
+        """Choose the picks of one micrograph."""
+        found, pixel_size = candidates.particles, candidates.particles.pixel_size
+        # Before the rule: it weighs what there is to find, and two candidates on one particle are one particle.
+        apart = found.with_minimum_distance(self.min_distance / pixel_size)
+        inside = apart.inside(candidates.height, candidates.width, self.edge / pixel_size)
+        picks = self._best(inside.select(choose(inside, self.rule)))
+        lowest = float(picks.scores.min(initial=np.inf))
+        wanted, wanted_apart = len(found.above(lowest)), len(apart.above(lowest))
+        return Picks(picks, wanted_apart - len(inside.above(lowest)), wanted - wanted_apart)
+
+    def available(self, candidates: Candidates) -> Particles:
+        """Return the candidates among which the rule chooses, best first: picks are as many from the top."""
+        found, pixel_size = candidates.particles, candidates.particles.pixel_size
+        apart = found.with_minimum_distance(self.min_distance / pixel_size)
+        return self._best(apart.inside(candidates.height, candidates.width, self.edge / pixel_size))
+
+    def _best(self, particles: Particles) -> Particles:
+        return particles.select(np.argsort(-particles.scores, kind="stable")[: self.max_picks])
+
+
+def _rule(config: PickConfig) -> SelectionRule:
+    if config.selection == "legacy":
+        return Threshold(0.0)  # the picker has chosen
+    if config.expected_count is not None:
+        return ExpectedCount(config.expected_count)
+    if config.percentile is not None:
+        return Percentile(config.percentile)
+    return ExpectedF1() if config.threshold == "auto" else Threshold(config.threshold)
 
 
 def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
@@ -106,6 +183,15 @@ def expected_f1_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_F
     true_positives = np.cumsum(descending)
     expected_f1 = 2 * true_positives / (np.arange(1, len(descending) + 1) + true_positives[-1])
     return float(descending[int(np.argmax(expected_f1[:eligible]))])
+
+
+def highest_expected_f1(probabilities: NDArray[np.float64]) -> float:
+    """Return the expected F1 at the cut of `expected_f1_cut` without a floor; 0 where there are no candidates."""
+    descending = np.sort(probabilities)[::-1]
+    if not len(descending):
+        return 0.0
+    true_positives = np.cumsum(descending)
+    return float((2 * true_positives / (np.arange(1, len(descending) + 1) + true_positives[-1])).max())
 
 
 def _best(probabilities: NDArray[np.float64], count: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from cryotx_cli.config import CenterConfig
 from cryotx_cli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from cryotx_cli.detector.detr import DetrConfig
 
 FORMAT = "cryotx 1"
 _BUNDLED = ("default",)
@@ -63,8 +66,73 @@ class Checkpoint:
     name: str = "unnamed"
 
 
+@dataclass(frozen=True)
+class DetrInput:
+    """What a `cryotransformer` network was shown in training, and must be shown again.
+
+    Attributes
+    ----------
+    pipeline
+        Denoising: ``paper``, ``original``, or ``raw`` for none. ``original`` means more than pixels: that program turns
+        the rows round, and its networks answer in its own frame of coordinates.
+    short_side, long_side
+        The shorter side is brought to `short_side` pixels, or less where the longer one would exceed `long_side`.
+    """
+
+    pipeline: Literal["paper", "original", "raw"] = "paper"
+    short_side: int = 800
+    long_side: int = 1333
+
+
+@dataclass(frozen=True)
+class DetrCheckpoint:
+    """A trained `cryotransformer` model.
+
+    Attributes
+    ----------
+    weights
+        `state_dict` of ``Detr(model)``, float32.
+    model
+        Architecture.
+    input
+        How micrographs are prepared for it.
+    calibration
+        From the log-odds of class 0, "particle", to probabilities.
+    degenerate_class_head
+        "Particle" and "no object" were one class in its training: its class scores mean nothing.
+    training
+        How it was made, for people.
+    name
+        What the user calls it.
+    """
+
+    weights: dict[str, Tensor]
+    model: DetrConfig
+    input: DetrInput = field(default_factory=DetrInput)
+    calibration: Calibration = field(default_factory=Calibration)
+    degenerate_class_head: bool = False
+    training: dict[str, Any] = field(default_factory=dict)
+    name: str = "unnamed"
+
+
 def load_checkpoint(name: str | Path) -> Checkpoint:
-    """Read a bundled model by name (`default`) or a file that `cryotx train` wrote.
+    """Read a `center` model: a bundled one by name (`default`) or a file that `cryotx train` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or it is not a cryotx checkpoint, or one of another model; names what was found.
+    """
+    checkpoint = read_checkpoint(name)
+    if isinstance(checkpoint, DetrCheckpoint):
+        raise CheckpointError(
+            f"{name}: holds a cryotransformer model, not a center model", "Give --model cryotransformer with it."
+        )
+    return checkpoint
+
+
+def read_checkpoint(name: str | Path) -> Checkpoint | DetrCheckpoint:
+    """Read a model of either kind: a bundled one by name (`default`) or a file that `cryotx train` wrote.
 
     Raises
     ------
@@ -88,13 +156,32 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
                 raise CheckpointError(f"{path}: not a cryotx checkpoint (format {header.get('format')!r})", hint)
             weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
         settings = json.loads(header["settings"])
+        if settings.get("architecture", "center") == "cryotransformer":
+            return _detr_checkpoint(weights, settings, str(name))
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["model"].items()}
         model = CenterConfig(**values)
-        calibration = Calibration(*(tuple(settings["calibration"][k]) for k in ("logits", "probabilities")))
+        calibration = _calibration(settings)
         use_decoder, training = settings["use_decoder"], settings["training"]
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a cryotx checkpoint ({error})", hint) from error
     return Checkpoint(weights, model, calibration, use_decoder, training, str(name))
+
+
+def _detr_checkpoint(weights: dict[str, Tensor], settings: dict[str, Any], name: str) -> DetrCheckpoint:
+    from cryotx_cli.detector.detr import DetrConfig  # brings torchvision, which the default model does without
+
+    return DetrCheckpoint(
+        weights,
+        DetrConfig(**settings["model"]),
+        DetrInput(**settings["input"]),
+        _calibration(settings),
+        training=settings["training"],
+        name=name,
+    )
+
+
+def _calibration(settings: dict[str, Any]) -> Calibration:
+    return Calibration(*(tuple(settings["calibration"][k]) for k in ("logits", "probabilities")))
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -105,21 +192,46 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     CheckpointError
         If it cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     settings = {
         "model": asdict(checkpoint.model),
         "calibration": asdict(checkpoint.calibration),
         "use_decoder": checkpoint.use_decoder,
         "training": checkpoint.training,
     }
-    half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in checkpoint.weights.items()}
+    half = {k: (v.half() if v.is_floating_point() else v) for k, v in checkpoint.weights.items()}
+    _write(half, settings, path)
+
+
+def save_detr_checkpoint(checkpoint: DetrCheckpoint, path: Path) -> None:
+    """Write a `cryotransformer` checkpoint in full precision, whole or not at all.
+
+    Half precision has no room for the batch statistics of a ResNet, which span more than its range.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be written.
+    """
+    settings = {
+        "architecture": "cryotransformer",
+        "model": asdict(checkpoint.model),
+        "input": asdict(checkpoint.input),
+        "calibration": asdict(checkpoint.calibration),
+        "training": checkpoint.training,
+    }
+    _write(checkpoint.weights, settings, path)
+
+
+def _write(weights: dict[str, Tensor], settings: dict[str, Any], path: Path) -> None:
+    from safetensors.torch import save
+
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(half, temporary, metadata={"format": FORMAT, "settings": json.dumps(settings)})
+        # The library's own files are readable by their owner alone.
+        temporary.write_bytes(save(tensors, metadata={"format": FORMAT, "settings": json.dumps(settings)}))
         temporary.replace(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be written ({error})", "Choose another folder.") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})", "Choose another folder.") from error
     finally:
         temporary.unlink(missing_ok=True)

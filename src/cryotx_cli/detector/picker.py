@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -15,13 +15,15 @@ from torch import Tensor
 from cryotx_cli.data.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
 from cryotx_cli.data.micrograph import Micrograph
 from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.selection import highest_expected_f1
 from cryotx_cli.data.tiling import tiles
 from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput, Queries
 from cryotx_cli.detector.checkpoint import Checkpoint
 from cryotx_cli.errors import MicrographError
 
 _WHOLE, _TILE, _OVERLAP = 1536, 1024, 72  # network px; three diameters of context on the seams
-_DIAMETERS = (80.0, 120.0, 180.0, 270.0, 400.0)  # Å, tried by estimate_diameter
+_DIAMETERS = (75.0, 105.0, 150.0, 210.0, 300.0, 420.0)  # Å, tried by estimate_diameter
+_MIDDLE = 640  # network px of a micrograph that estimate_diameter looks at
 _SMALLEST = 32  # network px: less holds no particle with its surroundings
 
 
@@ -98,38 +100,46 @@ class Picker:
     def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
         """Estimate the particle diameter in Å from a few micrographs, without any hint.
 
-        Each is picked at several scales. The scale with the most confident picks is nearly right; the median of the
-        diameters predicted there sets the scale of a second pass, whose median is the answer.
+        Each is picked at several scales, large ones in their middle only. At the right scale the candidates part best
+        into right and wrong ones, so the scale with the highest expected F1 comes first; from there the median of the
+        predicted diameters sets the next scale, twice.
 
         Raises
         ------
         MicrographError
             If no micrograph shows particles at any scale.
         """
-        sizes: dict[float, list[NDArray[np.float64]]] = {}
-        evidence = dict.fromkeys(_DIAMETERS, 0.0)
+        evidence, sizes = {}, {}
         for diameter in _DIAMETERS:
-            sizes[diameter] = [self._confident_sizes(micrograph, diameter) for micrograph in micrographs]
-            evidence[diameter] = float(sum(len(found) for found in sizes[diameter]))
-        best = max(evidence, key=lambda d: evidence[d])
-        if not evidence[best]:
+            found = [self._candidates(micrograph, diameter) for micrograph in micrographs]
+            scores = np.concatenate([particles.scores for particles in found])
+            likely = np.concatenate([p.diameters[p.scores > 0.5] * p.pixel_size for p in found])
+            if len(likely):
+                evidence[diameter], sizes[diameter] = highest_expected_f1(scores), float(np.median(likely))
+        if not evidence:
             raise MicrographError(
                 f"--diameter auto: no particles seen in {len(micrographs)} micrographs, tried {_DIAMETERS[0]:g} to "
                 f"{_DIAMETERS[-1]:g} Å",
                 "Give the diameter in Å, for example --diameter 160.",
             )
-        coarse = float(np.median(np.concatenate(sizes[best])))
-        fine = np.concatenate([self._confident_sizes(micrograph, coarse) for micrograph in micrographs])
-        return float(np.median(fine)) if len(fine) else coarse
+        estimate = sizes[max(evidence, key=lambda diameter: evidence[diameter])]
+        for _ in range(2):
+            found = [self._candidates(micrograph, estimate) for micrograph in micrographs]
+            likely = np.concatenate([p.diameters[p.scores > 0.5] * p.pixel_size for p in found])
+            estimate = float(np.median(likely)) if len(likely) else estimate
+        return estimate
 
-    def _confident_sizes(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float64]:
-        """Predicted diameters in Å of the picks that are more likely right than wrong, half a diameter apart."""
+    def _candidates(self, micrograph: Micrograph, diameter: float) -> Particles:
+        """Candidates half a diameter apart, in the middle of a micrograph of many diameters."""
+        side = int(_MIDDLE * diameter / PIXELS_PER_DIAMETER / micrograph.pixel_size)
+        height, width = micrograph.image.shape
+        y, x = max(0, (height - side) // 2), max(0, (width - side) // 2)
+        middle = replace(micrograph, image=micrograph.image[y : y + side, x : x + side])
         try:
-            found = self.pick(micrograph, diameter)
-        except MicrographError:
-            return np.zeros(0)
-        apart = found.with_minimum_distance(0.5 * diameter / micrograph.pixel_size).above(0.5)
-        return apart.diameters * micrograph.pixel_size
+            found = self.pick(middle, diameter)
+        except MicrographError:  # fewer than two diameters wide at this scale
+            return Particles.empty(micrograph.pixel_size)
+        return found.with_minimum_distance(0.5 * diameter / micrograph.pixel_size)
 
     def detect(self, image: NDArray[np.float32]) -> Detections:
         """Run the network on a prepared image of any size, in tiles if it is large."""

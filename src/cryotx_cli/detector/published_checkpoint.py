@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from cryotx_cli.detector.checkpoint import DetrCheckpoint, DetrInput
 from cryotx_cli.detector.detr import Detr, DetrConfig
 from cryotx_cli.errors import CheckpointError
 
@@ -71,6 +72,16 @@ class PublishedCheckpoint:
         model = Detr(self.config)
         model.load_state_dict(self.weights)
         return model.eval()
+
+    def as_detr_checkpoint(self) -> DetrCheckpoint:
+        """Return what picking needs: these weights, and the input that the original program gave them."""
+        return DetrCheckpoint(
+            self.weights,
+            self.config,
+            DetrInput("original"),
+            degenerate_class_head=self.degenerate_class_head,
+            name=str(self.path),
+        )
 
     def initialise(self, model: Detr) -> list[str]:
         """Start `model` from these weights, except where number of classes or of queries differ.

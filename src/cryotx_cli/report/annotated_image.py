@@ -21,7 +21,14 @@ _SHIFT = 4  # cv2 takes positions in 1/16 px
 _BAR_LENGTHS_NM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
-def write_annotated_image(path: Path, micrograph: Micrograph, particles: Particles, title: str) -> None:
+def grey_picture(micrograph: Micrograph) -> NDArray[np.uint8]:
+    """Return a micrograph as grey levels, its long side at most `LONG_SIDE_PX`; rows as stored."""
+    return _stretched(micrograph.image, min(1.0, LONG_SIDE_PX / max(micrograph.image.shape)))
+
+
+def write_annotated_image(
+    path: Path, micrograph: Micrograph, particles: Particles, title: str, grey: NDArray[np.uint8] | None = None
+) -> None:
     """Write a PNG of `micrograph` with a circle around every pick.
 
     Rows are as stored, row 0 on top. Each circle has the pick's own diameter, its colour is the score: the same
@@ -38,6 +45,8 @@ def write_annotated_image(path: Path, micrograph: Micrograph, particles: Particl
         Picks to draw, in pixels of `micrograph`.
     title
         What to call the micrograph; shortened in the middle where the picture is narrow.
+    grey
+        Its `grey_picture`, for those who have it already.
 
     Raises
     ------
@@ -45,7 +54,7 @@ def write_annotated_image(path: Path, micrograph: Micrograph, particles: Particl
         The file cannot be written.
     """
     height, width = micrograph.image.shape
-    grey = _stretched(micrograph.image, min(1.0, LONG_SIDE_PX / max(height, width)))
+    grey = grey_picture(micrograph) if grey is None else grey
     image = np.repeat(grey[:, :, None], 3, axis=2)
     scale_x, scale_y = image.shape[1] / width, image.shape[0] / height
     _draw_circles(image, particles, scale_x, scale_y)
@@ -82,7 +91,7 @@ def _middle_and_spread(image: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _draw_circles(image: NDArray[np.uint8], particles: Particles, scale_x: float, scale_y: float) -> None:
-    colours = _score_colours(particles.scores)
+    colours = score_colours(particles.scores)
     centres = (particles.centres + 0.5) * (scale_x, scale_y) - 0.5  # pixel centres stay pixel centres
     radii = particles.diameters / 2 * (scale_x + scale_y) / 2
     for i in np.argsort(particles.scores, kind="stable"):  # the best on top
@@ -91,8 +100,8 @@ def _draw_circles(image: NDArray[np.uint8], particles: Particles, scale_x: float
         cv2.circle(image, centre, radius, colours[i].tolist(), 2, cv2.LINE_AA, _SHIFT)
 
 
-def _score_colours(scores: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """BGR colours, shape (n, 3), of scores 0 to 1."""
+def score_colours(scores: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return BGR colours, shape (n, 3), of scores 0 to 1."""
     levels = np.clip(np.rint(scores * 255), 0, 255).astype(np.uint8)
     colours = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)
     return np.asarray(colours, np.uint8).reshape(256, 3)[levels]
@@ -130,7 +139,7 @@ def _draw_colour_key(strip: NDArray[np.uint8]) -> int:
     begin = left - 6 - _text_width("score 0")
     if begin < width / 3:
         return width
-    strip[10:24, left : left + bar] = _score_colours(np.linspace(0, 1, bar))
+    strip[10:24, left : left + bar] = score_colours(np.linspace(0, 1, bar))
     cv2.putText(strip, "score 0", (begin, 22), _FONT, _TEXT_SCALE, _WHITE, 1, cv2.LINE_AA)
     cv2.putText(strip, "1", (left + bar + 6, 22), _FONT, _TEXT_SCALE, _WHITE, 1, cv2.LINE_AA)
     return begin

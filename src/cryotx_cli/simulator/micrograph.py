@@ -288,6 +288,12 @@ def _contamination(
         texture = 1 + rng.uniform(0, 0.5) * _grain(shape, rng.uniform(1, 6), noise)
         phase += profile * strength * texture
         junk = torch.maximum(junk, profile.clamp(0, 1))
+    if rng.random() < 0.25 * conditions.artefacts:  # ice that settled on the grid, of many sizes
+        count = int(rng.poisson(rng.uniform(1, 20) * shape[0] * shape[1] / (20 * diameter_px) ** 2))
+        balls = torch.zeros(shape)
+        largest = diameter_px * rng.uniform(0.3, 1.0)
+        specimen.ice_balls(balls, junk, count, 0.3 * largest, largest, pixel_size, rng)
+        phase += sigma_e * balls
     if rng.random() < 0.02 * conditions.artefacts:
         profile = specimen.filament(xx, yy, diameter_px * rng.uniform(0.2, 0.9), rng)
         phase += profile * sigma_e * PROTEIN_EXCESS * structure.diameter * rng.uniform(0.3, 1.5)

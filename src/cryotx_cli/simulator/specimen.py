@@ -20,7 +20,7 @@ Points = NDArray[np.float64]
 def place_particles(
     height: int, width: int, diameter: float, coverage: float, rng: np.random.Generator, margin: float
 ) -> Points:
-    """Draw particle centres, (n, 2), up to `margin` outside the field.
+    """Draw particle centres, (n, 2), up to `margin` outside the field; clusters may reach further.
 
     One of four habits: evenly spread, along a gradient of ice thickness, in clusters, or in touching patches.
     """
@@ -193,6 +193,40 @@ def blob(xx: Tensor, yy: Tensor, radius: float, rng: np.random.Generator) -> Ten
     if rng.random() < 0.2:  # a ring: vesicle, bubble or rim of ice
         inside = inside - torch.sigmoid((outline * rng.uniform(0.6, 0.9) - torch.hypot(u, v)) / max(0.06 * radius, 0.7))
     return inside
+
+
+def ice_balls(
+    field: Tensor,
+    junk: Tensor,
+    count: int,
+    smallest: float,
+    largest: float,
+    pixel_size: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add `count` round crystals of ice of many sizes to a field of potential in V Å, and mark them in `junk`.
+
+    A ball on the ice adds its own thickness, 2 sqrt(R² - r²), times the potential of ice, 4.57 V; crystals that
+    diffract look up to twice as dark.
+
+    Parameters
+    ----------
+    smallest, largest
+        Radii in pixels; logarithms are drawn evenly.
+    """
+    height, width = field.shape
+    for _ in range(count):
+        radius = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
+        x0, y0 = rng.uniform(0, width), rng.uniform(0, height)
+        left, right = max(0, int(x0 - radius - 2)), min(width, int(x0 + radius + 3))
+        top, bottom = max(0, int(y0 - radius - 2)), min(height, int(y0 + radius + 3))
+        y = torch.arange(top, bottom, dtype=torch.float32)[:, None] - y0
+        x = torch.arange(left, right, dtype=torch.float32)[None] - x0
+        squared = x**2 * math.exp(rng.normal(0, 0.12)) + y**2
+        thickness = 2 * pixel_size * (radius**2 - squared).clamp_min(0).sqrt()
+        field[top:bottom, left:right] += 4.57 * rng.uniform(0.7, 2.0) * thickness
+        covered = junk[top:bottom, left:right]
+        torch.maximum(covered, (squared < radius**2).float(), out=covered)
 
 
 def filament(xx: Tensor, yy: Tensor, thickness: float, rng: np.random.Generator) -> Tensor:

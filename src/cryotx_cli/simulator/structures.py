@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -39,7 +40,8 @@ class Structure:
     weights
         (n,) potential excess over ice in V Å³.
     diameter
-        What a user would call its diameter, in Å: twice the 97th percentile of the distance to the centre.
+        What a user would call its diameter, in Å: twice the distance from the centre to all but 0.5 % of the beads and
+        2 Å of side chains beyond them.
     name
         Where it comes from.
     """
@@ -60,7 +62,7 @@ class Structure:
             kept = rng.choice(len(centred), _MAX_BEADS, replace=False)
             centred, weights = centred[kept], weights[kept]
             weights = weights * (total / weights.sum())
-        radius = np.quantile(np.linalg.norm(centred, axis=1), 0.97)
+        radius = np.quantile(np.linalg.norm(centred, axis=1), 0.995) + 2.0
         return cls(centred.astype(np.float32), weights.astype(np.float32), float(2 * radius), name)
 
 
@@ -105,7 +107,7 @@ def _read_structure(path: Path, rng: np.random.Generator) -> Structure:
         else:
             with _open_text(path) as lines:
                 beads, weights = readers[_kind(path)](lines)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path}: not a readable structure: {error}", "Remove or replace this file.") from error
     if len(beads) < 20:
         raise DatasetError(
@@ -156,7 +158,7 @@ def _read_mmcif(lines: IO[str]) -> _Beads:
 
 
 def _read_map(path: Path, rng: np.random.Generator) -> _Beads:
-    """Draw beads from a density map in proportion to its density above half of its 99.5th percentile."""
+    """Draw beads from a density map in proportion to its density, where that is above 0.35 of its 99.5th percentile."""
     from cryotx_cli.data.micrograph import read_volume
 
     volume, voxel = read_volume(path)

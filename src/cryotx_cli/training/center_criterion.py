@@ -93,6 +93,8 @@ def _match(queries: Queries, b: int, crop: Crop) -> tuple[Tensor, Tensor, Tensor
         distance = (queries.centres[b, :, None] - centres[None]).norm(dim=-1) / radii[None]
         cost = 2 * distance - 2 * queries.logits[b].sigmoid()[:, None]
         cost = cost + 100.0 * ~queries.valid[b][:, None]
+        # Limited before the assignment, or far queries of missed particles would push near ones out of their pairs.
+        cost = cost.nan_to_num(nan=_MATCH_LIMIT).clamp_max(_MATCH_LIMIT)
         rows, columns = linear_sum_assignment(cost.cpu().numpy())
         q, t = torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)
         near = cost[q, t] < _MATCH_LIMIT

@@ -66,7 +66,6 @@ class SimulatedCrops(IterableDataset[list[Crop]]):
     def __iter__(self) -> Iterator[list[Crop]]:
         worker = torch.utils.data.get_worker_info()
         step, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        torch.set_num_threads(1)
         for batch in range(self.first + step, self.steps, stride):
             yield self.batch(batch)
 

@@ -42,7 +42,9 @@ def score(checkpoint: Checkpoint, crops: list[Crop], device: torch.device) -> Sc
     logits, hits, wanted = [np.zeros(0)], [np.zeros(0, bool)], 0
     for crop in crops:
         found = picker.detect(crop.image[0].numpy())
-        kept = Particles(found.centres, found.logits, 2 * found.radii, 1.0).with_minimum_distance(checkpoint.model.radius)
+        kept = Particles(found.centres, found.logits, 2 * found.radii, 1.0).with_minimum_distance(
+            checkpoint.model.radius
+        )
         truth, ignored = crop.centres.double().numpy(), crop.ignored.numpy()
         radius = float(crop.radii[0]) if len(crop.radii) else checkpoint.model.radius
         partner = match(kept.centres, truth, radius)

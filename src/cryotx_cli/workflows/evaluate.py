@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from cryotx_cli.data.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.data.formats import read_particles
 from cryotx_cli.data.metrics import Counts, average_precision, dice, disc_overlap, match
-from cryotx_cli.data.micrograph import without_micrograph_suffix
+from cryotx_cli.data.micrograph_names import pair_names
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ConfigError, ParticleFileError
 
@@ -152,7 +151,7 @@ def evaluate(
     """
     picks = read_particles(picks_path)
     truth, unlabelled = _read_truth(Path(truth_path))
-    partners = _pair(picks, truth)
+    partners = pair_names(picks, truth)
     if picks and not partners:
         raise ParticleFileError(
             f"no micrograph is on both sides: {picks_path} names {_examples(picks)}, "
@@ -243,42 +242,6 @@ def _diameters_px(
 
 def _first_known(*sizes: float | None) -> float | None:
     return next((size for size in sizes if size is not None and np.isfinite(size)), None)
-
-
-def _pair(picks: Iterable[str], truth: Iterable[str]) -> dict[str, str]:
-    """Return the name that the picks use for each name in the truth that has one."""
-    by_stem: dict[str, list[str]] = {}
-    for name in truth:
-        by_stem.setdefault(_stem(name), []).append(name)
-    partners: dict[str, str] = {}
-    for name in picks:
-        candidates = by_stem.get(_stem(name), [])
-        common = [_common_folders(name, candidate) for candidate in candidates]
-        best = [candidate for candidate, n in zip(candidates, common, strict=True) if n == max(common)]
-        if len(best) > 1:
-            raise ParticleFileError(
-                f"the picks of {name} could belong to {' or '.join(best)}", "Evaluate folder by folder."
-            )
-        if best and best[0] in partners:
-            raise ParticleFileError(
-                f"the picks of {name} and of {partners[best[0]]} could both belong to {best[0]}",
-                "Evaluate folder by folder.",
-            )
-        if best:
-            partners[best[0]] = name
-    return partners
-
-
-def _stem(name: str) -> str:
-    # cryoSPARC puts a unique number of 21 digits before the names of imported files; dates are shorter.
-    return re.sub(r"^\d{21}_", "", without_micrograph_suffix(PurePath(name).name))
-
-
-def _common_folders(name: str, other: str) -> int:
-    """Count the folders that two names share, from the file upwards."""
-    pairs = zip(reversed(PurePath(name).parts[:-1]), reversed(PurePath(other).parts[:-1]), strict=False)
-    shared = [a == b for a, b in pairs]
-    return shared.index(False) if False in shared else len(shared)
 
 
 def _examples(names: Iterable[str]) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,30 +16,39 @@ from numpy.typing import NDArray
 
 from cryotx_cli import __version__
 from cryotx_cli.config import PickConfig, save_config
-from cryotx_cli.data.formats.box import write_box
-from cryotx_cli.data.formats.star import write_micrograph_star, write_particles_star
+from cryotx_cli.data.candidates import Candidates, read_candidates, write_candidates
+from cryotx_cli.data.formats import output_stems
+from cryotx_cli.data.formats.cryosparc import Exposure, exposures_of
+from cryotx_cli.data.formats.topaz import topaz_names
 from cryotx_cli.data.micrograph import Micrograph, MicrographFile, find_micrographs, read_micrograph
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.data.pick_folder import (
-    Candidates,
     LedgerRow,
     MicrographOutputs,
     PickFolder,
+    absolute_path,
+    coordinate_files,
     fingerprint,
-    read_candidates,
-    write_candidates,
+    remove_picks,
+    write_coordinates,
 )
-from cryotx_cli.data.selection import ExpectedCount, ExpectedF1, Percentile, SelectionRule, Threshold, choose
+from cryotx_cli.data.selection import Picks, Selection
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
-from cryotx_cli.report.annotated_image import write_annotated_image
-
-BOX_PER_DIAMETER = 1.5
-"""Box side over particle diameter, as single-particle packages advise: room for the spread of defocused signal."""
+from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
+from cryotx_cli.report.html_report import thumbnail_bytes, write_run_report
+from cryotx_cli.report.thumbnail import write_thumbnail
 
 _READ_AHEAD = 2  # micrographs in memory: these, the one in the network and those being written
 _WRITE_BEHIND = 2
 _WRITERS = 2
 _DIAMETER_SAMPLE = 5
+_PUBLISHED_SUFFIXES = (".pth", ".pt")
+_LEGACY_PERCENTILE = 25.0  # the original's own default
+_DEGENERATE = (
+    '{} was trained with "particle" and "no object" as one class: its scores cannot tell good picks from bad ones. '
+    "Picks are therefore those of the original program (--selection legacy): three quarters of the boxes, with scores "
+    "that are not theirs. cryotx train --refit-head gives such weights true probabilities."
+)
 
 
 class ParticlePicker(Protocol):
@@ -105,8 +113,8 @@ class PickSummary:
         Micrographs without picks because of an error, with their reasons.
     seconds
         Wall-clock time from the first micrograph on.
-    star, folder
-        The merged STAR file and the folder that holds everything else.
+    star, folder, report
+        The merged STAR file, the folder that holds everything else, and the report in it (None: not wanted).
     """
 
     micrographs: int
@@ -118,6 +126,7 @@ class PickSummary:
     seconds: float
     star: Path
     folder: Path
+    report: Path | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +135,7 @@ class _Job:
 
     index: int
     file: MicrographFile
+    stem: Path
     outputs: MicrographOutputs
     candidates_key: str
     picks_key: str
@@ -149,7 +159,7 @@ class _Picked:
     job: _Job
     micrograph: Micrograph | None
     candidates: Candidates
-    particles: Particles
+    picks: Picks
     row: LedgerRow
 
 
@@ -180,6 +190,8 @@ def start_pick(
         `out` is not a STAR file that may be written.
     MicrographError
         No micrograph is found, or none can be read to estimate the diameter.
+    ParticleFileError
+        The exposures do not fit, or a format that is asked for cannot tell two of the micrographs apart.
     CheckpointError, DeviceError
         The model cannot be loaded.
     CryotxError
@@ -188,10 +200,19 @@ def start_pick(
     out = Path(out)
     _check_out(out, inputs)
     files = _without_own_pictures(find_micrographs(inputs), out)
-    folder = PickFolder(out, files)
-    picker = picker or _load_picker(config)
+    names = [file.name for file in files]
+    if "topaz" in config.formats:
+        topaz_names(names)
+    exposures = exposures_of(config.exposures, names) if config.exposures else {}
+    folder = PickFolder(out)
+    messages = _without_exposure(config, names, exposures)
+    if picker is None:
+        picker, config, about_weights = _load_picker(config)
+        messages += about_weights
     diameter = _estimate_diameter(files, config, picker) if config.diameter == "auto" else config.diameter
-    return PickRun(files, out, folder, replace(config, diameter=diameter), picker)
+    run = PickRun(files, folder, replace(config, diameter=diameter), picker, exposures)
+    run.messages[:0] = messages
+    return run
 
 
 class PickRun:
@@ -215,18 +236,24 @@ class PickRun:
     """
 
     def __init__(
-        self, files: Sequence[MicrographFile], out: Path, folder: PickFolder, config: PickConfig, picker: ParticlePicker
+        self,
+        files: Sequence[MicrographFile],
+        folder: PickFolder,
+        config: PickConfig,
+        picker: ParticlePicker,
+        exposures: Mapping[str, Exposure],
     ) -> None:
         assert config.diameter != "auto"
         self.device = str(picker.device)
         self.diameter = config.diameter
         self.messages: list[str] = []
-        self._out, self._folder, self._config, self._picker = out, folder, config, picker
-        self._rule = _rule(config)
+        self._folder, self._config, self._picker, self._exposures = folder, config, picker, exposures
+        self._selection = Selection.of(config, self.diameter)
         self._results: dict[int, tuple[PickResult, LedgerRow]] = {}
         self._first_error: CryotxError | OSError | None = None
         self._seconds = 0.0
-        self._jobs = [self._job(index, file) for index, file in enumerate(files)]
+        stems = output_stems([str(absolute_path(file.path)) for file in files])
+        self._jobs = [self._job(index, *one) for index, one in enumerate(zip(files, stems, strict=True))]
         save_config(config, folder.config)
         self._take_up_earlier_run()
 
@@ -257,6 +284,7 @@ class PickRun:
                 self._finish(*writing.popleft())
             writers.shutdown()
             self._write_merged()
+            self._write_report()
             self._seconds = time.perf_counter() - started
         if not self.summary.micrographs:
             raise self._nothing_picked()
@@ -273,13 +301,14 @@ class PickRun:
             distance=sum(row.distance for _, row in done),
             skipped=tuple(result for result, _ in self._results.values() if result.error is not None),
             seconds=self._seconds,
-            star=self._out,
+            star=self._folder.star,
             folder=self._folder.path,
+            report=self._folder.report if self._config.report else None,
         )
 
     # ---- before the work ---------------------------------------------------------------------------------------------
 
-    def _job(self, index: int, file: MicrographFile) -> _Job:
+    def _job(self, index: int, file: MicrographFile, stem: Path) -> _Job:
         candidates_key = fingerprint(
             __version__,
             self._picker.fingerprint,
@@ -288,8 +317,12 @@ class PickRun:
             file.pixel_size,
             *_identity(file.path),
         )
-        picks_key = fingerprint(candidates_key, repr(self._rule), self._config.min_distance, self._config.edge)
-        return _Job(index, file, self._folder.outputs(file), candidates_key, picks_key)
+        picks_key = fingerprint(candidates_key, repr(self._selection))
+        return _Job(index, file, stem, self._folder.outputs(stem), candidates_key, picks_key)
+
+    def _row(self, job: _Job) -> LedgerRow:
+        path = str(absolute_path(job.file.path))
+        return LedgerRow(job.index, job.file.name, path, job.stem.as_posix(), job.picks_key, defocus=job.file.defocus)
 
     def _take_up_earlier_run(self) -> None:
         """Keep the micrographs that an earlier run finished with the same settings; begin the ledger with them."""
@@ -301,6 +334,9 @@ class PickRun:
                 continue
             particles = self._finished_earlier(job) if row.key == job.picks_key else None
             if particles is not None:
+                # The same micrograph may stand elsewhere in this input.
+                here = self._row(job)
+                row = replace(row, index=here.index, path=here.path, stem=here.stem, defocus=here.defocus)
                 self._keep(job, PickResult(job.file, particles, None, 0.0, resumed=True), row)
             changed += row.key != job.picks_key
         if self._results:
@@ -315,11 +351,11 @@ class PickRun:
 
     def _finished_earlier(self, job: _Job) -> Particles | None:
         """Return the picks of a finished micrograph: choosing again among its candidates gives the same ones."""
-        boxes, images = [job.outputs.box] * self._config.boxes, [job.outputs.png] * self._config.images
-        if not all(path.exists() for path in (job.outputs.star, *boxes, *images)):
+        pictures = [job.outputs.png] * self._config.images + [job.outputs.thumbnail] * self._config.report
+        if not all(path.exists() for path in (*coordinate_files(job.outputs, self._config).values(), *pictures)):
             return None
         candidates = read_candidates(job.outputs.candidates, job.candidates_key)
-        return None if candidates is None else self._choose(candidates)[0]
+        return None if candidates is None else self._selection.choose(candidates).particles
 
     # ---- one micrograph ----------------------------------------------------------------------------------------------
 
@@ -327,7 +363,8 @@ class PickRun:
         """Read and prepare what the settings need of a micrograph; runs in the reading thread."""
         started = time.perf_counter()
         stored = None if self._config.restart else read_candidates(job.outputs.candidates, job.candidates_key)
-        if stored is not None and not self._config.images:
+        has_thumbnail = not self._config.report or job.outputs.thumbnail.exists()
+        if stored is not None and has_thumbnail and not self._config.images:
             return _Read(None, None, stored, time.perf_counter() - started, 0.0)
         micrograph = read_micrograph(job.file, self._config.pixel_size)
         read = time.perf_counter()
@@ -341,44 +378,37 @@ class PickRun:
             assert read.micrograph is not None
             assert read.prepared is not None
             candidates = Candidates(self._picker.locate(read.prepared, read.micrograph), *read.micrograph.image.shape)
-        particles, edge, distance = self._choose(candidates)
-        row = LedgerRow(
-            micrograph=job.file.name,
-            key=job.picks_key,
+        picks = self._selection.choose(candidates)
+        row = replace(
+            self._row(job),
             read_seconds=round(read.read_seconds, 4),
             pick_seconds=round(read.prepare_seconds + time.perf_counter() - started, 4),
             candidates=len(candidates.particles),
-            picks=len(particles),
-            edge=edge,
-            distance=distance,
+            picks=len(picks.particles),
+            edge=picks.edge,
+            distance=picks.distance,
         )
-        return _Picked(job, read.micrograph, candidates, particles, row)
-
-    def _choose(self, candidates: Candidates) -> tuple[Particles, int, int]:
-        """Return the picks, best first, and how many more there were but for the edge and for the minimum distance."""
-        found, pixel_size = candidates.particles, candidates.particles.pixel_size
-        distance = self.diameter / 2 if self._config.min_distance is None else self._config.min_distance
-        # Before the rule: it weighs what there is to find, and two candidates on one particle are one particle.
-        apart = found.with_minimum_distance(distance / pixel_size)
-        inside = apart.inside(candidates.height, candidates.width, self._config.edge / pixel_size)
-        picks = inside.select(choose(inside, self._rule)).sorted_by_score()
-        lowest = float(picks.scores.min(initial=np.inf))
-        wanted, wanted_apart = len(found.above(lowest)), len(apart.above(lowest))
-        return picks, wanted_apart - len(inside.above(lowest)), wanted - wanted_apart
+        return _Picked(job, read.micrograph, candidates, picks, row)
 
     def _write(self, picked: _Picked) -> float:
         """Write all files of one micrograph; runs in a writing thread and returns the seconds it took."""
         started = time.perf_counter()
-        outputs = picked.job.outputs
-        _remove_picks(outputs)
+        outputs, particles, micrograph = picked.job.outputs, picked.picks.particles, picked.micrograph
+        remove_picks(outputs)
+        grey = None
+        if micrograph is not None:
+            # Before the candidates: the thumbnail has no key of its own, current candidates vouch for it.
+            outputs.thumbnail.unlink(missing_ok=True)
+            if self._config.images or self._config.report:
+                grey = grey_picture(micrograph)
+            if self._config.report and grey is not None:
+                write_thumbnail(outputs.thumbnail, grey, thumbnail_bytes(len(self)))
         write_candidates(outputs.candidates, picked.candidates, picked.job.candidates_key)
-        write_micrograph_star(outputs.star, picked.particles)
-        if self._config.boxes:
-            write_box(outputs.box, picked.particles, box_side_px(self.diameter, picked.particles.pixel_size))
+        write_coordinates(outputs, particles, self._config, self.diameter)
         if self._config.images:
-            assert picked.micrograph is not None
+            assert micrograph is not None
             outputs.png.parent.mkdir(parents=True, exist_ok=True)
-            write_annotated_image(outputs.png, picked.micrograph, picked.particles, picked.job.file.path.name)
+            write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey)
         return time.perf_counter() - started
 
     def _finish(self, picked: _Picked, written: Future[float]) -> PickResult:
@@ -388,14 +418,14 @@ class PickRun:
             self._folder.append_ledger(row)
         except (CryotxError, OSError) as error:
             return self._skip(picked.job, error)
-        return self._keep(picked.job, PickResult(picked.job.file, picked.particles, None, seconds), row)
+        return self._keep(picked.job, PickResult(picked.job.file, picked.picks.particles, None, seconds), row)
 
     def _skip(self, job: _Job, error: CryotxError | OSError) -> PickResult:
         reason = error.message if isinstance(error, CryotxError) else f"{job.file.path}: {error.strerror or error}"
         self._first_error = self._first_error or error
-        row = LedgerRow(micrograph=job.file.name, key=job.picks_key, error=reason)
+        row = replace(self._row(job), error=reason)
         with suppress(OSError):  # the disk may be full: the reason is shown all the same
-            _remove_picks(job.outputs)
+            remove_picks(job.outputs)
             self._folder.append_ledger(row)
         return self._keep(job, PickResult(job.file, None, reason, 0.0), row)
 
@@ -406,21 +436,22 @@ class PickRun:
     # ---- after the work ----------------------------------------------------------------------------------------------
 
     def _write_merged(self) -> None:
-        in_order = [self._results[index][0] for index in sorted(self._results)]
-        done = [(result.file.name, result.particles) for result in in_order if result.particles is not None]
+        in_order = [self._results[index] for index in sorted(self._results)]
+        done = [(row, result.particles) for result, row in in_order if result.particles is not None]
         if done:
-            write_particles_star(self._out, done)
+            self._folder.write_merged(done, self._config, self._exposures)
+
+    def _write_report(self) -> None:
+        if not self._config.report:
+            self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
+        elif self.summary.micrographs:
+            write_run_report(self._folder, self._config)
 
     def _nothing_picked(self) -> MicrographError:
         error = self._first_error
         reason = error.message if isinstance(error, CryotxError) else str(error)
         count = f"none of the {len(self)} micrographs could be picked; the first: " if len(self) > 1 else ""
         return MicrographError(count + reason, error.hint if isinstance(error, CryotxError) else "")
-
-
-def box_side_px(diameter: float, pixel_size: float) -> int:
-    """Return the side of a particle's box: 1.5 diameters, rounded up to an even number of pixels."""
-    return 2 * math.ceil(BOX_PER_DIAMETER * diameter / pixel_size / 2)
 
 
 def _check_out(out: Path, inputs: Sequence[str | Path]) -> None:
@@ -430,22 +461,65 @@ def _check_out(out: Path, inputs: Sequence[str | Path]) -> None:
         raise ConfigError(f"--out {out}: also an input, which would be overwritten", "Give --out another name.")
 
 
+def _without_exposure(config: PickConfig, names: Sequence[str], exposures: Mapping[str, Exposure]) -> list[str]:
+    without = [name for name in names if name not in exposures] if config.exposures else []
+    examples = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
+    return [f"{len(without)} not among the exposures, left out of particles.cs: {examples}"] if without else []
+
+
 def _without_own_pictures(files: list[MicrographFile], out: Path) -> list[MicrographFile]:
     """Leave out the PNG files that an earlier run wrote, should they lie below an input folder."""
-    own = out.resolve().with_suffix("") / "png"
-    foreign = [file for file in files if own not in file.path.resolve().parents]
+    folder = out.resolve().with_suffix("")
+    own = {folder / "png", folder / "thumbnails"}
+    foreign = [file for file in files if own.isdisjoint(file.path.resolve().parents)]
     if not foreign:
-        raise MicrographError(f"nothing but pictures of earlier picks found in {own}", "Name the micrographs' folder.")
+        raise MicrographError(
+            f"nothing but pictures of earlier picks found in {folder}", "Name the micrographs' folder."
+        )
     return foreign
 
 
-def _load_picker(config: PickConfig) -> ParticlePicker:
+def _load_picker(config: PickConfig) -> tuple[ParticlePicker, PickConfig, list[str]]:
+    """Return the picker, the settings that it turns out to need, and what the user should know about it."""
     # Torch takes seconds to import: who brings a picker need not wait for it.
-    from cryotx_cli.detector.checkpoint import load_checkpoint
+    from cryotx_cli.detector.checkpoint import Checkpoint, read_checkpoint
     from cryotx_cli.detector.device import resolve_device
-    from cryotx_cli.detector.picker import Picker
 
-    return Picker(load_checkpoint(config.weights), resolve_device(config.device))
+    device = resolve_device(config.device)
+    if Path(config.weights).suffix.lower() in _PUBLISHED_SUFFIXES:
+        from cryotx_cli.detector.published_checkpoint import read_published_checkpoint
+
+        checkpoint = read_published_checkpoint(config.weights).as_detr_checkpoint()
+    elif isinstance(own := read_checkpoint(config.weights), Checkpoint):
+        from cryotx_cli.detector.picker import Picker
+
+        if config.selection == "legacy":
+            raise ConfigError(
+                f"--selection legacy: {config.weights} is not a model of the original program",
+                "Leave it out, or give weights of the original with --weights FILE.pth.",
+            )
+        return Picker(own, device), config, []
+    else:
+        checkpoint = own
+    from cryotx_cli.detector.detr_picker import DetrPicker
+
+    messages = []
+    if config.selection == "auto" and checkpoint.degenerate_class_head:
+        config = _with_legacy_selection(config)
+        messages = [_DEGENERATE.format(config.weights)]
+    percentile = _LEGACY_PERCENTILE if config.percentile is None else config.percentile
+    legacy = percentile if config.selection == "legacy" else None
+    return DetrPicker(checkpoint, device, legacy_percentile=legacy), config, messages
+
+
+def _with_legacy_selection(config: PickConfig) -> PickConfig:
+    try:
+        return replace(config, selection="legacy")
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.weights}: its class scores mean nothing, so picks cannot be chosen by probability ({error})",
+            "Leave out --threshold and --expected-count, or refit the class head with cryotx train --refit-head.",
+        ) from error
 
 
 def _estimate_diameter(files: Sequence[MicrographFile], config: PickConfig, picker: ParticlePicker) -> float:
@@ -464,14 +538,6 @@ def _estimate_diameter(files: Sequence[MicrographFile], config: PickConfig, pick
     if not sample and first_error is not None:
         raise MicrographError(f"no micrograph can be read; the first: {first_error.message}", first_error.hint)
     return picker.estimate_diameter(sample)
-
-
-def _rule(config: PickConfig) -> SelectionRule:
-    if config.expected_count is not None:
-        return ExpectedCount(config.expected_count)
-    if config.percentile is not None:
-        return Percentile(config.percentile)
-    return ExpectedF1() if config.threshold == "auto" else Threshold(config.threshold)
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
@@ -494,9 +560,3 @@ def _read_ahead(
             yield readings.popleft()
     while readings:
         yield readings.popleft()
-
-
-def _remove_picks(outputs: MicrographOutputs) -> None:
-    """Remove picks of other settings, or of a file that can no longer be read: they must not pass for current ones."""
-    for path in (outputs.box, outputs.star, outputs.png):
-        path.unlink(missing_ok=True)

@@ -1,10 +1,11 @@
-"""`cryotx train`: optimise the default model on simulated micrographs, resumable at any moment."""
+"""`cryotx train`: the default model on simulated micrographs, the paper's on labelled ones; resumable at any moment."""
 
 from __future__ import annotations
 
 import csv
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ from cryotx_cli.config import CenterConfig, TrainConfig, save_config
 from cryotx_cli.detector.center_detr import CenterDETR
 from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
-from cryotx_cli.errors import CheckpointError, DatasetError
+from cryotx_cli.errors import CheckpointError, ConfigError, DatasetError
 from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
 from cryotx_cli.training.calibration import fit_calibration
 from cryotx_cli.training.center_criterion import center_losses
@@ -29,12 +30,13 @@ from cryotx_cli.training.validation import score
 
 _WARM_UP, _LOG_EVERY, _SAVE_SECONDS = 200, 20, 150.0
 _VALIDATION_CROPS, _CALIBRATION_CROPS, _NORM_BATCHES = 48, 400, 40
+_BATCH_SIZE, _LEARNING_RATE = 8, 1e-3
 _HELD_OUT_SEED = 7_000_003  # structures and crops that no training seed draws
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """Where a run stands. `f1` is set after a validation, on held-out simulated structures at the best cut."""
+    """Where a run stands. `f1` is set after a validation, on held-out micrographs at the best cut."""
 
     step: int
     steps: int
@@ -60,18 +62,62 @@ class WeightAverage:
 
 
 def train(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
-    """Train until `config.steps` or `config.minutes`, then write `best.safetensors` and `last.safetensors`.
+    """Train until the end of the run or `config.minutes`, then write `best.safetensors` and `last.safetensors`.
+
+    `config.model` decides what is trained, and on what: `center` on simulated micrographs, `cryotransformer` on the
+    COCO folder `config.data`. With `config.refit_head` only the class layer of `cryotransformer` weights is fitted.
 
     The state of the run is saved every few minutes; with `config.resume` the next call goes on from it: the data of
     every step depend on the seed and the step alone. log.csv has a row every 20 steps.
 
     Raises
     ------
+    ConfigError
+        If the settings do not say what to train on.
     DatasetError
-        If the loss stops being finite, or the folder holds another run.
+        If the loss stops being finite, the data cannot be used, or the folder holds another run.
     CheckpointError
-        If there is nothing to resume.
+        If there is nothing to resume, or the weights to start from cannot be used.
     """
+    check_source(config)
+    if config.model == "center":
+        yield from _train_center(out, config)
+        return
+    # These bring torchvision and TensorBoard, which the default model does without.
+    from cryotx_cli.training.detr_training import train_detr
+    from cryotx_cli.training.refit_head import refit_head
+
+    for report in refit_head(out, config) if config.refit_head else train_detr(out, config):
+        yield TrainProgress(report.step, report.steps, report.loss, report.f1, report.seconds)
+
+
+def check_source(config: TrainConfig) -> None:
+    """Refuse settings that do not say what to train on, or what from.
+
+    Raises
+    ------
+    ConfigError
+        If they do not.
+    """
+    if config.model == "center" and (config.data is not None or config.refit_head):
+        setting = "refit_head" if config.data is None else "data"
+        raise ConfigError(
+            f"{setting}: the center model learns from simulated micrographs only",
+            "Add --model cryotransformer, or leave it out.",
+        )
+    if config.model == "cryotransformer" and config.data is None:
+        raise ConfigError(
+            "data: cryotransformer learns from labelled micrographs, and none are given",
+            "Give --data DIR, a CryoPPP tree or a folder of make-coco; cryotx simulate makes a tree.",
+        )
+    if config.refit_head and config.init in (None, "imagenet", "scratch"):
+        raise ConfigError("refit_head: needs the weights whose class layer is to be fitted", "Give --init FILE.pth.")
+
+
+def _train_center(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
+    config = replace(
+        config, batch_size=config.batch_size or _BATCH_SIZE, learning_rate=config.learning_rate or _LEARNING_RATE
+    )
     device = resolve_device(config.device)
     out.mkdir(parents=True, exist_ok=True)
     state_file = out / "state.pt"
@@ -85,15 +131,23 @@ def train(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
     if config.init is not None:
         model.load_state_dict(load_checkpoint(config.init).weights)
     model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(_parameter_groups(model), lr=config.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(model), lr=config.learning_rate or _LEARNING_RATE, betas=(0.9, 0.98)
+    )
     average = WeightAverage(model)
     run = _Run(step=0, seconds=0.0, best=-1.0)
     if config.resume:
         run = _restore(state_file, model, optimizer, average)
     training, held_out = _structures(config)
-    crops = SimulatedCrops(training, batch_size=config.batch_size, steps=config.steps, seed=config.seed, first=run.step)
+    crops = SimulatedCrops(
+        training, batch_size=config.batch_size or _BATCH_SIZE, steps=config.steps, seed=config.seed, first=run.step
+    )
     loader = DataLoader(
-        crops, batch_size=None, num_workers=config.workers, prefetch_factor=4 if config.workers else None
+        crops,
+        batch_size=None,
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+        generator=torch.Generator(),  # it would draw from the default one, whose state a resumed run goes on with
     )
     validation = _validation_crops(held_out, _VALIDATION_CROPS)
     low_precision = supports_bfloat16(device)
@@ -154,7 +208,9 @@ def _learning_rate(config: TrainConfig, step: int) -> float:
     """Warm-up over 200 steps, flat to the middle of the run, then a cosine down to 1 %."""
     warm = min(1.0, (step + 1) / _WARM_UP)
     late = max(0.0, step / config.steps - 0.5) * 2
-    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, late))))
+    return (
+        (config.learning_rate or _LEARNING_RATE) * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, late))))
+    )
 
 
 def _step(
@@ -193,9 +249,9 @@ def _checkpoint(average: WeightAverage, run: _Run, config: TrainConfig) -> Check
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:
-    # A checkpoint is handed on: it names the folder of structures, not where it lay.
+    # A checkpoint is handed on: it names files and folders, not where they lay.
     values = asdict(config)
-    return {k: v.name if isinstance(v, Path) else v for k, v in values.items() if v is not None}
+    return {k: Path(v).name if k in {"structures", "init"} else v for k, v in values.items() if v is not None}
 
 
 def finish(
@@ -248,14 +304,20 @@ def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averag
 
 
 def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> _Run:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    restored: dict[str, Tensor] = state["average"]
-    average.state = {k: v.to(average.state[k].device) for k, v in restored.items()}
-    average.updates = state["updates"]
-    torch.set_rng_state(state["random"])
-    return _Run(**state["run"])
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        restored: dict[str, Tensor] = state["average"]
+        average.state = {k: v.to(average.state[k].device) for k, v in restored.items()}
+        average.updates = state["updates"]
+        torch.set_rng_state(state["random"])
+        return _Run(**state["run"])
+    except (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: not the state of a run of this model",
+            "Start anew in another folder, from its weights with --init.",
+        ) from error
 
 
 class _Log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,14 @@ import numpy as np
 from cryotx_cli.data.formats.whole_file import whole_file
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
+
+BOX_PER_DIAMETER = 1.5
+"""Box side over particle diameter, as single-particle packages advise: room for the spread of defocused signal."""
+
+
+def box_side_px(diameter_px: float) -> int:
+    """Return the side of a particle's box: 1.5 diameters, rounded up to an even number of pixels."""
+    return 2 * math.ceil(BOX_PER_DIAMETER * diameter_px / 2)
 
 
 def write_box(path: str | Path, particles: Particles, box_px: int) -> None:

@@ -21,15 +21,21 @@ _SCORE = ("score", "confidence", "rlnautopickfigureofmerit")
 def write_csv(path: str | Path, particles: Particles) -> None:
     """Write the columns ``X-Coordinate``, ``Y-Coordinate`` and ``Diameter`` of CryoPPP, in pixels, y as it is.
 
+    A diameter that is not known is left empty. ``Score`` is a fourth column unless every score is 1.
+
     Raises
     ------
     ParticleFileError
         If the file cannot be written.
     """
-    rows = zip(*particles.centres.T.tolist(), particles.diameters.tolist(), strict=True)
+    scored = bool((particles.scores != 1).any())
+    diameters = ["" if np.isnan(diameter) else f"{diameter:.6g}" for diameter in particles.diameters.tolist()]
+    rows = zip(*particles.centres.T.tolist(), diameters, particles.scores.tolist(), strict=True)
     with whole_file(path) as file:
-        file.write("X-Coordinate,Y-Coordinate,Diameter\n")
-        file.writelines(f"{x:.3f},{y:.3f},{diameter:.6g}\n" for x, y, diameter in rows)
+        file.write(f"X-Coordinate,Y-Coordinate,Diameter{',Score' if scored else ''}\n")
+        file.writelines(
+            f"{x:.3f},{y:.3f},{diameter}{f',{score:.6f}' if scored else ''}\n" for x, y, diameter, score in rows
+        )
 
 
 def read_csv(path: str | Path) -> Particles:
@@ -73,7 +79,10 @@ def read_csv(path: str | Path) -> Particles:
     missing = (np.nan, np.nan, 1.0, np.nan)
     table = np.array(
         [
-            [_number(row, column, default, path, number) for column, default in zip(columns, missing, strict=True)]
+            [
+                _number(row, column, default, needed, path, number)
+                for column, default, needed in zip(columns, missing, (True, True, False, False), strict=True)
+            ]
             for number, row in rows
         ]
     ).reshape(-1, 4)
@@ -92,12 +101,12 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _number(row: list[str], column: int | None, default: float, path: Path, line: int) -> float:
+def _number(row: list[str], column: int | None, default: float, needed: bool, path: Path, line: int) -> float:
     if column is None:
         return default
     cell = row[column].strip() if column < len(row) else ""
-    if not cell and not np.isnan(default):
+    if not cell and not needed:
         return default
     if not _is_number(cell) or not np.isfinite(float(cell)):
-        raise ParticleFileError(f"{path}: line {line} has {cell!r} where a number belongs")
+        raise ParticleFileError(f"{path}: line {line} has {cell[:60]!r} where a number belongs")
     return float(cell)

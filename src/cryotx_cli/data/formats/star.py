@@ -1,4 +1,4 @@
-"""RELION STAR files: the merged particles, one micrograph's coordinates, lists of micrographs.
+"""RELION STAR files: the merged particles, one micrograph's coordinates, the index of those, lists of micrographs.
 
 Coordinates are pixels of the full-size micrograph with y down the rows as the MRC file stores them, which is RELION's
 own convention and that of `Particles`: nothing is flipped or shifted.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.data.formats.star_blocks import block_with, contents, numbers, read_blocks
 from cryotx_cli.data.formats.whole_file import whole_file
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
@@ -68,6 +69,71 @@ def write_micrograph_star(path: str | Path, particles: Particles) -> None:
         file.write("\n")
 
 
+def write_coordinate_index(path: str | Path, files: Iterable[tuple[str, str]]) -> None:
+    """Write RELION's list of coordinate files, which its autopick job calls ``autopick.star``.
+
+    Parameters
+    ----------
+    path
+        The file; it appears whole or not at all.
+    files
+        Pairs of micrograph name and coordinate file. RELION looks the name up letter by letter, and the file from its
+        project folder.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written or a name cannot be expressed in a STAR file.
+    """
+    with whole_file(path) as file:
+        file.write(_header("data_coordinate_files", ("_rlnMicrographName", "_rlnMicrographCoordinates")))
+        file.writelines(f"{_quoted(name)} {_quoted(coordinates)}\n" for name, coordinates in files)
+        file.write("\n")
+
+
+def is_coordinate_index(path: Path) -> bool:
+    """Tell whether a STAR file begins as RELION's list of coordinate files."""
+    try:
+        with path.open("rb") as file:
+            return b"data_coordinate_files" in file.read(4096)
+    except OSError:
+        return False  # reading it will say why
+
+
+def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
+    """List the coordinate files that RELION's ``autopick.star`` names, with their micrographs' names.
+
+    Returns
+    -------
+    list of (str, Path)
+        The files are looked for from the working folder and from the folders above the list, as RELION writes their
+        names relative to its project folder.
+
+    Raises
+    ------
+    ParticleFileError
+        If it is no such list, or one of the files is missing.
+    """
+    path = Path(path)
+    blocks = read_blocks(path)
+    table = block_with(blocks, "rlnMicrographName", "rlnMicrographCoordinates")
+    if table is None:
+        raise ParticleFileError(
+            f"{path}: no table with _rlnMicrographName and _rlnMicrographCoordinates; it holds {contents(blocks)}"
+        )
+    folders = [Path(), *path.absolute().parents]
+    listed = []
+    for name, coordinates in zip(table["rlnMicrographName"], table["rlnMicrographCoordinates"], strict=True):
+        file = _name(str(coordinates))
+        found = next((folder / file for folder in folders if _is_file(folder / file)), None)
+        if found is None:
+            raise ParticleFileError(
+                f"{path}: there is no {file}, which it names", "Start cryotx in the project folder of RELION."
+            )
+        listed.append((_name(str(name)), found))
+    return listed
+
+
 def read_particles_star(path: str | Path) -> dict[str, Particles]:
     """Read the particles of a STAR file, grouped by micrograph.
 
@@ -90,16 +156,16 @@ def read_particles_star(path: str | Path) -> dict[str, Particles]:
         If there is no table of coordinates, or they are not numbers.
     """
     path = Path(path)
-    blocks = _read_blocks(path)
-    table = _block_with(blocks, "rlnCoordinateX", "rlnCoordinateY")
+    blocks = read_blocks(path)
+    table = block_with(blocks, "rlnCoordinateX", "rlnCoordinateY")
     if table is None:
         raise ParticleFileError(
-            f"{path}: no table with _rlnCoordinateX and _rlnCoordinateY; it holds {_contents(blocks)}",
+            f"{path}: no table with _rlnCoordinateX and _rlnCoordinateY; it holds {contents(blocks)}",
             "Give a STAR file of particle coordinates, as RELION's autopick and cryotx pick write them.",
         )
-    centres = np.column_stack([_numbers(table, "rlnCoordinateX", path), _numbers(table, "rlnCoordinateY", path)])
+    centres = np.column_stack([numbers(table, "rlnCoordinateX", path), numbers(table, "rlnCoordinateY", path)])
     has_scores = "rlnAutopickFigureOfMerit" in table
-    scores = _numbers(table, "rlnAutopickFigureOfMerit", path) if has_scores else np.ones(len(table))
+    scores = numbers(table, "rlnAutopickFigureOfMerit", path) if has_scores else np.ones(len(table))
     pixel_sizes = _pixel_sizes(blocks, table, path)
     everything = Particles(centres, scores, np.full(len(table), np.nan), np.nan)
     rows_of = {path.stem: np.arange(len(table))}
@@ -130,12 +196,12 @@ def read_micrographs_star(path: str | Path) -> list[tuple[str, float | None]]:
         If it lists no micrographs.
     """
     path = Path(path)
-    blocks = _read_blocks(path)
-    table = _block_with(blocks, "rlnMicrographName")
+    blocks = read_blocks(path)
+    table = block_with(blocks, "rlnMicrographName")
     if table is None or not len(table):
-        movies = _block_with(blocks, "rlnMicrographMovieName") is not None
+        movies = block_with(blocks, "rlnMicrographMovieName") is not None
         raise ParticleFileError(
-            f"{path}: {'lists movies' if movies else 'no table with _rlnMicrographName'}; it holds {_contents(blocks)}",
+            f"{path}: {'lists movies' if movies else 'no table with _rlnMicrographName'}; it holds {contents(blocks)}",
             "Give the STAR file of RELION's motion correction or CTF job, for example micrographs_ctf.star.",
         )
     sizes = _pixel_sizes(blocks, table, path)
@@ -144,6 +210,19 @@ def read_micrographs_star(path: str | Path) -> list[tuple[str, float | None]]:
     for name, size in rows:
         listed.setdefault(_name(str(name)), float(size) if np.isfinite(size) else None)
     return list(listed.items())
+
+
+def read_defoci(path: str | Path) -> dict[str, float]:
+    """Return the defocus in Å (``_rlnDefocusU``) of the micrographs in a STAR file, of those that have one."""
+    import pandas as pd
+
+    table = block_with(read_blocks(Path(path)), "rlnMicrographName", "rlnDefocusU")
+    if table is None:
+        return {}
+    # A CTF fit that failed leaves nan or inf behind: that says nothing about the micrograph's own use.
+    defoci = pd.to_numeric(table["rlnDefocusU"], errors="coerce").to_numpy(np.float64)
+    pairs = zip(table["rlnMicrographName"], defoci, strict=True)
+    return {_name(str(name)): float(defocus) for name, defocus in pairs if np.isfinite(defocus)}
 
 
 def _header(block: str, columns: tuple[str, ...]) -> str:
@@ -158,12 +237,20 @@ def _rows(particles: Particles, row: str) -> Iterable[str]:
 def _quoted(name: str) -> str:
     """Return a name as one STAR token: quoted where a reader would split it or take it for a keyword."""
     needs_quotes = name.startswith(("data_", "loop_", "_", "#", ";")) or any(c.isspace() or c == "#" for c in name)
-    if not name or "\n" in name or "\r" in name or '"' in name or (needs_quotes and "'" in name):
+    controls = any(ord(c) < 32 or ord(c) == 127 for c in name.replace("\t", " "))
+    if not name or controls or '"' in name or (needs_quotes and "'" in name):
         raise ParticleFileError(
-            f"the micrograph name {name!r} cannot be written into STAR: it is empty or holds quotes or line breaks",
-            "Rename the micrograph.",
+            f"the name {name!r} cannot be written into STAR: it is empty or holds quotes or control characters",
+            "Rename the micrograph or the folder.",
         )
     return f'"{name}"' if needs_quotes else name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than a name may be, or with a zero byte
+        return False
 
 
 def _name(parsed: str) -> str:
@@ -171,55 +258,17 @@ def _name(parsed: str) -> str:
     return parsed.replace('"', "'")
 
 
-def _read_blocks(path: Path) -> dict[str, Any]:
-    import starfile
-
-    try:
-        path.open("rb").close()  # starfile reads a file without the right to as an empty one
-        return dict(starfile.read(path, always_dict=True, parse_as_string=["rlnMicrographName", "rlnOpticsGroupName"]))
-    except OSError as error:
-        raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
-    except (ValueError, TypeError, LookupError) as error:
-        raise ParticleFileError(f"{path}: cannot be read as STAR: {error}") from error
-
-
-def _block_with(blocks: dict[str, Any], *columns: str) -> pd.DataFrame | None:
-    import pandas as pd
-
-    for block in blocks.values():
-        if all(column in block for column in columns):
-            # A block without a loop is a single row.
-            return block if isinstance(block, pd.DataFrame) else pd.DataFrame([block])
-    return None
-
-
-def _contents(blocks: dict[str, Any]) -> str:
-    return "; ".join(f"data_{name} with {', '.join(map(str, block))}" for name, block in blocks.items()) or "no tables"
-
-
-def _numbers(table: pd.DataFrame, column: str, path: Path) -> NDArray[np.float64]:
-    try:
-        numbers = table[column].to_numpy(np.float64)
-    except (ValueError, TypeError) as error:
-        raise ParticleFileError(f"{path}: _{column} holds something that is not a number: {error}") from error
-    if not np.isfinite(numbers).all():
-        raise ParticleFileError(
-            f"{path}: _{column} is not a finite number in row {np.flatnonzero(~np.isfinite(numbers))[0] + 1}"
-        )
-    return numbers
-
-
 def _pixel_sizes(blocks: dict[str, Any], table: pd.DataFrame, path: Path) -> NDArray[np.float64]:
     """Å per pixel of the micrograph for each row of `table`; NaN where unknown."""
     sizes = np.full(len(table), np.nan)
-    optics = _block_with(blocks, "rlnOpticsGroup", "rlnMicrographPixelSize")
+    optics = block_with(blocks, "rlnOpticsGroup", "rlnMicrographPixelSize")
     if "rlnMicrographPixelSize" in table:
-        sizes = _numbers(table, "rlnMicrographPixelSize", path)
+        sizes = numbers(table, "rlnMicrographPixelSize", path)
     elif optics is not None and "rlnOpticsGroup" in table:
-        groups = _numbers(optics, "rlnOpticsGroup", path)
-        of_group = dict(zip(groups, _numbers(optics, "rlnMicrographPixelSize", path), strict=True))
-        sizes = np.array([of_group.get(group, np.nan) for group in _numbers(table, "rlnOpticsGroup", path)])
+        groups = numbers(optics, "rlnOpticsGroup", path)
+        of_group = dict(zip(groups, numbers(optics, "rlnMicrographPixelSize", path), strict=True))
+        sizes = np.array([of_group.get(group, np.nan) for group in numbers(table, "rlnOpticsGroup", path)])
     elif "rlnDetectorPixelSize" in table and "rlnMagnification" in table:
         # RELION 3.0: the detector's pixel in µm seen at that magnification.
-        sizes = 1e4 * _numbers(table, "rlnDetectorPixelSize", path) / _numbers(table, "rlnMagnification", path)
+        sizes = 1e4 * numbers(table, "rlnDetectorPixelSize", path) / numbers(table, "rlnMagnification", path)
     return np.where(sizes > 0, sizes, np.nan)

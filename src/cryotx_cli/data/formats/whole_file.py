@@ -1,4 +1,4 @@
-"""Text files that appear whole or not at all."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from cryotx_cli.errors import ParticleFileError
 
@@ -22,13 +22,36 @@ def whole_file(path: str | Path) -> Iterator[TextIO]:
     ParticleFileError
         If the file cannot be written.
     """
-    path = Path(path)
+    with (
+        _unfinished(Path(path)) as unfinished,
+        unfinished.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def whole_binary_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a binary file for writing that takes its name only when the block ends without an error.
+
+    The folder is made if it is missing.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written.
+    """
+    with _unfinished(Path(path)) as unfinished, unfinished.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Yield a temporary name; what is there takes the name `path` when the block ends without an error."""
     # The temporary name lies in the same folder because a rename is atomic only within one file system.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            yield file
+        yield unfinished
         unfinished.replace(path)
     except OSError as error:
         raise ParticleFileError(

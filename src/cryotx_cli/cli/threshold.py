@@ -1,0 +1,61 @@
+"""``cryotx threshold``: choose the picks of a finished run anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cryotx_cli.cli.settings_flags import settings_flags
+from cryotx_cli.config import ThresholdConfig
+
+if TYPE_CHECKING:
+    from cryotx_cli.workflows.threshold import ThresholdRun
+
+
+@settings_flags(ThresholdConfig)
+def threshold(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The STAR file that cryotx pick wrote, or the folder beside it.")
+    ],
+    config: ThresholdConfig,
+) -> None:
+    """Choose the picks of a finished run anew, without running the network."""
+    from cryotx_cli.cli.console import status
+    from cryotx_cli.workflows.threshold import threshold as choose_anew
+
+    done = choose_anew(run, config)
+    for message in done.messages:
+        status(message)
+    _print_summary(done)
+    if len(done):
+        _draw_pictures(done)
+
+
+def _print_summary(done: ThresholdRun) -> None:
+    from cryotx_cli.cli.console import facts
+
+    facts(
+        f"Wrote {done.star} and {done.folder}",
+        [
+            ("Micrographs", f"{done.micrographs}"),
+            ("Picks", f"{done.after}, {done.before} before"),
+            ("Picks per micrograph", f"{done.after / done.micrographs:.1f}"),
+            ("Seconds", f"{done.seconds:.2f}"),
+            ("Dropped at the border", f"{done.edge}"),
+            ("Dropped beside a better pick", f"{done.distance}"),
+        ],
+    )
+
+
+def _draw_pictures(done: ThresholdRun) -> None:
+    from cryotx_cli.cli.console import counted, progress, status
+
+    left_out = []
+    with progress(len(done), "pictures") as bar:
+        for picture in done:
+            left_out += [picture.error] if picture.error else []
+            bar.advance()
+    if left_out:
+        status(f"{counted(len(left_out), 'pictures')} left out, for example: {left_out[0]}")

@@ -1,0 +1,85 @@
+"""CrYOLO's .cbox files: STAR with one box a particle, given by its corner of smallest x and y.
+
+Written by crYOLO 1.8 and later (``cryolo/CoordsIO.py``): ``data_global`` with the version of the format,
+``data_cryolo`` with the boxes as floating-point pixels, ``data_cryolo_include`` with the slices of a tomogram, none for
+a micrograph.
+``<NA>`` stands for what is not known. y runs down the stored rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cryotx_cli.data.formats.star_blocks import block_with, contents, numbers, numbers_or_nan, read_blocks
+from cryotx_cli.data.formats.whole_file import whole_file
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.errors import ParticleFileError
+
+_COLUMNS = (
+    "_CoordinateX",
+    "_CoordinateY",
+    "_CoordinateZ",
+    "_Width",
+    "_Height",
+    "_Depth",
+    "_EstWidth",
+    "_EstHeight",
+    "_Confidence",
+    "_NumBoxes",
+    "_Angle",
+)
+
+
+def write_cbox(path: str | Path, particles: Particles, box_px: int) -> None:
+    """Write boxes of `box_px` pixels around one micrograph's particles; estimated sizes are their diameters.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written.
+    """
+    header = "".join(f"{column} #{i}\n" for i, column in enumerate(_COLUMNS, 1))
+    corners = particles.centres - box_px / 2
+    rows = zip(*corners.T.tolist(), particles.diameters.tolist(), particles.scores.tolist(), strict=True)
+    with whole_file(path) as file:
+        file.write(f"\ndata_global\n\n_cbox_format_version 1.0\n\ndata_cryolo\n\nloop_\n{header}")
+        for x, y, diameter, score in rows:
+            size = "<NA>" if np.isnan(diameter) else f"{diameter:.3f}"
+            file.write(f"{x:.3f} {y:.3f} <NA> {box_px} {box_px} <NA> {size} {size} {score:.6f} <NA> <NA>\n")
+        file.write("\n\ndata_cryolo_include\n\nloop_\n_slice_index #1\n\n")
+
+
+def read_cbox(path: str | Path) -> Particles:
+    """Read the boxes of one micrograph.
+
+    Returns
+    -------
+    Particles
+        Centres of the boxes; ``_Confidence`` as score, 1 where it is missing; as diameter the mean of ``_EstWidth`` and
+        ``_EstHeight``, or of the box's sides where those are missing; the pixel size is NaN.
+
+    Raises
+    ------
+    ParticleFileError
+        If there is no table of boxes, or they are not numbers.
+    """
+    path = Path(path)
+    blocks = read_blocks(path)
+    table = block_with(blocks, "CoordinateX", "CoordinateY", "Width", "Height")
+    if table is None:
+        raise ParticleFileError(
+            f"{path}: no table with _CoordinateX, _CoordinateY, _Width and _Height; it holds {contents(blocks)}",
+            "Give a .cbox file of crYOLO 1.8 or later.",
+        )
+    corners, sides = (
+        np.column_stack([numbers(table, column, path) for column in columns])
+        for columns in (("CoordinateX", "CoordinateY"), ("Width", "Height"))
+    )
+    diameters = sides.mean(axis=1)
+    if "EstWidth" in table and "EstHeight" in table:
+        estimated = (numbers_or_nan(table, "EstWidth", path) + numbers_or_nan(table, "EstHeight", path)) / 2
+        diameters = np.where(np.isfinite(estimated), estimated, diameters)
+    scores = numbers_or_nan(table, "Confidence", path) if "Confidence" in table else np.ones(len(table))
+    return Particles(corners + sides / 2, np.where(np.isfinite(scores), scores, 1.0), diameters, np.nan)

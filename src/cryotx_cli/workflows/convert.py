@@ -1,0 +1,266 @@
+"""Convert coordinate files of one program into those of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cryotx_cli.config import ConvertConfig, CoordinateFormat, MicrographFormat
+from cryotx_cli.data.formats import (
+    FILE_ENDINGS,
+    FORMAT_OF_SUFFIX,
+    format_of,
+    output_stems,
+    read_particles,
+    write_micrograph_file,
+)
+from cryotx_cli.data.formats.box import box_side_px
+from cryotx_cli.data.formats.cryosparc import Exposure, exposures_of, read_cs_heights, write_cs
+from cryotx_cli.data.formats.star import write_coordinate_index, write_particles_star
+from cryotx_cli.data.formats.topaz import write_topaz
+from cryotx_cli.data.micrograph import MicrographFile, find_micrographs, read_header
+from cryotx_cli.data.micrograph_names import pair_names
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.pick_folder import relion_path
+from cryotx_cli.errors import ConfigError, ParticleFileError
+
+_BOXED: tuple[CoordinateFormat, ...] = ("box", "cbox")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted.
+
+    Parameters
+    ----------
+    file_format
+        The format written.
+    out
+        The file, or the folder of files.
+    micrographs, particles
+        How many.
+    """
+
+    file_format: CoordinateFormat
+    out: Path
+    micrographs: int
+    particles: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Converted:
+    """The particles of one micrograph as they are written."""
+
+    name_in: str
+    particles: Particles
+    micrograph: MicrographFile | None
+    box_px: int | None
+
+    @property
+    def name(self) -> str:
+        return self.micrograph.name if self.micrograph else self.name_in
+
+
+def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conversion:
+    """Convert coordinates.
+
+    Parameters
+    ----------
+    source
+        A coordinate file or a folder of them, whatever `read_particles` reads.
+    out
+        What to write: a file, or a folder for formats with one file a micrograph. Nothing is written elsewhere,
+        whatever the names of the micrographs are.
+    config
+        Format and changes of the coordinates: first the scale, then the flip, whose heights are those of the
+        micrographs that `out` belongs to.
+
+    Returns
+    -------
+    Conversion
+        What was written.
+
+    Raises
+    ------
+    ConfigError
+        The settings do not fit each other or the files.
+    ParticleFileError
+        The coordinates cannot be read or written, or hold no particles, or have no micrograph or exposure.
+    MicrographError
+        The micrographs cannot be read.
+    """
+    source, out = Path(source), Path(out)
+    target = _target(out, config)
+    picks = read_particles(source)
+    if not picks:
+        raise ParticleFileError(f"{source}: holds no particles", "Check IN.")
+    files, exposures = _micrographs(config, picks), _exposures(config, picks)
+    particles = {name: here.scaled(config.scale) if config.scale != 1 else here for name, here in picks.items()}
+    if config.flip_y:
+        heights = _heights(source, config.scale, picks, files, exposures)
+        particles = {name: _flipped(name, here, heights[name]) for name, here in particles.items()}
+    sides = _box_sides(source, config, particles) if target in _BOXED else {}
+    converted = [_Converted(name, here, files.get(name), sides.get(name)) for name, here in particles.items()]
+    named = [(one.name, one.particles) for one in converted]
+    match target:
+        case "star":
+            _require_free([out], source, config)
+            write_particles_star(out, named)
+        case "topaz":
+            _require_free([out], source, config)
+            write_topaz(out, named)
+        case "cryosparc":
+            _require_free([out], source, config)
+            write_cs(out, ((exposures[one.name_in], one.particles) for one in converted))
+        case _:
+            _write_each(target, converted, source, out, config)
+    return Conversion(target, out, len(particles), sum(map(len, particles.values())))
+
+
+def _target(out: Path, config: ConvertConfig) -> CoordinateFormat:
+    target = config.to or FORMAT_OF_SUFFIX.get(out.suffix.lower())
+    if target is None:
+        raise ConfigError(
+            f"{out}: no suffix that tells which format to write",
+            f"Give one of {', '.join(FORMAT_OF_SUFFIX)}, or a folder and its format, for example --to box.",
+        )
+    if target in ("star", "topaz", "cryosparc") and (out.is_dir() or not out.suffix):
+        raise ConfigError(f"{out}: {target} is one file for all micrographs", "Give OUT the name of a file.")
+    if config.box is not None and target not in _BOXED:
+        raise ConfigError(f"--box {config.box}: {target} files hold no boxes", "Leave it out.")
+    if (config.exposures is None) == (target == "cryosparc"):
+        problem = "needs --exposures" if target == "cryosparc" else "has no use for --exposures"
+        raise ConfigError(
+            f"{target} output {problem}", "Exposures are the .cs file that CryoSPARC made of the same micrographs."
+        )
+    return target
+
+
+def _micrographs(config: ConvertConfig, picks: Mapping[str, Particles]) -> dict[str, MicrographFile]:
+    """Return the micrograph of each name, if micrographs are given."""
+    if config.micrographs is None:
+        return {}
+    found = {file.name: file for file in find_micrographs([config.micrographs])}
+    partners = pair_names(picks, found)
+    files = {name: found[partner] for partner, name in partners.items()}
+    _require_all(picks, files, f"micrograph in {config.micrographs}", [*found])
+    return files
+
+
+def _exposures(config: ConvertConfig, picks: Mapping[str, Particles]) -> dict[str, Exposure]:
+    if config.exposures is None:
+        return {}
+    exposures = exposures_of(config.exposures, picks)
+    _require_all(picks, exposures, f"exposure in {config.exposures}", [one.path for one in exposures.values()])
+    return exposures
+
+
+def _require_all(
+    picks: Mapping[str, Particles], known: Mapping[str, object], what: str, examples: Sequence[str]
+) -> None:
+    missing = [name for name in picks if name not in known]
+    if missing:
+        raise ParticleFileError(
+            f"{len(missing)} of {len(picks)} names have no {what}, for example {missing[0]}; "
+            f"it names {', '.join(examples[:2])}",
+            "Names must agree without folders and suffixes.",
+        )
+
+
+def _heights(
+    source: Path,
+    scale: float,
+    picks: Mapping[str, Particles],
+    files: Mapping[str, MicrographFile],
+    exposures: Mapping[str, Exposure],
+) -> dict[str, int]:
+    """Height in pixels of each micrograph that the output belongs to."""
+    if files:
+        return {name: read_header(files[name].path).height for name in picks}
+    if exposures:
+        return {name: exposures[name].height for name in picks}
+    if source.is_file() and format_of(source) == "cryosparc":
+        return {name: round(height * scale) for name, height in read_cs_heights(source).items()}
+    raise ConfigError(
+        f"--flip-y needs the heights of the micrographs, which {source} does not hold",
+        "Give the micrographs, for example --micrographs FOLDER.",
+    )
+
+
+def _flipped(name: str, particles: Particles, height: int) -> Particles:
+    y = particles.centres[:, 1]
+    # Particles cut by the border are usual; ones that lie far off belong to an image of another size.
+    if len(y) and (y.min() < -height / 10 or y.max() > 1.1 * height):
+        raise ParticleFileError(
+            f"{name}: y runs from {y.min():.0f} to {y.max():.0f}, its micrograph has {height} rows",
+            "The flip needs the heights of the micrographs that the coordinates belong to; see --scale.",
+        )
+    return particles.flipped_y(height)
+
+
+def _box_sides(source: Path, config: ConvertConfig, particles: Mapping[str, Particles]) -> dict[str, int]:
+    """Side of the boxes of each micrograph: as asked, as in the input, or 1.5 diameters."""
+    if config.box is not None:
+        return dict.fromkeys(particles, config.box)
+    diameters = {name: here.diameters[np.isfinite(here.diameters)] for name, here in particles.items()}
+    everywhere = np.concatenate([*diameters.values()])
+    if not everywhere.size:
+        raise ConfigError(
+            f"{source} holds no sizes of particles, so the side of the boxes is not known",
+            "Give it in pixels, for example --box 256.",
+        )
+    medians = {name: float(np.median(some if some.size else everywhere)) for name, some in diameters.items()}
+    if _holds_boxes(source):  # their sides were read as diameters
+        return {name: max(1, round(median)) for name, median in medians.items()}
+    return {name: box_side_px(median) for name, median in medians.items()}
+
+
+def _holds_boxes(source: Path) -> bool:
+    if source.is_file():
+        return format_of(source) == "box"
+    kinds = [FORMAT_OF_SUFFIX.get(file.suffix.lower()) for file in source.rglob("*.*")]
+    return "box" in kinds and not {"star", "cbox", "cryosparc"}.intersection(kinds)
+
+
+def _write_each(
+    target: MicrographFormat, converted: Sequence[_Converted], source: Path, out: Path, config: ConvertConfig
+) -> None:
+    """Write one file for each micrograph, for RELION the list of them, too."""
+    index = (out if out.suffix.lower() == ".star" else out / "autopick.star") if target == "relion" else None
+    if FORMAT_OF_SUFFIX.get(out.suffix.lower()) == target and not out.is_dir():
+        if len(converted) > 1:
+            raise ConfigError(
+                f"{out}: {target} files hold one micrograph each, and there are {len(converted)}",
+                f"Give a folder and its format: --to {target}.",
+            )
+        paths = [out]
+    else:
+        folder = index.parent if index else out
+        if folder.is_file():
+            raise ConfigError(f"{folder}: a file where a folder for {target} files belongs", "Give OUT another name.")
+        stems = output_stems([one.name for one in converted])
+        paths = [folder / stem.with_name(stem.name + FILE_ENDINGS[target]) for stem in stems]
+    _require_free([*paths, *([index] if index else [])], source, config)
+    for path, one in zip(paths, converted, strict=True):
+        write_micrograph_file(path, target, one.particles, one.box_px)
+    if index:
+        rows = zip(converted, paths, strict=True)
+        write_coordinate_index(index, [(one.name, _from_project(path, one.micrograph)) for one, path in rows])
+
+
+def _from_project(path: Path, micrograph: MicrographFile | None) -> str:
+    # Where the micrographs are not given the working folder stands in for RELION's project folder.
+    return relion_path(path, micrograph.path if micrograph else "-", micrograph.name if micrograph else "-")
+
+
+def _require_free(paths: Sequence[Path], source: Path, config: ConvertConfig) -> None:
+    """Refuse to replace files unasked, and the input in any case."""
+    there = [path for path in paths if path.exists()]
+    if source.is_file() and any(path.samefile(source) for path in there):
+        raise ConfigError(f"{source}: is both IN and OUT", "Give OUT another name.")
+    if there and not config.overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise ConfigError(f"{there[0]}{more}: there already", "Give OUT another name, or --overwrite.")

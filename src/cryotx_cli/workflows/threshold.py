@@ -1,0 +1,216 @@
+"""Choose the picks of a finished run anew from its stored candidates and write its files again, without the network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cryotx_cli.config import PickConfig, ThresholdConfig, load_config, save_config
+from cryotx_cli.data.candidates import read_stored_candidates
+from cryotx_cli.data.formats.cryosparc import Exposure, exposures_of
+from cryotx_cli.data.formats.topaz import topaz_names
+from cryotx_cli.data.micrograph import MicrographFile, read_micrograph
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.pick_folder import LedgerRow, PickFolder, fingerprint, remove_picks, write_coordinates
+from cryotx_cli.data.selection import Selection
+from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.report.annotated_image import write_annotated_image
+from cryotx_cli.report.html_report import write_run_report
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What became of one picture: `error` says why it is left out, None if it is there."""
+
+    micrograph: str
+    error: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    row: LedgerRow
+    particles: Particles
+    shape: tuple[int, int]
+
+
+class ThresholdRun:
+    """Picks chosen anew: all coordinates are written; iterate to draw the pictures, which takes longer.
+
+    Iterating yields a `Redrawn` for each picture. There are none where the run or the settings leave out pictures.
+
+    Attributes
+    ----------
+    star, folder : Path
+        The merged STAR file and the folder that holds everything else.
+    micrographs : int
+        How many micrographs the run has picked.
+    before, after : int
+        Picks on them before and now.
+    edge, distance : int
+        Would-be picks dropped now because they lay too close to the border, or to a better pick.
+    seconds : float
+        Time for choosing and for writing coordinates.
+    messages : list of str
+        What the user should know.
+    """
+
+    def __init__(self, folder: PickFolder, config: PickConfig, images: bool) -> None:
+        started = time.perf_counter()
+        self.star, self.folder = folder.star, folder.path
+        self.messages: list[str] = []
+        self._folder, self._config = folder, config
+        rows = _finished_rows(folder)
+        exposures = self._exposures([row.micrograph for row in rows])
+        chosen = self._choose(rows)
+        self._write(chosen, exposures)
+        self._to_draw = chosen if images and config.images else []
+        if config.images and not images:
+            self.messages.append("Pictures are left out; cryotx pick draws them when it runs again.")
+        self.micrographs = len(chosen)
+        self.before = sum(row.picks for row in rows)
+        self.after = sum(one.row.picks for one in chosen)
+        self.edge = sum(one.row.edge for one in chosen)
+        self.distance = sum(one.row.distance for one in chosen)
+        self.seconds = time.perf_counter() - started
+
+    def __len__(self) -> int:
+        return len(self._to_draw)
+
+    def __iter__(self) -> Iterator[Redrawn]:
+        for one in self._to_draw:
+            try:
+                self._draw(one)
+                yield Redrawn(one.row.micrograph, None)
+            except MicrographError as error:
+                yield Redrawn(one.row.micrograph, error.message)
+            except OSError as error:
+                yield Redrawn(one.row.micrograph, f"{error.filename}: {error.strerror}")
+
+    def _exposures(self, names: Sequence[str]) -> Mapping[str, Exposure]:
+        """Check what may go wrong with the formats before anything is changed."""
+        if "topaz" in self._config.formats:
+            topaz_names(names)
+        if self._config.exposures is None:
+            return {}
+        exposures = exposures_of(self._config.exposures, names)
+        if len(exposures) < len(names):
+            self.messages.append(f"{len(names) - len(exposures)} not among the exposures, left out of particles.cs.")
+        return exposures
+
+    def _choose(self, rows: Sequence[LedgerRow]) -> list[_Chosen]:
+        assert self._config.diameter != "auto"
+        selection = Selection.of(self._config, self._config.diameter)
+        chosen = []
+        for row in rows:
+            file = self._folder.outputs(row.stem).candidates
+            stored = read_stored_candidates(file)
+            if stored is None:
+                raise CryotxError(
+                    f"{file}: the candidates of {row.micrograph} are missing or damaged",
+                    "Start cryotx pick again with the same settings: it picks what is missing.",
+                )
+            key, candidates = stored
+            picks = selection.choose(candidates)
+            row = replace(
+                row,
+                key=fingerprint(key, repr(selection)),
+                picks=len(picks.particles),
+                edge=picks.edge,
+                distance=picks.distance,
+            )
+            chosen.append(_Chosen(row, picks.particles, (candidates.height, candidates.width)))
+        return chosen
+
+    def _write(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure]) -> None:
+        assert self._config.diameter != "auto"
+        # Until its files are written a micrograph counts as one with other settings: cryotx pick would do it anew.
+        skipped = [row for row in self._folder.read_ledger().values() if row.error is not None]
+        self._folder.start_ledger([*(replace(one.row, key="") for one in chosen), *skipped])
+        save_config(self._config, self._folder.config)
+        for one in chosen:
+            outputs = self._folder.outputs(one.row.stem)
+            remove_picks(outputs)
+            write_coordinates(outputs, one.particles, self._config, self._config.diameter)
+        self._folder.write_merged([(one.row, one.particles) for one in chosen], self._config, exposures)
+        self._folder.start_ledger([*(one.row for one in chosen), *skipped])
+        if self._config.report:
+            write_run_report(self._folder, self._config)
+
+    def _draw(self, one: _Chosen) -> None:
+        path = Path(one.row.path)
+        # The pixel size of the run counts, whatever the header says.
+        file = MicrographFile(path, one.row.micrograph, one.particles.pixel_size)
+        micrograph = read_micrograph(file)
+        if micrograph.image.shape != one.shape:
+            raise MicrographError(f"{path}: has changed since it was picked, its size is another one")
+        picture = self._folder.outputs(one.row.stem).png
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        write_annotated_image(picture, micrograph, one.particles, path.name)
+
+
+def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
+    """Choose the picks of a finished run anew and write its coordinates again.
+
+    The result has the same bytes as that of ``cryotx pick`` with these settings, which takes it for its own when it
+    runs again.
+
+    Parameters
+    ----------
+    run
+        The STAR file that ``cryotx pick`` wrote, or the folder of the same name.
+    config
+        What to change; what is None stays as it was.
+
+    Returns
+    -------
+    ThresholdRun
+        Iterate over it to draw the pictures, too.
+
+    Raises
+    ------
+    ConfigError
+        The run's settings do not allow the new ones.
+    CryotxError
+        There is no such run, candidates are missing, or the folder cannot be written.
+    """
+    folder = PickFolder.of_run(Path(run))
+    before = load_config(PickConfig, folder.config)
+    if before.diameter == "auto":
+        raise ConfigError(
+            f"{folder.config}: says diameter = auto, not the one of the run", "Run cryotx pick once more."
+        )
+    after = _changed(before, config, folder.config)
+    try:
+        return ThresholdRun(folder, after, config.images)
+    except OSError as error:
+        raise CryotxError(
+            f"{folder.path}: cannot write there ({error.strerror})", "Repeat the command when there is room."
+        ) from error
+
+
+def _changed(before: PickConfig, config: ThresholdConfig, file: Path) -> PickConfig:
+    rule = {"threshold": config.threshold, "percentile": config.percentile, "expected_count": config.expected_count}
+    changes: dict[str, object] = {}
+    if any(value is not None for value in rule.values()):
+        if before.selection == "legacy":
+            raise ConfigError(
+                f"{file}: the picks of this run were chosen as the original program does, not by probability",
+                "Choose them with cryotx pick --percentile, or with weights that give probabilities.",
+            )
+        changes = {**rule, "threshold": "auto" if config.threshold is None else config.threshold}
+    for name in ("max_per_micrograph", "min_distance", "edge", "formats", "exposures"):
+        if getattr(config, name) is not None:
+            changes[name] = getattr(config, name)
+    if config.formats is not None:
+        changes["boxes"] = "box" in config.formats
+    return replace(before, **changes)  # type: ignore[arg-type]
+
+
+def _finished_rows(folder: PickFolder) -> list[LedgerRow]:
+    """Return the rows of the micrographs that are picked, in the order of the input."""
+    rows = [row for row in folder.read_ledger().values() if row.error is None]
+    if not rows:
+        raise CryotxError(f"{folder.ledger}: no micrograph of this run is finished", "Start cryotx pick first.")
+    return sorted(rows, key=lambda row: row.index)

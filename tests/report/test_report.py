@@ -1,0 +1,746 @@
+"""The report: what its file holds, that nothing in it runs or is fetched, and what it does in a browser."""
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import zlib
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import mrcfile
+import numpy as np
+import pytest
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.data.formats.star import read_particles_star
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.pick_folder import PickFolder
+from cryotx_cli.data.selection import Threshold, choose
+from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.report import html_report
+from cryotx_cli.report.html_report import ReportMicrograph, ReportRun, thumbnail_bytes, write_report, write_run_report
+from cryotx_cli.report.thumbnail import read_thumbnail, write_thumbnail
+from cryotx_cli.workflows.pick import start_pick
+
+CONFIG = PickConfig(diameter=120.0, threshold=0.5)
+HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">&amp;.mrc'
+
+
+def run_of(config=CONFIG, folder="particles"):
+    return ReportRun(Path(f"{folder}.star"), Path(folder), config)
+
+
+def particles(count, seed=0, width=4000, height=3000):
+    rng = np.random.default_rng(seed)
+    scores = np.concatenate([rng.uniform(0, 1, count - count // 4), rng.integers(0, 101, count // 4) / 100])
+    centres = rng.uniform((-0.5, -0.5), (width - 0.5, height - 0.5), (count, 2))
+    return Particles(centres, scores, rng.uniform(60, 100, count), 1.5)
+
+
+def micrograph(name, count=80, seed=0, threshold=0.5, **more):
+    found = particles(count, seed)
+    picks = int(np.count_nonzero(found.scores >= threshold))
+    return ReportMicrograph(name, found, 3000, 4000, picks, **more)
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
+
+
+class Page(HTMLParser):
+    """The parts of a report that a browser would see: tags, scripts, styles and text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.scripts, self.style, self.text = [], [], "", ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.data = json.loads(self.script(id="data"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.text += " "
+        if tag == "script":
+            self.scripts.append((dict(attributes), ""))
+
+    def handle_data(self, data):
+        if self.lasttag == "script":
+            attributes, before = self.scripts[-1]
+            self.scripts[-1] = (attributes, before + data)
+        elif self.lasttag == "style":
+            self.style += data
+        else:
+            self.text += data
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self.lasttag = ""
+
+    def script(self, **wanted):
+        (found,) = [text for attributes, text in self.scripts if wanted.items() <= attributes.items()]
+        return found
+
+    def counts(self):
+        """Candidates by micrograph and by hundredths of score, (n, 101)."""
+        return np.frombuffer(base64.b64decode(self.data["counts"]), "<u2").reshape(-1, 101)
+
+    def candidates(self, position):
+        """x, y and diameter in pixels and score in hundredths of the micrograph at this place of the input."""
+        (entry,) = [entry for entry in self.data["gallery"] if entry["position"] == position]
+        attributes = next(attributes for attributes, _ in self.scripts if attributes.get("id") == f"m{position}")
+        raw = base64.b64decode(attributes["data-candidates"])
+        n = len(raw) // 6
+        x, y = np.frombuffer(raw[: 4 * n], "<u2").reshape(2, n) / 65535
+        score, diameter = np.frombuffer(raw[4 * n :], np.uint8).reshape(2, n)
+        width, height = entry["width"], entry["height"]
+        return x * width - 0.5, y * height - 0.5, score, diameter / 255 * entry["diameter"] * width
+
+
+def written(path, micrographs, run=None):
+    write_report(path, run or run_of(), micrographs)
+    return Page(path)
+
+
+# ---- what the file holds ---------------------------------------------------------------------------------------------
+
+
+def test_counts_are_those_of_the_threshold_rule_at_every_setting_of_the_slider(tmp_path):
+    micrographs = [micrograph("a.mrc", 300, 1), micrograph("b.mrc", 50, 2), micrograph("none.mrc", 0)]
+    page = written(tmp_path / "r.html", micrographs)
+    for k in range(101):
+        expected = [np.count_nonzero(choose(one.candidates, Threshold(k / 100))) for one in micrographs]
+        assert page.counts()[:, k:].sum(axis=1).tolist() == expected
+    assert page.data["picks"] == [one.picks for one in micrographs]
+    assert sum(page.data["picked_counts"]) == sum(one.picks for one in micrographs)
+    assert sum(page.data["picked_counts"][:50]) == 0
+
+
+def test_candidates_are_where_they_were_found_best_first(tmp_path):
+    one = micrograph("a.mrc", 200, 3)
+    page = written(tmp_path / "r.html", [micrograph("z.mrc", error="bad"), one])
+    x, y, score, diameter = page.candidates(1)
+    best = one.candidates.sorted_by_score()
+    np.testing.assert_allclose(np.column_stack([x, y]), best.centres, atol=0.04)
+    np.testing.assert_allclose(diameter, best.diameters, atol=0.25)
+    assert score.tolist() == [max(k for k in range(101) if k / 100 <= s) for s in best.scores]
+    assert page.data["gallery"][0]["pixel_size"] == 1.5
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    micrographs = [micrograph("a.mrc", 30), micrograph("b.mrc", error="gone")]
+    write_report(tmp_path / "one.html", run_of(), micrographs)
+    write_report(tmp_path / "two.html", run_of(), iter(micrographs))
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "score of at least 0.5"),
+        ({"threshold": "auto"}, "automatic: the highest expected F1 of each micrograph"),
+        ({"threshold": "auto", "expected_count": 300}, "the best 300 of each micrograph"),
+        ({"threshold": "auto", "percentile": 25.0}, "all but the worst 25 % of each micrograph's candidates"),
+        ({"max_per_micrograph": 9}, "score of at least 0.5; at most 9 of each micrograph"),
+        ({"min_distance": 33.0, "edge": 44.0}, "44 Å"),
+    ],
+)
+def test_the_summary_tells_the_run_without_a_script(tmp_path, changes, said):
+    micrographs = [
+        micrograph("a.mrc", 80, 1),
+        micrograph("b.mrc", 40, 2),
+        micrograph("c.mrc", error="c.mrc: truncated"),
+    ]
+    text = written(tmp_path / "r.html", micrographs, run_of(replace(CONFIG, **changes))).text
+    words = " ".join(text.split())
+    first, second, _ = (one.picks for one in micrographs)
+    assert f"Picks {first + second}" in words
+    assert "Micrographs 2 1 skipped" in words
+    assert f"median {(first + second) / 2:g} {min(first, second)} to {max(first, second)}" in words
+    assert "Particle diameter 120 Å" in words
+    assert "Weights default" in words
+    assert f"between picks {changes.get('min_distance', 60):g} Å" in words
+    assert said in words
+    assert "c.mrc c.mrc: truncated" in words
+
+
+def test_the_command_is_one_that_a_shell_takes_apart_again(tmp_path):
+    def command(folder):
+        return written(tmp_path / "r.html", [micrograph("a.mrc")], run_of(folder=folder)).data["command"]
+
+    assert command("out/particles") == "cryotx threshold out/particles --threshold"
+    assert command("my run; rm x") == "cryotx threshold 'my run; rm x' --threshold"
+    assert command("-picks") == "cryotx threshold ./-picks --threshold"
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["/data/m10.mrc", "/data/m20.mrc"], ["m10", "m20"]),
+        (["a/x_1_dw.mrc", "a/b/x_2_dw.mrc"], ["x_1", "b/x_2"]),
+        (["/data/only_one.mrc"], ["only_one.mrc"]),
+        (["a/.mrc", "b/.mrc"], ["a/", "b/"]),
+        (["m1.mrc", "m1.tif"], ["m1.mrc", "m1.tif"]),
+    ],
+)
+def test_micrographs_are_called_by_what_tells_them_apart(tmp_path, names, short):
+    page = written(tmp_path / "r.html", [micrograph(name) for name in names])
+    assert page.data["names"] == short
+    assert page.data["full_names"] == names
+
+
+def test_a_run_without_one_good_micrograph_names_the_skipped(tmp_path):
+    page = written(tmp_path / "r.html", [ReportMicrograph("a.mrc", error="a.mrc: truncated")])
+    assert "a.mrc: truncated" in page.text
+    assert page.data["picks"] == []
+
+
+# ---- many micrographs ------------------------------------------------------------------------------------------------
+
+
+def test_a_gallery_of_many_holds_the_extremes_and_a_sample_of_the_rest(tmp_path):
+    picks = np.random.default_rng(0).permutation(1000)
+    micrographs = [
+        ReportMicrograph(f"m{i}.mrc", particles(4, i), 3000, 4000, int(picks[i]) % 5) for i in range(len(picks))
+    ]
+    micrographs[500] = ReportMicrograph("most.mrc", particles(90, 1), 3000, 4000, 90)
+    page = written(tmp_path / "r.html", micrographs)
+    shown = [entry["position"] for entry in page.data["gallery"]]
+    assert len(shown) == len(set(shown)) == html_report.GALLERY_SIZE
+    assert shown == sorted(shown)
+    assert 500 in shown
+    assert sum(page.data["picks"][position] == 0 for position in shown) >= 30
+    assert np.diff(shown).max() < 25  # no stretch of the session is left out
+    assert page.counts().shape == (1000, 101)
+    assert "300 of 1,000 micrographs" in page.text
+
+
+def test_three_hundred_micrographs_stay_below_25_mb(tmp_path):
+    write_thumbnail(tmp_path / "t.jpg", noise(930, 1000), thumbnail_bytes(300))
+    found = particles(4000, 1)
+    micrographs = [ReportMicrograph(f"m{i}.mrc", found, 3000, 4000, 500, tmp_path / "t.jpg") for i in range(300)]
+    page = written(tmp_path / "r.html", micrographs)
+    assert 15e6 < (tmp_path / "r.html").stat().st_size < 25e6
+    assert all(len(page.script(id=f"m{i}")) > 10_000 for i in range(300))
+    # Candidates that would take too many bytes are left out from the bottom, picks never.
+    floor, score = page.data["floor"], page.candidates(7)[2]
+    assert floor > 0
+    assert len(score) >= 500
+    assert len(score) == max(500, np.count_nonzero(found.scores >= floor / 100))
+    assert page.counts()[7].sum() == 4000
+
+
+def test_thumbnails_of_a_run_that_grew_are_made_smaller(tmp_path, monkeypatch):
+    monkeypatch.setattr(html_report, "MAX_BYTES", 150_000)
+    write_thumbnail(tmp_path / "t.jpg", noise(800, 1000), 10**6)
+    found = particles(10)
+    page = written(
+        tmp_path / "r.html",
+        [ReportMicrograph(f"m{i}.mrc", found, 800, 1000, 5, tmp_path / "t.jpg") for i in range(3)],
+    )
+    pictures = [base64.b64decode(page.script(id=f"m{i}")) for i in range(3)]
+    assert (tmp_path / "t.jpg").stat().st_size > 40_000
+    assert all(len(picture) < 150_000 / 4 for picture in pictures)
+    height, width = cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_GRAYSCALE).shape
+    assert width < 1000
+    assert width / height == pytest.approx(1000 / 800, abs=0.01)
+
+
+def test_a_thumbnail_shows_the_micrograph_within_its_bytes(tmp_path):
+    grey = noise(900, 700) // 4
+    grey[200:500, 100:300] += 150
+    for room in (20_000, 60_000, 10**6):
+        write_thumbnail(tmp_path / "deep" / "t.jpg", grey, room)
+        jpeg = (tmp_path / "deep" / "t.jpg").read_bytes()
+        assert len(jpeg) <= room
+        small = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert small.ndim == 2
+        assert max(small.shape) <= 900
+        back = cv2.resize(small, (700, 900)).astype(float)
+        assert np.corrcoef(back.ravel(), cv2.GaussianBlur(grey, (0, 0), 4).ravel())[0, 1] > 0.95
+    assert small.shape == (900, 700)
+    assert read_thumbnail(tmp_path / "deep" / "t.jpg", 10**6) == jpeg
+    assert read_thumbnail(tmp_path / "missing.jpg", 10**6) is None
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["t.jpg"]
+
+
+# ---- safe to open ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_fetched_from_anywhere(tmp_path):
+    write_thumbnail(tmp_path / "t.jpg", noise(100, 100), 10**5)
+    page = written(tmp_path / "r.html", [micrograph("a.mrc", thumbnail=tmp_path / "t.jpg")])
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+        assert not attributes.keys() & {"src", "srcset", "action", "background", "style"}
+        assert attributes.get("href", "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on")]
+    (program,) = [text for attributes, text in page.scripts if "type" not in attributes]
+    assert not re.search(
+        r"https?:|//[a-z]|url\(|@import|\bimport\b|fetch\(|XMLHttp|innerHTML|eval\(", page.style + program
+    )
+    (policy,) = [tag["content"] for _, tag in page.tags if tag.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"  # this program and no other
+
+
+def test_names_and_reasons_are_text_and_never_markup(tmp_path):
+    plain = written(tmp_path / "plain.html", [micrograph("a.mrc"), micrograph("b.mrc", error="gone")])
+    page = written(
+        tmp_path / "r.html", [micrograph(HOSTILE), ReportMicrograph(HOSTILE, error=f"{HOSTILE}: <b>gone</b>")],
+        run_of(replace(CONFIG, weights=HOSTILE), folder=HOSTILE.replace("/", "")),
+    )  # fmt: skip
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
+    assert page.data["full_names"] == [HOSTILE]
+    assert page.text.count(HOSTILE) == 3  # the weights, the name and the reason
+    assert f"{HOSTILE}: <b>gone</b>" in page.text
+
+
+def test_names_that_are_not_utf_8_can_be_written(tmp_path):
+    name = os.fsdecode(b"mics/m\xff.mrc")
+    page_bytes = tmp_path / "r.html"
+    write_report(page_bytes, run_of(), [micrograph(name), ReportMicrograph(name, error="gone")])
+    assert b"m\xff.mrc" in page_bytes.read_bytes()
+
+
+def test_the_report_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "r.html"
+    write_report(path, run_of(), [micrograph("a.mrc")])
+    before = path.read_bytes()
+
+    def breaks_off():
+        yield micrograph("b.mrc")
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        write_report(path, run_of(), breaks_off())
+    assert path.read_bytes() == before
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(ParticleFileError, match=r"folder\.html"):
+        write_report(tmp_path / "folder.html", run_of(), [micrograph("a.mrc")])
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["folder.html", "r.html"]
+
+
+# ---- as cryotx pick writes it ----------------------------------------------------------------------------------------
+
+
+class StubPicker:
+    """Candidates that depend on the pixels alone."""
+
+    device = "cpu"
+    fingerprint = "stub"
+
+    def prepare(self, micrograph, diameter):
+        return micrograph.image
+
+    def locate(self, prepared, micrograph):
+        rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
+        height, width = prepared.shape
+        centres = rng.uniform((0, 0), (width, height), (60, 2))
+        return Particles(centres, rng.uniform(0, 1, 60), np.full(60, 10.0), micrograph.pixel_size)
+
+
+def folder_of(tmp_path, count=3):
+    (tmp_path / "mics").mkdir()
+    for i in range(count):
+        with mrcfile.new(tmp_path / f"mics/m{i}.mrc") as mrc:
+            mrc.set_data(np.random.default_rng(i).normal(0, 1, (96, 128)).astype(np.float32))
+            mrc.voxel_size = 2.0
+    return tmp_path / "mics"
+
+
+def pick(inputs, out, **settings):
+    run = start_pick(inputs, out, replace(PickConfig(diameter=20.0), **settings), StubPicker())
+    list(run)
+    return run
+
+
+@pytest.mark.parametrize("more", [{}, {"edge": 20.0, "min_distance": 25.0}, {"max_per_micrograph": 7}])
+def test_the_counts_of_a_report_are_the_picks_of_a_run_with_that_threshold(tmp_path, more):
+    mics = folder_of(tmp_path)
+    pick([mics], tmp_path / "p.star", **more)
+    page = Page(tmp_path / "p" / "report.html")
+    for k in (0, 13, 42, 77, 100):
+        pick([mics], tmp_path / "q.star", threshold=k / 100, report=False, **more)
+        picks = read_particles_star(tmp_path / "q.star")
+        expected = [len(picks.get(name, ())) for name in page.data["full_names"]]
+        assert page.counts()[:, k:].sum(axis=1).tolist() == expected
+    assert page.data["picks"] == [len(found) for found in read_particles_star(tmp_path / "p.star").values()]
+    assert page.data["names"] == ["m0", "m1", "m2"]
+
+
+def test_skipped_micrographs_and_their_reasons_are_in_the_report(tmp_path):
+    mics = folder_of(tmp_path)
+    (mics / "m1.mrc").write_text("no image")
+    pick([mics], tmp_path / "p.star")
+    page = Page(tmp_path / "p" / "report.html")
+    assert (page.data["positions"], page.data["skipped"]) == ([0, 2], [1])
+    assert f"{mics}/m1.mrc: truncated" in page.text
+
+
+def test_defocus_comes_from_the_micrographs_star(tmp_path, monkeypatch):
+    folder_of(tmp_path, 4)
+    star = tmp_path / "micrographs_ctf.star"
+    star.write_text(
+        "data_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnDefocusU #2\n"
+        "mics/m0.mrc 12345.6\nmics/m1.mrc nan\nmics/m2.mrc 20000\nmics/m3.mrc inf\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    pick([star], tmp_path / "p.star")
+    assert Page(tmp_path / "p" / "report.html").data["defocus"] == [12345.6, None, 20000.0, None]
+
+
+def test_a_run_that_goes_on_ends_with_the_report_of_one_that_was_never_stopped(tmp_path, monkeypatch):
+    folder_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    pick(["mics"], "p.star")
+    whole = Path("p/report.html").read_bytes()
+    shutil.rmtree("p")
+    run = start_pick(["mics"], "p.star", PickConfig(diameter=20.0), StubPicker())
+    next(iter(run))
+    del run
+    Path("p/thumbnails/m0.jpg").unlink(missing_ok=True)
+    pick(["mics"], "p.star")
+    assert Path("p/report.html").read_bytes() == whole
+    assert sorted(path.name for path in Path("p/thumbnails").iterdir()) == ["m0.jpg", "m1.jpg", "m2.jpg"]
+
+
+def test_a_thumbnail_never_outlives_its_micrograph(tmp_path):
+    mics = folder_of(tmp_path, 1)
+    pick([mics], tmp_path / "p.star")
+    before = (tmp_path / "p/thumbnails/m0.jpg").read_bytes()
+    with mrcfile.new(mics / "m0.mrc", overwrite=True) as mrc:
+        mrc.set_data(np.random.default_rng(9).normal(0, 1, (96, 130)).astype(np.float32))
+        mrc.voxel_size = 2.0
+    pick([mics], tmp_path / "p.star", report=False)
+    assert not (tmp_path / "p/thumbnails/m0.jpg").exists()
+    assert not (tmp_path / "p/report.html").exists()  # it would show the picks of another image
+    pick([mics], tmp_path / "p.star", images=False)
+    assert (tmp_path / "p/thumbnails/m0.jpg").read_bytes() != before
+
+
+def test_own_thumbnails_are_not_picked(tmp_path):
+    mics = folder_of(tmp_path)
+    pick([mics], mics / "p.star")
+    assert pick([mics], mics / "p.star").summary.micrographs == 3
+
+
+def test_the_folder_is_enough_to_write_the_report_again(tmp_path):
+    mics = folder_of(tmp_path)
+    run = pick([mics], tmp_path / "p.star")
+    report = tmp_path / "p/report.html"
+    before = report.read_bytes()
+    report.unlink()
+    shutil.rmtree(mics)
+    write_run_report(PickFolder.of_run(tmp_path / "p"), PickConfig(diameter=run.diameter))
+    assert report.read_bytes() == before
+
+
+# ---- in a browser ----------------------------------------------------------------------------------------------------
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+KEYS = {
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Enter": 13,
+    "Escape": 27,
+    "Tab": 9,
+    "End": 35,
+}
+
+
+class Browser:
+    """A headless Chromium, spoken to by the DevTools protocol over a pair of pipes."""
+
+    def __init__(self, profile):
+        to_browser, self.requests = os.pipe()
+        self.answers, from_browser = os.pipe()
+        # The protocol is spoken on descriptors 3 and 4; away with ours from there before they are made.
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (to_browser, from_browser)]
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                   "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={profile}",
+                   "--window-size=1280,900", "--remote-debugging-pipe", "about:blank"]  # fmt: skip
+        self.pid = os.posix_spawn(
+            CHROMIUM,
+            command,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, high[0], 3),
+                (os.POSIX_SPAWN_DUP2, high[1], 4),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+        )
+        for fd in (to_browser, from_browser, *high):
+            os.close(fd)
+        self.received, self.number, self.session, self.events = b"", 0, None, []
+        (target,) = [one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page"]
+        attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self.session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def receive(self):
+        while b"\0" not in self.received:
+            assert select.select([self.answers], [], [], 60)[0], "Chromium does not answer"
+            part = os.read(self.answers, 1 << 20)
+            assert part, "Chromium has ended"
+            self.received += part
+        message, _, self.received = self.received.partition(b"\0")
+        return json.loads(message)
+
+    def call(self, method, **parameters):
+        self.number += 1
+        request = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            request["sessionId"] = self.session
+        os.write(self.requests, json.dumps(request).encode() + b"\0")
+        while (answer := self.receive()).get("id") != self.number:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def open(self, path):
+        self.events.clear()
+        self.call("Page.navigate", url=path.as_uri())
+        while not self.of("Page.loadEventFired"):
+            self.events.append(self.receive())
+
+    def of(self, method):
+        return [event["params"] for event in self.events if event.get("method") == method]
+
+    def run(self, expression):
+        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key):
+        for kind in ("keyDown", "keyUp"):
+            text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key], **text)
+        self.settle()
+
+    def settle(self):
+        """Wait until the page has drawn what is due."""
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60))))")
+
+    def text(self, selector):
+        return self.run(f"document.querySelector({json.dumps(selector)}).textContent")
+
+    def close(self):
+        os.kill(self.pid, signal.SIGTERM)
+        os.waitpid(self.pid, 0)
+        os.close(self.requests)
+        os.close(self.answers)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def micrographs(tmp_path):
+    """Twelve, of 80 candidates but for one of 700, one with a name that would run if it could, and one skipped."""
+    write_thumbnail(tmp_path / "t.jpg", noise(300, 400), 10**5)
+    names = [HOSTILE, *(f"mics/m{i}.mrc" for i in range(1, 12))]
+    shown = [
+        micrograph(name, 700 if i == 5 else 80, i, thumbnail=tmp_path / "t.jpg", defocus=8000.0 + 900 * i)
+        for i, name in enumerate(names)
+    ]
+    return [*shown[:7], ReportMicrograph(HOSTILE, error=HOSTILE), *shown[7:]]
+
+
+@pytest.fixture
+def opened(browser, micrographs, tmp_path):
+    write_report(tmp_path / "report.html", run_of(folder="my run"), micrographs)
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    yield browser
+    assert not browser.of("Runtime.exceptionThrown")
+    assert not browser.of("Runtime.consoleAPICalled")
+    assert not browser.of("Log.entryAdded")
+    requests = [one["request"]["url"] for one in browser.of("Network.requestWillBeSent")]
+    assert [url for url in requests if not url.startswith("data:")] == [(tmp_path / "report.html").as_uri()]
+    assert browser.run("window.hacked") is None
+
+
+def counts_at(micrographs, threshold):
+    return np.array([np.count_nonzero(one.candidates.scores >= threshold) for one in micrographs if not one.error])
+
+
+def outliers(counts):
+    """The rule as the page states it."""
+    median = np.median(counts)
+    spread = max(1.4826 * np.median(np.abs(counts - median)), np.sqrt(median), 1)
+    return np.abs(counts - median) > 3.5 * spread
+
+
+# Read from a copy: Chromium warns of a canvas that is read again and again, and the page itself never does.
+PIXELS = (
+    "(() => { const c = document.querySelector('#gallery canvas'), copy = document.createElement('canvas');"
+    "[copy.width, copy.height] = [c.width, c.height];"
+    "const context = copy.getContext('2d', {willReadFrequently: true});"
+    "context.drawImage(c, 0, 0); return context.getImageData(0, 0, c.width, c.height).data; })()"
+)
+
+
+def drawn(browser):
+    """The picture of the first card, and how many of its pixels have colour."""
+    return browser.run(
+        f"(() => {{ const d = {PIXELS}; let n = 0;"
+        "for (let i = 0; i < d.length; i += 4) n += Math.abs(d[i] - d[i + 2]) > 40;"
+        "return [document.querySelector('#gallery canvas').toDataURL(), n]; })()"
+    )
+
+
+@pytest.mark.slow
+def test_the_slider_moves_count_picture_and_command(opened, micrographs):
+    written_counts = counts_at(micrographs, 0.5)
+    assert opened.text("#total") == f"{written_counts.sum():,}"
+    assert not opened.run("document.getElementById('as-picked').hidden")
+    assert opened.run("document.getElementById('other').hidden")
+    before, coloured = drawn(opened)
+    assert coloured > 500
+    opened.run("document.getElementById('cut').focus()")
+    for step in range(1, 21):
+        opened.press("ArrowRight")
+        expected = counts_at(micrographs, (50 + step) / 100)
+        assert opened.text("#total") == f"{expected.sum():,}"
+    assert opened.text("#command") == "cryotx threshold 'my run' --threshold 0.70"
+    assert opened.text("#cut-value") == "0.70"
+    assert opened.text("#change").strip() == f"(−{written_counts.sum() - expected.sum():,})"
+    shown = opened.run("[...document.querySelectorAll('#gallery .count')].map(one => parseInt(one.textContent))")
+    assert shown == expected.tolist()
+    after, fewer = drawn(opened)
+    assert after != before
+    assert 0 < fewer < coloured
+    opened.run("document.getElementById('reset').click()")
+    opened.settle()
+    assert opened.text("#total") == f"{written_counts.sum():,}"
+    assert drawn(opened)[0] == before
+
+
+@pytest.mark.slow
+def test_circles_lie_at_the_picks(browser, tmp_path):
+    found = Particles([[1000.0, 700.0], [3000.0, 2000.0]], [0.9, 0.2], [400.0, 400.0], 1.5)
+    write_report(tmp_path / "report.html", run_of(), [ReportMicrograph("m.mrc", found, 3000, 4000, 1)])
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    points = browser.run(
+        f"(() => {{ const c = document.querySelector('#gallery canvas'), d = {PIXELS}, found = [];"
+        "for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200)"
+        "found.push([(i / 4 % c.width + 0.5) / c.width, (Math.floor(i / 4 / c.width) + 0.5) / c.height]);"
+        "return found; })()"
+    )
+    centre = np.array([1000.5, 700.5])
+    radii = np.linalg.norm(np.array(points) * (4000, 3000) - centre, axis=1)
+    pixel = 4000 / browser.run("document.querySelector('#gallery canvas').width")
+    assert len(points) > 50
+    assert np.abs(radii - 200).max() < 2.5 * pixel  # one circle, where and as large as the pick is, and no other
+
+
+@pytest.mark.slow
+def test_outliers_follow_the_rule_that_the_page_states(opened, micrographs):
+    names = [one.name for one in micrographs if not one.error]
+    for threshold in (0.5, 0.9, 0.99):
+        opened.run(
+            f"(() => {{ const cut = document.getElementById('cut'); cut.value = {threshold};"
+            "cut.dispatchEvent(new Event('input')); })()"
+        )
+        opened.settle()
+        marked = opened.run("[...document.querySelectorAll('#gallery .count')].map(one => one.matches('.flag'))")
+        assert marked == outliers(counts_at(micrographs, threshold)).tolist()
+    assert outliers(counts_at(micrographs, 0.5)).tolist() == [name == "mics/m5.mrc" for name in names]
+    opened.run("document.getElementById('reset').click(); document.getElementById('only-outliers').click()")
+    opened.settle()
+    assert opened.run("[...document.querySelectorAll('#gallery .name')].map(one => one.textContent)") == ["mics/m5"]
+    assert "mics/m5 " in opened.text("#outliers")
+
+
+@pytest.mark.slow
+def test_everything_is_within_reach_of_the_keyboard(opened):
+    focused = "document.activeElement.dataset.position || document.activeElement.id"
+    opened.run("document.querySelector('#gallery button').focus()")
+    opened.press("ArrowRight")
+    assert opened.run(focused) == "1"
+    opened.press("ArrowDown")
+    columns = opened.run("getComputedStyle(document.getElementById('gallery')).gridTemplateColumns.split(' ').length")
+    assert opened.run(focused) == str(1 + columns)
+    opened.press("End")
+    assert opened.run(focused) == "12"
+    assert opened.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    opened.press("Enter")
+    assert opened.run("document.getElementById('viewer').open")
+    assert opened.text("#viewer-name") == "mics/m11.mrc"
+    opened.press("ArrowLeft")
+    assert opened.text("#viewer-name") == "mics/m10.mrc"
+    assert "defocus 1.70 µm" in opened.text("#viewer-facts")
+    opened.run("document.getElementById('viewer-cut').focus()")
+    opened.press("ArrowRight")
+    assert opened.text("#viewer-name") == "mics/m10.mrc"
+    assert opened.text("#command").endswith("--threshold 0.51")
+    opened.press("Escape")
+    assert not opened.run("document.getElementById('viewer').open")
+    assert opened.run(focused) == "11"
+    opened.run("document.getElementById('order').value = 'most'")
+    opened.run("document.getElementById('order').dispatchEvent(new Event('change'))")
+    assert opened.text("#gallery .name") == "mics/m5"
+    reachable = opened.run("[...document.querySelectorAll('#gallery button')].filter(one => one.tabIndex === 0).length")
+    assert reachable == 1
+
+
+@pytest.mark.slow
+def test_light_and_dark_follow_the_system_until_the_reader_chooses(opened):
+    page = "getComputedStyle(document.body).backgroundColor"
+    colours = {}
+    for scheme in ("light", "dark"):
+        opened.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        colours[scheme] = opened.run(page)
+    assert colours["light"] != colours["dark"]
+    opened.run("document.getElementById('theme').click()")
+    assert opened.run(page) == colours["light"]
+    opened.run("document.getElementById('theme').click()")
+    assert opened.run(page) == colours["dark"]
+    opened.call("Emulation.setEmulatedMedia", features=[])
+
+
+@pytest.mark.slow
+def test_picks_that_no_threshold_chose_get_no_slider(browser, micrographs, tmp_path):
+    run = run_of(replace(CONFIG, threshold="auto", selection="legacy", percentile=25.0))
+    write_report(tmp_path / "report.html", run, micrographs)
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    assert browser.run("[...document.querySelectorAll('input.cut')].every(one => !one.checkVisibility())")
+    assert browser.run("document.getElementById('gallery').checkVisibility()")
+    assert "as the original program" in Page(tmp_path / "report.html").text
+
+
+@pytest.mark.slow
+def test_a_cut_for_each_micrograph_is_shown_as_it_was_until_the_slider_moves(browser, micrographs, tmp_path):
+    best_ten = [replace(one, picks=10) if one.candidates else one for one in micrographs]
+    run = run_of(replace(CONFIG, threshold="auto", expected_count=10))
+    write_report(tmp_path / "report.html", run, best_ten)
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    assert browser.text("#total") == "120"
+    assert browser.text("#cut-value") == "auto"
+    nearest = float(browser.run("document.getElementById('cut').value"))
+    totals = {k: abs(counts_at(micrographs, k / 100).sum() - 120) for k in range(101)}
+    assert totals[round(nearest * 100)] == min(totals.values())

@@ -1,0 +1,232 @@
+"""Macromolecules: invented ones obey their promises, and those in files are read as their formats say."""
+
+import bz2
+import gzip
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from cryotx_cli.errors import DatasetError
+from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "structures"
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def ball(n, radius, seed=0):
+    points = rng(seed).normal(size=(n, 3))
+    return points * radius * rng(seed + 1).random((n, 1)) ** (1 / 3) / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+# --- Structure -------------------------------------------------------------------------------------------------------
+
+
+def test_beads_lie_around_the_centre_of_mass():
+    structure = Structure.from_beads(np.array([[0, 0, 0], [12.0, 0, 0]]), np.array([3.0, 1.0]), "pair", rng())
+    assert_allclose(structure.beads, [[-3, 0, 0], [9, 0, 0]])
+    assert_array_equal(structure.weights, [3, 1])
+
+
+def test_the_diameter_holds_all_but_a_few_beads_and_their_side_chains():
+    structure = Structure.from_beads(ball(5000, 60.0) + 100, np.full(5000, 470.0), "ball", rng())
+    assert structure.diameter == pytest.approx(2 * (60 * 0.995 ** (1 / 3) + 2), rel=0.003)
+
+
+def test_thinning_keeps_the_total_weight():
+    weights = rng(3).uniform(1, 9, 15000)
+    structure = Structure.from_beads(ball(15000, 80.0), weights, "ball", rng())
+    assert len(structure.beads) == len(structure.weights) == 6000
+    assert structure.weights.sum() == pytest.approx(weights.sum(), rel=1e-5)
+    assert structure.diameter == pytest.approx(2 * (80 * 0.995 ** (1 / 3) + 2), rel=0.01)
+
+
+# --- procedural structures -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def invented():
+    return [procedural_structure(rng(seed)) for seed in range(60)]
+
+
+def test_invented_structures_have_the_sizes_of_macromolecules(invented):
+    for s in invented:
+        assert s.beads.shape == (len(s.weights), 3)
+        assert s.beads.dtype == s.weights.dtype == np.float32
+        assert np.isfinite(s.beads).all()
+        assert (s.weights > 0).all()
+        assert 40 < s.diameter < 700
+        # 470 V Å^3 a residue: from a small protein to a virus.
+        assert 400 < s.weights.sum() / 470 < 1e5
+    diameters = [s.diameter for s in invented]
+    assert min(diameters) < 100
+    assert max(diameters) > 300
+
+
+def test_invented_structures_are_centred(invented):
+    for s in invented:
+        offset = np.linalg.norm(np.average(s.beads, axis=0, weights=s.weights))
+        assert offset < 0.01 * s.diameter, s.name
+
+
+def test_invented_structures_hang_together(invented):
+    for s in invented:
+        spacing = np.median(cKDTree(s.beads).query(s.beads[:500], 2)[0][:, 1])
+        cells = np.floor((s.beads - s.beads.min(0)) / max(8.0, 3 * spacing)).astype(int)
+        occupied = np.zeros(cells.max(0) + 1)
+        np.add.at(occupied, tuple(cells.T), 1)
+        parts, count = ndimage.label(occupied, np.ones((3, 3, 3)))
+        assert ndimage.sum_labels(occupied, parts, range(1, count + 1)).max() > 0.98 * len(cells), s.name
+
+
+def test_every_family_occurs(invented):
+    assert {s.name for s in invented} == {"assembly", "shell", "barrel", "rod", "membrane_protein"}
+
+
+def test_a_seed_names_one_structure():
+    first, again, other = (procedural_structure(rng(seed)) for seed in (5, 5, 6))
+    assert_array_equal(first.beads, again.beads)
+    assert_array_equal(first.weights, again.weights)
+    assert first.beads.shape != other.beads.shape or (first.beads != other.beads).any()
+
+
+# --- structures in files ---------------------------------------------------------------------------------------------
+
+
+ATOMS = [("CA", *xyz) for xyz in ball(30, 25.0).round(3)] + [("P", *xyz) for xyz in ball(10, 25.0, seed=7).round(3)]
+WEIGHTS = np.array([470.0] * 30 + [1300.0] * 10)
+
+
+def pdb_line(atom, x, y, z, record="ATOM", serial=1):
+    return f"{record:<6}{serial:5d}  {atom:<3} ALA A{serial:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
+
+
+def pdb_text():
+    lines = ["HEADER    TEST\n", "MODEL        1\n"]
+    for i, (atom, x, y, z) in enumerate(ATOMS):
+        lines += [pdb_line("N", x + 50, y, z, serial=i), pdb_line(atom, x, y, z, serial=i)]
+    lines.append(pdb_line("CA", 500, 0, 0, record="HETATM"))  # a calcium ion
+    lines += ["ENDMDL\n", "MODEL        2\n", pdb_line("CA", 900, 0, 0), "ENDMDL\n", "END\n"]
+    return "".join(lines)
+
+
+def mmcif_text(quote=""):
+    columns = ["group_PDB", "id", "label_atom_id", "Cartn_z", "Cartn_x", "Cartn_y", "pdbx_PDB_model_num"]
+    lines = ["data_TEST\n", "loop_\n", *(f"_atom_site.{name}\n" for name in columns)]
+    for i, (atom, x, y, z) in enumerate(ATOMS):
+        lines.append(f"ATOM {i} {quote}{atom}{quote} {z:.3f} {x:.3f} {y:.3f} 1\n")
+        lines.append(f"ATOM {i} CB 0.0 {x + 50:.3f} 0.0 1\n")
+    lines += ["HETATM 1 CA 0.0 500.0 0.0 1\n", "ATOM 1 CA 0.0 900.0 0.0 2\n", "#\n"]
+    return "".join(lines)
+
+
+def write_map(path, volume, voxel=2.0):
+    with mrcfile.new(path, compression="gzip" if path.suffix == ".gz" else None) as mrc:
+        mrc.set_data(volume.astype(np.float32))
+        mrc.voxel_size = voxel
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.pdb", pdb_text().encode()),
+        ("x.ent", pdb_text().encode()),
+        ("x.PDB.gz", gzip.compress(pdb_text().encode())),
+        ("x.pdb.bz2", bz2.compress(pdb_text().encode())),
+        ("x.cif", mmcif_text().encode()),
+        ("x.cif", mmcif_text('"').encode()),
+        ("x.mmcif.gz", gzip.compress(mmcif_text().encode())),
+    ],
+)
+def test_one_bead_for_each_c_alpha_and_phosphorus_of_the_first_model(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    (structure,) = read_structures(tmp_path, rng())
+    positions = np.array([xyz for _, *xyz in ATOMS])
+    assert structure.name == name
+    assert_allclose(structure.beads, positions - np.average(positions, axis=0, weights=WEIGHTS), atol=1e-4)
+    assert_array_equal(structure.weights, WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["map.mrc", "map.map", "map.mrc.gz"])
+def test_a_map_becomes_beads_with_the_potential_of_protein(tmp_path, name):
+    volume = rng().normal(0, 0.02, (48, 48, 48))
+    volume[18:30, 12:36, 8:40] = 1.0  # z, y, x: 24 x 48 x 64 Å
+    write_map(tmp_path / name, volume, voxel=2.0)
+    (structure,) = read_structures(tmp_path, rng())
+    assert_allclose(np.ptp(structure.beads, axis=0), [64, 48, 24], rtol=0.02)
+    assert_allclose(structure.beads.mean(0), 0, atol=0.5)
+    assert structure.weights.sum() == pytest.approx(3.5 * 24 * 48 * 64, rel=0.01)
+
+
+def test_files_are_read_in_the_order_of_their_names_from_all_folders(tmp_path):
+    for name in ("b/z.pdb", "a/y.cif", "a/c/x.pdb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(pdb_text() if name.endswith("pdb") else mmcif_text())
+    (tmp_path / "a" / "readme.txt").write_text("no structure")
+    assert [s.name for s in read_structures(tmp_path, rng())] == ["x.pdb", "y.cif", "z.pdb"]
+
+
+def test_a_folder_without_structures_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(DatasetError, match="no structures") as caught:
+        read_structures(tmp_path, rng())
+    assert str(tmp_path) in caught.value.message
+    assert ".pdb" in caught.value.hint
+
+
+def corrupted(content):
+    """Flip bytes in the middle of a compressed stream."""
+    content = bytearray(content)
+    content[200:260] = bytes(255 - b for b in content[200:260])
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("short.pdb", "".join(pdb_line("CA", i, 0, 0) for i in range(19)).encode()),
+        ("empty.pdb", b""),
+        ("garbled.pdb", pdb_line("CA", 1, 2, 3).replace("1.000", "one  ").encode() * 30),
+        ("nowhere.cif", mmcif_text().replace("_atom_site.Cartn_x\n", "_atom_site.Cartn_x_esd\n").encode()),
+        ("half.pdb.gz", gzip.compress(pdb_text().encode())[:500]),
+        ("spoiled.pdb.gz", corrupted(gzip.compress(pdb_text().encode()))),
+        ("not.pdb.gz", b"this is no gzip stream"),
+        ("not.pdb.bz2", b"this is no bzip2 stream"),
+        ("not.mrc", b"this is no map"),
+        ("half.mrc.gz", gzip.compress(bytes(5000))[:20]),
+    ],
+)
+def test_a_file_that_is_no_structure_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=name):
+        read_structures(tmp_path, rng())
+
+
+@pytest.mark.parametrize("spoil", ["flat", "no voxel size", "one section"])
+def test_a_map_without_density_or_scale_is_named(tmp_path, spoil):
+    volume = np.full((20, 20, 20), -1.0) if spoil == "flat" else rng().normal(size=(20, 20, 20))
+    volume = volume[0] if spoil == "one section" else volume
+    write_map(tmp_path / "map.mrc", volume, 0.0 if spoil == "no voxel size" else 2.0)
+    with pytest.raises(DatasetError, match=r"map\.mrc"):
+        read_structures(tmp_path, rng())
+
+
+def test_the_proteasome_has_its_known_size(tmp_path):
+    # The archaeal 20S core particle is a barrel of 148 x 113 Å (Löwe et al. 1995).
+    source = SHARED / "3j9i.pdb.gz"
+    if not source.is_file():
+        pytest.skip(f"{source} is not there")
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    (structure,) = read_structures(tmp_path, rng())
+    _, axes = np.linalg.eigh(np.cov(structure.beads.T))
+    extent = np.ptp(structure.beads @ axes, axis=0)
+    assert extent[2] == pytest.approx(148, abs=10)
+    assert extent[:2] == pytest.approx(113, abs=10)

@@ -1,0 +1,259 @@
+"""Converting coordinate files: every format into every other, scale, flip, boxes, names, nothing lost on the way."""
+
+import itertools
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from cryotx_cli.config import ConvertConfig
+from cryotx_cli.data.formats import read_particles
+from cryotx_cli.data.formats.box import read_box, write_box
+from cryotx_cli.data.formats.csv import write_csv
+from cryotx_cli.data.formats.star import read_coordinate_index, write_particles_star
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.errors import ConfigError, CryotxError, ParticleFileError
+from cryotx_cli.workflows.convert import convert
+
+HEIGHT, WIDTH = 300, 400
+NAMES = ["mics/a.mrc", "mics/b.mrc"]
+# Whole pixels and an even box, so that box files lose nothing either.
+A = Particles([[100, 200], [10, 20]], [0.5, 0.25], [80, 80], np.nan)
+B = Particles([[390, 290]], [0.75], [80], np.nan)
+FORMATS = ["star", "relion", "box", "cbox", "csv", "eman", "topaz", "cryosparc"]
+SCORED = {"star", "relion", "cbox", "csv", "topaz", "cryosparc"}
+ONE_FILE = {"star": "p.star", "topaz": "p.txt", "cryosparc": "p.cs"}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Two micrographs, their exposures and a STAR file of picks; the working folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("mics").mkdir()
+    for name in NAMES:
+        with mrcfile.new(name) as mrc:
+            mrc.set_data(np.random.default_rng(0).normal(size=(HEIGHT, WIDTH)).astype(np.float32))
+    exposures = np.zeros(
+        2,
+        [
+            ("uid", "<u8"),
+            ("micrograph_blob/path", "S60"),
+            ("micrograph_blob/shape", "<u4", (2,)),
+            ("micrograph_blob/psize_A", "<f4"),
+        ],
+    )
+    exposures["uid"], exposures["micrograph_blob/shape"] = (11, 12), (HEIGHT, WIDTH)
+    exposures["micrograph_blob/path"] = [f"J1/012951868257382468663_{Path(name).name}".encode() for name in NAMES]
+    exposures["micrograph_blob/psize_A"] = 1.5
+    with Path("exposures.cs").open("wb") as file:
+        np.save(file, exposures)
+    write_particles_star("picks.star", zip(NAMES, [A, B], strict=True))
+    return tmp_path
+
+
+def to(target, source, out, **settings):
+    exposures = Path("exposures.cs") if target == "cryosparc" else None
+    box = 120 if target in ("box", "cbox") else None
+    return convert(source, out, ConvertConfig(**{"to": target, "exposures": exposures, "box": box} | settings))
+
+
+def by_stem(path):
+    """Particles by the micrograph's bare name, whatever the format calls it."""
+    return {
+        Path(name).name.removeprefix("012951868257382468663_")[0]: one for name, one in read_particles(path).items()
+    }
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(FORMATS, FORMATS)))
+def test_every_format_into_every_other_and_back(project, first, second):
+    one, two = Path("one") / ONE_FILE.get(first, ""), Path("two") / ONE_FILE.get(second, "")
+    to(first, "picks.star", one)
+    done = to(second, one, two)
+    to("star", two, "back.star", micrographs=Path("mics"))
+    assert (done.file_format, done.out, done.micrographs, done.particles) == (second, two, 2, 3)
+    found = read_particles("back.star")
+    assert list(found) == NAMES
+    for name, expected in zip(NAMES, [A, B], strict=True):
+        assert_allclose(found[name].centres, expected.centres, atol=2e-3)
+        if {first, second} <= SCORED:
+            assert_allclose(found[name].scores, expected.scores, atol=1e-6)
+
+
+def test_the_format_follows_the_suffix(project):
+    write_csv("a.csv", A)
+    for out in ("a.box", "a.cbox", "a.json", "a.txt", "a.star"):
+        convert("a.csv", out, ConvertConfig())
+        assert_allclose(by_stem(out)["a"].centres, A.centres, atol=1e-3)
+    assert read_box("a.box").diameters.tolist() == [120, 120]  # one and a half diameters
+
+
+centres = st.lists(st.tuples(st.floats(0, WIDTH - 1), st.floats(0, HEIGHT - 1)), min_size=1, max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(centres, st.sampled_from([0.25, 0.5, 2, 4, 3.7]))
+def test_scaling_there_and_back_changes_nothing(tmp_path_factory, points, factor):
+    folder = tmp_path_factory.mktemp("scale")
+    write_csv(folder / "a.csv", Particles(points, np.ones(len(points)), np.full(len(points), 60.0), np.nan))
+    convert(folder / "a.csv", folder / "b.csv", ConvertConfig(scale=factor))
+    convert(folder / "b.csv", folder / "c.csv", ConvertConfig(scale=1 / factor))
+    scaled, back = (read_particles(folder / name)[name[0]] for name in ("b.csv", "c.csv"))
+    # The border of the image stays where it is, half a pixel outside the first pixel's centre. Files hold 1/1000 px.
+    assert_allclose(scaled.centres, (np.array(points) + 0.5) * factor - 0.5, atol=6e-4 * factor + 6e-4)
+    assert_allclose(scaled.diameters, 60 * factor, rtol=1e-5)
+    assert_allclose(back.centres, points, atol=5e-3)
+
+
+def test_a_flip_follows_the_pixel_that_it_marks(project):
+    image = np.zeros((HEIGHT, WIDTH))
+    for x, y in A.centres.astype(int):
+        image[y, x] = 1
+    to("csv", "picks.star", "csv", flip_y=True, micrographs=Path("mics"))
+    turned = np.flipud(image)
+    for x, y in read_particles("csv")["a"].centres.astype(int):
+        assert turned[y, x] == 1
+
+
+def test_flipping_twice_changes_nothing(project):
+    to("csv", "picks.star", "csv", flip_y=True, micrographs=Path("mics"))
+    to("star", "csv", "back.star", flip_y=True, micrographs=Path("mics"))
+    for name, expected in zip(NAMES, [A, B], strict=True):
+        assert_allclose(read_particles("back.star")[name].centres, expected.centres, atol=1e-3)
+
+
+def test_the_height_comes_from_whatever_knows_it(project):
+    to("cryosparc", "picks.star", "p.cs")
+    to("star", "p.cs", "from_cs.star", flip_y=True)
+    to("star", "picks.star", "from_micrographs.star", flip_y=True, micrographs=Path("mics"))
+    to("cryosparc", "picks.star", "flipped.cs", flip_y=True)
+    expected = HEIGHT - 1 - A.centres[:, 1]
+    for path in ("from_cs.star", "from_micrographs.star", "flipped.cs"):
+        assert_allclose(by_stem(path)["a"].centres[:, 1], expected, atol=1e-3)
+
+
+def test_a_flip_of_binned_coordinates_is_that_of_the_full_micrographs(project):
+    to("star", "picks.star", "binned.star", scale=0.25)
+    to("star", "binned.star", "full.star", scale=4, flip_y=True, micrographs=Path("mics"))
+    assert_allclose(read_particles("full.star")[NAMES[0]].centres[:, 1], HEIGHT - 1 - A.centres[:, 1], atol=5e-3)
+    to("cryosparc", "picks.star", "p.cs")
+    to("star", "p.cs", "half.star", scale=0.5, flip_y=True)
+    assert_allclose(by_stem("half.star")["a"].centres, (A.centres * (1, -1) + (0, 299) + 0.5) / 2 - 0.5, atol=1e-3)
+
+
+def test_nothing_is_flipped_unasked_and_no_height_is_made_up(project):
+    with pytest.raises(ConfigError, match=r"--flip-y needs the heights") as caught:
+        to("csv", "picks.star", "csv", flip_y=True)
+    assert "--micrographs" in caught.value.hint
+    with pytest.raises(ParticleFileError, match=r"y runs from 82 to 802, its micrograph has 300 rows"):
+        to("csv", "picks.star", "csv", flip_y=True, scale=4, micrographs=Path("mics"))
+    assert not Path("csv").exists()
+
+
+def test_boxes_are_those_asked_for_those_of_the_input_or_from_diameters(project):
+    write_box("in/a.box", A, 64)
+    write_csv("sized/a.csv", A)
+    for source, changes, side in (
+        ("in", {"box": None}, 64),
+        ("in/a.box", {"box": None}, 64),
+        ("in", {"box": None, "scale": 2}, 128),
+        ("in", {"box": 100}, 100),
+        ("sized", {"box": None}, 120),
+    ):
+        to("cbox", source, "out", overwrite=True, **changes)
+        text = Path("out/a.cbox").read_text()
+        assert f" {side} {side} " in text
+    with pytest.raises(ConfigError, match="holds no sizes") as caught:
+        to("box", "picks.star", "box", box=None)
+    assert "--box" in caught.value.hint
+    with pytest.raises(ConfigError, match="star files hold no boxes"):
+        to("star", "in", "p.star", box=64)
+
+
+def test_micrographs_give_their_names(project):
+    write_csv("csv/a.csv", A)
+    star = "data_micrographs\n\nloop_\n_rlnMicrographName #1\nMotionCorr/job002/Movies/a.mrc\n"
+    Path("micrographs_ctf.star").write_text(star)
+    to("relion", "csv", "relion", micrographs=Path("micrographs_ctf.star"))
+    ((name, path),) = read_coordinate_index("relion/autopick.star")
+    assert (name, path.name) == ("MotionCorr/job002/Movies/a.mrc", "a_autopick.star")
+
+
+def test_relion_paths_are_relative_to_the_project_folder(project, monkeypatch):
+    (project / "elsewhere").mkdir()
+    monkeypatch.chdir(project / "elsewhere")
+    Path("m.star").write_text("data_micrographs\n\nloop_\n_rlnMicrographName #1\nmics/a.mrc\nmics/b.mrc\n")
+    to("relion", "../picks.star", "../out", micrographs=Path("m.star"))
+    assert "mics/a.mrc out/a_autopick.star\n" in Path("../out/autopick.star").read_text()
+    to("relion", "../picks.star", "../apart/autopick.star")
+    assert f"mics/a.mrc {project}/apart/a_autopick.star\n" in Path("../apart/autopick.star").read_text()
+
+
+def test_a_micrograph_that_is_not_there_stops_everything(project):
+    Path("mics/b.mrc").unlink()
+    with pytest.raises(ParticleFileError, match=r"1 of 2 names have no micrograph in mics, for example mics/b\.mrc"):
+        to("csv", "picks.star", "csv", micrographs=Path("mics"))
+    write_particles_star("more.star", [("a.mrc", A), ("c.mrc", A)])
+    with pytest.raises(ParticleFileError, match=r"1 of 2 names have no exposure in exposures\.cs, for example c\.mrc"):
+        to("cryosparc", "more.star", "p.cs")
+    assert not Path("csv").exists()
+    assert not Path("p.cs").exists()
+
+
+HOSTILE = ["../../../escaped.mrc", "/abs/escaped.mrc", "ok/../../escaped2.mrc", "~/x.mrc", "with space é.mrc"]
+
+
+@pytest.mark.parametrize("target", ["relion", "box", "cbox", "csv", "eman"])
+def test_no_name_writes_outside_the_output(project, target):
+    write_particles_star("hostile.star", [(name, A) for name in HOSTILE])
+    before = {path for path in project.parent.rglob("*") if project / "out" not in path.parents}
+    to(target, "hostile.star", "out")
+    after = {path for path in project.parent.rglob("*") if project / "out" not in path.parents}
+    assert after - before == {project / "out"}
+    written = [path for path in Path("out").rglob("*") if path.is_file() and path.name != "autopick.star"]
+    assert len(written) == len(HOSTILE)
+
+
+def test_files_that_are_there_are_kept_unless_asked(project):
+    Path("there.star").write_text("mine")
+    with pytest.raises(ConfigError, match=r"there\.star: there already"):
+        to("star", "picks.star", "there.star")
+    assert Path("there.star").read_text() == "mine"
+    to("star", "picks.star", "there.star", overwrite=True)
+    assert list(read_particles("there.star")) == NAMES
+    with pytest.raises(ConfigError, match="both IN and OUT"):
+        to("star", "picks.star", "picks.star", overwrite=True, scale=2)
+    to("csv", "picks.star", "csv")
+    with pytest.raises(ConfigError, match=r"a\.csv and 1 more: there already"):
+        to("csv", "picks.star", "csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "settings", "reason"),
+    [
+        ("picks.star", "out", {}, "no suffix that tells which format"),
+        ("picks.star", "out.xyz", {}, "no suffix that tells which format"),
+        ("picks.star", "mics", {"to": "star"}, "one file for all micrographs"),
+        ("picks.star", "out", {"to": "topaz"}, "one file for all micrographs"),
+        ("picks.star", "one.csv", {}, "one micrograph each, and there are 2"),
+        ("picks.star", "exposures.cs", {"to": "csv"}, "a file where a folder for csv files belongs"),
+        ("picks.star", "p.cs", {}, "needs --exposures"),
+        ("picks.star", "p.txt", {"exposures": Path("exposures.cs")}, "no use for --exposures"),
+        ("picks.star", "p.cs", {"exposures": Path("nowhere.cs")}, "nowhere.cs"),
+        ("picks.star", "p.cs", {"exposures": Path("picks.star")}, "not a .cs file"),
+        ("nowhere.star", "p.txt", {}, "no such file"),
+        ("exposures.cs", "p.star", {}, "not a .cs file of particle locations"),
+        ("empty.star", "p.txt", {}, "holds no particles"),
+        ("picks.star", "mics/a.mrc/p.star", {}, "cannot be written"),
+        ("picks.star", "p.txt", {"micrographs": Path("nowhere")}, "nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(project, source, out, settings, reason):
+    Path("empty.star").write_text("data_\n\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n")
+    before = sorted(project.rglob("*"))
+    with pytest.raises(CryotxError, match=reason):
+        convert(source, out, ConvertConfig(**settings))
+    assert sorted(project.rglob("*")) == before

@@ -1,0 +1,191 @@
+"""`cryotx pick` with weights of the paper's model, against a recorded run of the original program."""
+
+import argparse
+import json
+import math
+import zlib
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from cryotx_cli.config import CenterConfig, PickConfig
+from cryotx_cli.data.formats.star import read_particles_star
+from cryotx_cli.detector.center_detr import CenterDETR
+from cryotx_cli.detector.checkpoint import Checkpoint, DetrCheckpoint, DetrInput, save_checkpoint, save_detr_checkpoint
+from cryotx_cli.detector.detr import Detr, DetrConfig
+from cryotx_cli.errors import CheckpointError, ConfigError
+from cryotx_cli.workflows.pick import start_pick
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
+
+TINY = DetrConfig(
+    backbone="resnet18", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1, dim_feedforward=16, num_queries=12
+)
+QUIET = {"images": False, "boxes": False}
+
+
+def micrograph_by_formula(seed, height, width, disks):
+    stream = np.random.RandomState(seed)
+    noise = stream.randint(0, 65536, size=(4, height, width), dtype=np.int32).astype(np.int64).sum(0)
+    image = (noise - 131070) / 32768
+    yy, xx = np.mgrid[:height, :width]
+    for _ in range(disks):
+        y, x = (int(stream.randint(0, side, dtype=np.int32)) for side in (height, width))
+        radius = int(stream.randint(12, 28, dtype=np.int32))
+        image[(yy - y) ** 2 + (xx - x) ** 2 <= radius**2] -= 1.5
+    return (image + xx / 512 + yy / 1024).astype(np.float32)
+
+
+def write_mrc(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(pixels)
+        mrc.voxel_size = 1.5
+    return path
+
+
+def parameter_by_formula(name, shape):
+    size = math.prod(shape)
+    stream = np.random.RandomState(zlib.crc32(name.encode("ascii")))
+    v = stream.randint(-32768, 32768, size=size, dtype=np.int32).astype(np.float64).reshape(shape) / 32768
+    if name.endswith("running_var"):
+        return 1 + 0.5 * v
+    if name.endswith("running_mean"):
+        return 0.125 * v
+    if name == "query_embed.weight":
+        return 4 * v
+    if len(shape) <= 1:
+        return 0.75 + 0.25 * v if name.endswith("weight") else 0.125 * v
+    w = math.sqrt(6 / math.prod(shape[1:])) * v
+    if name.endswith("in_proj_weight"):
+        third = shape[0] // 3
+        w[: 2 * third] *= 3
+        w[2 * third :] *= 0.5
+    return {"input_proj.weight": 0.5, "class_embed.weight": 4.0, "bbox_embed.layers.2.weight": 2.0}.get(name, 1.0) * w
+
+
+def save_as_original(path, weights, config):
+    arguments = argparse.Namespace(backbone=config.backbone, nheads=config.nheads, dropout=0.1, dilation=False)
+    torch.save({"model": weights, "epoch": 199, "args": arguments}, path)
+    return path
+
+
+@pytest.fixture
+def recorded_weights(tmp_path):
+    shape = json.loads((GOLDEN / "e2e.json").read_text())["_meta"]["model"]
+    config = DetrConfig(**shape)
+    weights = {
+        name: torch.from_numpy(parameter_by_formula(name, tuple(old.shape)).astype(np.float32))
+        for name, old in Detr(config).state_dict().items()
+    }
+    return save_as_original(tmp_path / "original.pth", weights, config)
+
+
+@pytest.fixture
+def recorded_micrographs(tmp_path):
+    m4 = np.rint(micrograph_by_formula(104, 256, 240, 12).astype(np.float64) * 200).astype(np.int16)
+    write_mrc(tmp_path / "mics/m1_f32_512x480.mrc", micrograph_by_formula(101, 512, 480, 40))
+    write_mrc(tmp_path / "mics/m3_f32_403x517.mrc", micrograph_by_formula(103, 403, 517, 30))
+    write_mrc(tmp_path / "mics/m4_i16_256x240.mrc", m4)
+    return tmp_path / "mics"
+
+
+def recorded_picks(stem):
+    """Coordinates and scores in the original's file; its y is counted as cryotx counts, down the rows as stored."""
+    text = json.loads((GOLDEN / "e2e.json").read_text())["box_text"][f"{stem}_CryoTransformer.box"]
+    rows = np.array([line.split("\t")[1:] for line in text.splitlines()[1:]], float)
+    return rows[:, :2], rows[:, 4]
+
+
+@recorded
+def test_published_weights_pick_what_the_original_program_picks(tmp_path, recorded_weights, recorded_micrographs):
+    run = start_pick(
+        [recorded_micrographs], tmp_path / "p.star", PickConfig(diameter=60.0, weights=str(recorded_weights), **QUIET)
+    )
+    results = list(run)
+
+    assert "--refit-head" in run.messages[0]
+    assert len(results) == 3
+    for result in results:
+        centres, scores = recorded_picks(result.file.path.stem)
+        assert len(centres) > 5
+        np.testing.assert_array_equal(result.particles.centres, centres)
+        np.testing.assert_allclose(result.particles.scores, scores, atol=1e-5)
+    assert len(read_particles_star(tmp_path / "p.star")) == 3
+
+
+@recorded
+def test_a_resumed_legacy_run_keeps_its_picks_and_another_percentile_makes_new_ones(
+    tmp_path, recorded_weights, recorded_micrographs
+):
+    def picked(**changes):
+        config = PickConfig(diameter=60.0, weights=str(recorded_weights), **QUIET, **changes)
+        (result,) = start_pick([recorded_micrographs / "m4_i16_256x240.mrc"], tmp_path / "p.star", config)
+        return result
+
+    first, again = picked(), picked(selection="legacy")
+    assert not first.resumed
+    assert again.resumed
+    np.testing.assert_array_equal(again.particles.centres, first.particles.centres)
+    fewer = picked(percentile=60.0)
+    assert not fewer.resumed
+    assert len(fewer.particles) < len(first.particles)
+
+
+def degenerate(tmp_path):
+    return save_as_original(tmp_path / "published.pth", Detr(TINY).state_dict(), TINY)
+
+
+@pytest.mark.parametrize("given", [{"threshold": 0.5}, {"expected_count": 5}])
+def test_weights_without_probabilities_cannot_be_cut_by_probability(tmp_path, given):
+    write_mrc(tmp_path / "m.mrc", micrograph_by_formula(1, 64, 64, 2))
+    config = PickConfig(diameter=60.0, weights=str(degenerate(tmp_path)), **given)
+
+    with pytest.raises(ConfigError, match=r"published\.pth.*class scores mean nothing"):
+        start_pick([tmp_path / "m.mrc"], tmp_path / "p.star", config)
+
+
+def test_asking_for_probabilities_that_do_not_exist_is_an_error(tmp_path):
+    write_mrc(tmp_path / "m.mrc", micrograph_by_formula(1, 64, 64, 2))
+    config = PickConfig(diameter=60.0, weights=str(degenerate(tmp_path)), selection="probability")
+
+    with pytest.raises(CheckpointError) as caught:
+        start_pick([tmp_path / "m.mrc"], tmp_path / "p.star", config)
+    assert "--refit-head" in caught.value.hint
+
+
+def test_legacy_selection_is_for_weights_of_the_original(tmp_path):
+    write_mrc(tmp_path / "m.mrc", micrograph_by_formula(1, 64, 64, 2))
+    small = CenterConfig(widths=(8, 8, 8, 8), depths=(1, 1, 1), hidden_dim=16, thin_dim=8, heads=2)
+    save_checkpoint(Checkpoint(CenterDETR(small).state_dict(), small), tmp_path / "center.safetensors")
+    config = PickConfig(diameter=60.0, weights=str(tmp_path / "center.safetensors"), selection="legacy")
+
+    with pytest.raises(ConfigError, match="not a model of the original"):
+        start_pick([tmp_path / "m.mrc"], tmp_path / "p.star", config)
+
+
+def test_own_weights_of_this_model_pick_by_probability(tmp_path):
+    torch.manual_seed(2)
+    weights = Detr(TINY).state_dict()
+    for name in ("query_embed.weight", "bbox_embed.layers.2.weight", "class_embed.weight"):
+        weights[name] *= 10  # else all queries answer alike
+    checkpoint = DetrCheckpoint(weights, TINY, DetrInput("raw", short_side=64, long_side=96))
+    save_detr_checkpoint(checkpoint, tmp_path / "own.safetensors")
+    write_mrc(tmp_path / "m.mrc", micrograph_by_formula(1, 96, 128, 4))
+
+    def picked(**changes):
+        config = PickConfig(diameter=0.1, weights=str(tmp_path / "own.safetensors"), **QUIET, **changes)
+        run = start_pick([tmp_path / "m.mrc"], tmp_path / "p.star", config)
+        assert run.messages == [] or "earlier run" in run.messages[0]
+        (result,) = run
+        return result.particles
+
+    everything = picked(threshold=0.0)
+    middle = float(np.median(everything.scores))
+    assert len(everything) >= 4
+    assert 0 < len(picked(threshold=middle)) < len(everything)
+    assert picked(threshold=middle).scores.min() >= middle
