@@ -239,6 +239,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path, name):
             read_particles(tmp_path / name)
         assert name in caught.value.message
         assert len(caught.value.message) < 1000
+        assert "\n" not in caught.value.message
     (tmp_path / name).unlink()
     with pytest.raises(ParticleFileError, match=name):
         read_particles(tmp_path / name)
@@ -291,6 +292,7 @@ def test_a_damaged_file_gives_particles_or_one_clear_error(tmp_path, whole_files
     read = read_or_refuse(tmp_path / name)
     if isinstance(read, str):
         assert name in read
+        assert "\n" not in read
         return
     for particles in read.values():
         assert np.isfinite(particles.centres).all()

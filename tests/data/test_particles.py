@@ -90,6 +90,22 @@ def test_inside_measures_from_the_border_not_from_the_first_pixel_centre():
     assert_array_equal(p.inside(10, 20, 3.0).centres, corners[:2])
 
 
+def test_scaling_needs_no_pixel_size_and_agrees_with_it():
+    p = Particles([[0, 0], [9.5, 3]], [1, 0.5], [8, np.nan], 2.0)
+    scaled, same = p.scaled(4), p.at_pixel_size(0.5)
+    assert_array_equal(scaled.centres, [[1.5, 1.5], [39.5, 13.5]])  # the middle of the 4 x 4 pixels of each old one
+    assert_array_equal(scaled.centres, same.centres)
+    assert_array_equal(scaled.diameters, [32, np.nan])
+    assert scaled.pixel_size == same.pixel_size == 0.5
+    assert np.isnan(Particles([[1, 1]], [1], [1], np.nan).scaled(2).pixel_size)
+
+
+def test_flipping_turns_rows_round():
+    p = Particles([[3, 0], [3, 6], [3, 2.25]], [1, 1, 1], [1, 1, 1], 1.0)
+    assert_array_equal(p.flipped_y(7).centres, [[3, 6], [3, 0], [3, 3.75]])
+    assert_array_equal(p.flipped_y(7).flipped_y(7).centres, p.centres)
+
+
 def test_sorted_by_score_is_stable():
     p = Particles([[0, 0], [1, 0], [2, 0], [3, 0]], [0.5, 0.9, 0.5, 0.1], np.ones(4), 1.0)
     assert_array_equal(p.sorted_by_score().centres[:, 0], [1, 0, 2, 3])

@@ -129,6 +129,7 @@ def test_a_tree_is_learned_from_and_the_result_picks(tmp_path, published):
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 def test_published_weights_get_probabilities_from_labels(tmp_path, published):
     """The labels are where some of the queries answer, in the rows as stored; refitted weights then pick them."""
     boxes = DetrPicker(read_published_checkpoint(published).as_detr_checkpoint(), legacy_percentile=0.0)
@@ -155,6 +156,6 @@ def test_published_weights_get_probabilities_from_labels(tmp_path, published):
     assert "--refit-head" not in threshold.stderr
     for name, particles in read_particles_star(tmp_path / "p.star").items():
         truth = first_boxes(Path(name)).centres
-        best = particles.sorted_by_score().centres[:2]
+        best = particles.with_minimum_distance(4.0).sorted_by_score().centres[:2]  # some queries answer alike
         distance = np.linalg.norm(best[:, None] - truth[None], axis=2)
         assert (distance.min(0) < 2.5).all()

@@ -54,9 +54,10 @@ def _opening(run: PickRun, config: PickConfig) -> str:
     else:
         reason = "no GPU that torch can use" if run.device == "cpu" else "found by --device auto"
     measured = "estimated from the micrographs" if config.diameter == "auto" else "as given"
+    scale = f", {run.diameter / PIXELS_PER_DIAMETER:.2g} Å per network pixel" if run.scales_to_diameter else ""
     return (
         f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {run.device} ({reason}); particle diameter "
-        f"{run.diameter:.0f} Å ({measured}), {run.diameter / PIXELS_PER_DIAMETER:.2g} Å per network pixel"
+        f"{run.diameter:.0f} Å ({measured}){scale}"
     )
 
 

@@ -554,14 +554,15 @@ def read_volume(path: str | Path) -> tuple[NDArray[np.float32], float]:
     """
     import warnings
 
-    with warnings.catch_warnings(), mrcfile.open(path, permissive=True) as mrc:
-        warnings.simplefilter("ignore")
-        if mrc.data is None or mrc.data.ndim != 3:
-            raise ValueError("not a density map")
-        voxel = float(mrc.voxel_size.x)
-        if not voxel > 0:
-            raise ValueError("no voxel size in its header")
-        return np.asarray(mrc.data, np.float32), voxel
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # permissive reading announces every oddity of a header
+        with mrcfile.open(path, permissive=True) as mrc:
+            if mrc.data is None or mrc.data.ndim != 3:
+                raise ValueError("not a density map")
+            voxel = float(mrc.voxel_size.x)
+            if not voxel > 0:
+                raise ValueError("no voxel size in its header")
+            return np.asarray(mrc.data, np.float32), voxel
 
 
 # --- pixels as stored, and writing -----------------------------------------------------------------------------------
@@ -606,8 +607,8 @@ def write_micrograph(path: str | Path, image: NDArray[Any], pixel_size: float | 
     path
         Its suffix, ``.mrc``, ``.png`` or ``.jpg``, decides the format.
     image
-        (height, width), rows as stored; of type uint8 for PNG and JPG. MRC has no unsigned bytes (mode 0 is signed,
-        and half of the programs read it the other way): uint8 is written as int16, mode 1.
+        (height, width), rows as stored; of type uint8 for JPG, uint8 or uint16 for PNG. MRC has no unsigned bytes
+        (mode 0 is signed, and half of the programs read it the other way): uint8 is written as int16, mode 1.
     pixel_size
         Å per pixel; goes into the header of an MRC file, None as 0, which means unknown.
 
@@ -631,7 +632,8 @@ def write_micrograph(path: str | Path, image: NDArray[Any], pixel_size: float | 
                 mrc.header.label[0], mrc.header.nlabl = b"cryotx", 1
         else:
             # Quality 100 keeps every grey level of a JPG within a few of the image's.
-            cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tofile(unfinished)
+            quality = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.suffix == ".jpg" else []
+            cv2.imencode(path.suffix, image, quality)[1].tofile(unfinished)
         unfinished.replace(path)
     except OSError as error:
         reason = error.strerror or error

@@ -57,6 +57,8 @@ class DetrPicker:
         If class scores are asked for that the network does not have.
     """
 
+    scales_to_diameter = False
+
     def __init__(
         self, checkpoint: DetrCheckpoint, device: torch.device | str = "cpu", *, legacy_percentile: float | None = None
     ) -> None:

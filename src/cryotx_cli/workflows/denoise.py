@@ -1,20 +1,20 @@
 """Denoise many micrographs: read, denoise, write, one file at a time."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryotx_cli.config import DenoiseConfig, save_config
 from cryotx_cli.data.denoise import denoise as denoise_image
+from cryotx_cli.data.formats import output_stems
 from cryotx_cli.data.micrograph import (
     MicrographFile,
     find_micrographs,
     read_stored_pixels,
-    without_micrograph_suffix,
     write_micrograph,
 )
+from cryotx_cli.data.pick_folder import absolute_path
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 
 
@@ -101,7 +101,7 @@ def denoise(inputs: Sequence[str | Path], out: str | Path, config: DenoiseConfig
         The folder cannot be written.
     """
     files = _without_earlier_outputs(find_micrographs(inputs), inputs, Path(out).resolve())
-    stems = _output_stems([file.path for file in files])
+    stems = output_stems([str(absolute_path(file.path)) for file in files])
     targets = {file: Path(out, f"{stem}.{config.format}") for file, stem in zip(files, stems, strict=True)}
     sources = {os.path.realpath(file.path) for file in files}
     for path in targets.values():
@@ -124,11 +124,3 @@ def _without_earlier_outputs(
     if not others:
         raise MicrographError(f"no micrographs found but those in {out}, where the denoised ones go", "Check INPUT.")
     return others
-
-
-def _output_stems(paths: Sequence[Path]) -> list[Path]:
-    root = os.path.commonpath([path.absolute().parent for path in paths])
-    below = [Path(os.path.relpath(path.absolute(), root)) for path in paths]
-    stems = [path.with_name(without_micrograph_suffix(path.name)) for path in below]
-    users = Counter(stems)
-    return [stem if users[stem] == 1 else path for path, stem in zip(below, stems, strict=True)]

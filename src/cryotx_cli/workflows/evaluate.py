@@ -126,7 +126,7 @@ def evaluate(
     Parameters
     ----------
     picks_path
-        A STAR, box or CSV file, or a folder of such files.
+        What `read_particles` reads: a coordinate file of any format, or a folder of such files.
     truth_path
         The same, or a CryoPPP tree, whose labels are turned to the rows of the MRC file where they belong to one.
     diameter

@@ -46,7 +46,7 @@ _PUBLISHED_SUFFIXES = (".pth", ".pt")
 _LEGACY_PERCENTILE = 25.0  # the original's own default
 _DEGENERATE = (
     '{} was trained with "particle" and "no object" as one class: its scores cannot tell good picks from bad ones. '
-    "Picks are therefore those of the original program (--selection legacy): three quarters of the boxes, with scores "
+    "Picks are therefore those of the original program (--selection legacy): a fixed share of the boxes, with scores "
     "that are not theirs. cryotx train --refit-head gives such weights true probabilities."
 )
 
@@ -231,6 +231,8 @@ class PickRun:
         Where the network runs.
     diameter : float
         Particle diameter in Å, as given or as estimated.
+    scales_to_diameter : bool
+        Whether the network sees micrographs at a scale that follows from the diameter.
     messages : list of str
         What the user should know before the work begins.
     """
@@ -246,6 +248,7 @@ class PickRun:
         assert config.diameter != "auto"
         self.device = str(picker.device)
         self.diameter = config.diameter
+        self.scales_to_diameter = bool(getattr(picker, "scales_to_diameter", True))
         self.messages: list[str] = []
         self._folder, self._config, self._picker, self._exposures = folder, config, picker, exposures
         self._selection = Selection.of(config, self.diameter)

@@ -32,7 +32,8 @@ def read_blocks(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        raise ParticleFileError(f"{path}: cannot be read as STAR: {error}") from error
+        reason = " ".join(str(error).split())  # pandas ends some with a line break
+        raise ParticleFileError(f"{path}: cannot be read as STAR: {reason}") from error
 
 
 def block_with(blocks: dict[str, Any], *columns: str) -> pd.DataFrame | None:
