@@ -8,7 +8,14 @@ import torch
 from torch.testing import assert_close
 
 from cryotx_cli.config import CenterConfig
-from cryotx_cli.detector.center_detr import STRIDE, CenterDETR, DeformableAttention, DenseMap, query_limit
+from cryotx_cli.detector.center_detr import (
+    STRIDE,
+    CenterDETR,
+    DeformableAttention,
+    DenseMap,
+    fold_batch_norms,
+    query_limit,
+)
 
 TINY = CenterConfig(widths=(4, 8, 12, 16), depths=(1, 1, 1), hidden_dim=16, thin_dim=8, heads=2)
 
@@ -231,3 +238,19 @@ def test_deformable_attention_looks_where_it_should():
 def test_the_default_size_is_that_of_the_specification():
     count = sum(p.numel() for p in CenterDETR(CenterConfig()).parameters())
     assert count == pytest.approx(3.6e6, rel=0.01)
+
+
+def test_folding_batch_norms_changes_no_answer(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
+            module.running_mean.normal_(std=0.2)
+            module.running_var.uniform_(0.5, 2.0)
+    before = model.dense(model.features(images())[0])
+    fold_batch_norms(model)
+    after = model.dense(model.features(images())[0])
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    assert before.heat.std() > 1e-4  # the maps say something that could differ
+    for one, other in zip(before, after, strict=True):
+        assert_close(one, other, atol=1e-5, rtol=1e-4)

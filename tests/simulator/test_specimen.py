@@ -220,3 +220,27 @@ def test_balls_of_ice_have_many_sizes_and_none_where_none_are_asked_for():
     assert torch.equal(field > 0, junk > 0)
     mean_area = math.pi * (12**2 - 3**2) / (2 * math.log(4))  # of radii drawn evenly in their logarithm
     assert float(junk.sum()) == pytest.approx(60 * mean_area, rel=0.35)
+
+
+def test_clutter_is_neither_larger_nor_much_darker_than_particles_and_no_two_lumps_are_alike(ball):
+    pixel_size = 4.0
+    empty = torch.zeros(200, 200)
+    specimen.clutter(empty, 0, ball, pixel_size, rng())
+    assert not empty.any()
+    totals, widths = [], []
+    for seed in range(40):
+        field = torch.zeros(400, 400)
+        specimen.clutter(field, 1, ball, pixel_size, rng(seed))
+        total, centre = moments(field.numpy())
+        if ((centre < 60) | (centre > 340)).any():
+            continue
+        yy, xx = np.indices(field.shape)
+        spread = (field.numpy() * ((xx - centre[0]) ** 2 + (yy - centre[1]) ** 2)).sum() / total
+        totals.append(total * pixel_size**2 / ball.weights.sum())
+        widths.append(2 * math.sqrt(spread) * pixel_size / ball.diameter)
+    assert len(totals) > 15
+    assert min(totals) > 0
+    assert max(totals) < 1.3 * 1.001
+    assert max(widths) < 1.0
+    assert np.std(totals) > 0.15
+    assert np.std(widths) > 0.08

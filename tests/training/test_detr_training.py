@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from cryotx_cli.data.coco import image_file, labelled_image, open_coco, write_co
 from cryotx_cli.data.micrograph import Micrograph
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.detector.checkpoint import DetrCheckpoint, DetrInput, read_checkpoint, save_detr_checkpoint
-from cryotx_cli.detector.detr import Detr, DetrConfig
+from cryotx_cli.detector.detr import Detr, DetrConfig, DetrOutput
 from cryotx_cli.detector.detr_picker import DetrPicker
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.training import detr_training
@@ -86,6 +87,19 @@ def settings(data, **changes):
         "cryotransformer": PLAIN,
     }
     return TrainConfig(**{**defaults, **changes})
+
+
+@pytest.fixture(autouse=True)
+def no_heap_of_networks(tmp_path):
+    """Remove what a test leaves: a run is hundreds of megabytes, and pytest keeps the folders of three sessions."""
+    yield
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def unvalidated(monkeypatch):
+    """Leave out validation, most of the time of a run of three steps."""
+    monkeypatch.setattr(detr_training, "_validate", lambda *_: 0.0)
 
 
 def losses(reports):
@@ -177,6 +191,20 @@ def test_more_images_a_step_than_there_are_images(data):
     (step,) = batches(data, batch_size=8, epochs=1)
     assert len(step[0].names) == 8
     assert len(set(step[0].names)) == 6
+
+
+def test_a_network_that_answers_what_it_was_taught_picks_the_labels(data):
+    config = {"batch_size": 1, "epochs": 1, "seed": 3}
+    (batch,) = TrainingBatches(open_coco(data, "train"), DetrInput("paper", 64, 64), PLAIN, **config).step(0)
+    image = next(one for one in open_coco(data, "train").images if one.file_name == batch.names[0])
+    picker = DetrPicker(DetrCheckpoint(Detr(TINY).state_dict(), TINY, DetrInput("paper", 64, 64)))
+    boxes = batch.targets.boxes[0]
+    logits = torch.tensor([[9.0, 0.0]] * 4 + [[-9.0, 0.0]])
+    answers = DetrOutput(logits[None, None], torch.cat([boxes, boxes[:1]])[None, None])
+    picker.model = lambda images: answers
+    found = picker.pick(Micrograph(np.random.default_rng(0).normal(size=(SIZE, SIZE)), 2.0, Path("m.mrc")), 32.0)
+    np.testing.assert_allclose(found.above(0.5).centres, image.particles.centres, atol=1e-3)
+    np.testing.assert_allclose(found.above(0.5).diameters, DIAMETER, rtol=1e-4)
 
 
 def test_images_nobody_knows_to_be_denoised_or_not_are_refused(tmp_path):
@@ -277,7 +305,7 @@ def test_a_run_learns_and_leaves_weights_that_pick(data, tmp_path):
     assert rates == pytest.approx([1e-4, 1e-5])  # a tenth of both in the last epoch
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path, monkeypatch, unvalidated):
     shown = dataclasses.replace(PLAIN, flip=True, crop=True, short_sides=(32, 64))
     config = settings(data, epochs=1, cryotransformer=shown)
     whole = losses(train_detr(tmp_path / "whole", config, TINY))
@@ -300,7 +328,7 @@ def test_an_interrupted_run_stops_on_time_and_can_be_resumed(data, tmp_path):
     assert [report.step for report in rest] == [2, 3]
 
 
-def test_a_folder_with_a_run_is_kept_and_one_without_cannot_be_resumed(data, tmp_path):
+def test_a_folder_with_a_run_is_kept_and_one_without_cannot_be_resumed(data, tmp_path, unvalidated):
     list(train_detr(tmp_path / "run", settings(data, minutes=1e-6), TINY))
     with pytest.raises(DatasetError, match="holds a run already"):
         next(train_detr(tmp_path / "run", settings(data), TINY))
@@ -319,7 +347,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_spares_the_weights(data,
     assert (tmp_path / "run/state.pt").exists()
 
 
-def test_gradients_of_several_batches_make_one_step(data, tmp_path):
+def test_gradients_of_several_batches_make_one_step(data, tmp_path, unvalidated):
     network = dataclasses.replace(TINY, dropout=0.0)
     config = settings(data, init=None, epochs=1)
     save_published(tmp_path / "start.pth", network)  # frozen batch norm: an image does not depend on its batch

@@ -1,6 +1,7 @@
 """`cryotx train --model cryotransformer` from files to picks: what is refused, what is written, what then picks."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 import mrcfile
@@ -10,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from cryotx_cli.cli.app import app
-from cryotx_cli.config import TrainConfig, load_config
+from cryotx_cli.config import CryotransformerConfig, TrainConfig, load_config
 from cryotx_cli.data.cryoppp import write_labels
 from cryotx_cli.data.formats.star import read_particles_star
 from cryotx_cli.data.micrograph import read_micrograph
@@ -26,6 +27,13 @@ TINY = DetrConfig(
     backbone="resnet18", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1, dim_feedforward=16, num_queries=10
 )
 SIZE = 96
+
+
+@pytest.fixture(autouse=True)
+def no_heap_of_networks(tmp_path):
+    """Remove what a test leaves: a run is hundreds of megabytes, and pytest keeps the folders of three sessions."""
+    yield
+    shutil.rmtree(tmp_path)
 
 
 @pytest.fixture
@@ -82,6 +90,21 @@ def test_settings_that_do_not_say_what_to_learn_from_are_refused(tmp_path, given
         next(train(tmp_path / "run", TrainConfig(**given)))
     assert word in caught.value.hint
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"model": "cryotransformer", "data": Path("data"), "steps": 100}, "steps"),
+        ({"model": "cryotransformer", "data": Path("data"), "structures": Path("pdb")}, "structures"),
+        ({"epochs": 3}, "epochs"),
+        ({"backbone": "resnet50"}, "backbone"),
+        ({"cryotransformer": CryotransformerConfig(lr_drop=3)}, "cryotransformer"),
+    ],
+)
+def test_settings_of_the_other_model_are_not_ignored(tmp_path, given, name):
+    with pytest.raises(ConfigError, match=f"^{name}: not a setting of"):
+        next(train(tmp_path / "run", TrainConfig(**given)))
 
 
 @pytest.mark.parametrize(

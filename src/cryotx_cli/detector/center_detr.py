@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cryotx_cli.config import CenterConfig
 
@@ -277,6 +278,19 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(x + self.second(self.first(x)))
+
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Fold every batch norm into the convolution before it: a model in evaluation mode then computes the same, faster.
+
+    y = gamma (w * x + b - mean) / sqrt(var + eps) + beta is a convolution with other weights.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Sequential):
+            for i in range(len(module) - 1):
+                convolution, norm = module[i], module[i + 1]
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    module[i], module[i + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
 
 
 def query_limit(shape: tuple[int, int] | torch.Size, radius: float) -> int:

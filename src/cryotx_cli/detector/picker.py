@@ -17,7 +17,7 @@ from cryotx_cli.data.micrograph import Micrograph
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.data.selection import highest_expected_f1
 from cryotx_cli.data.tiling import tiles
-from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput, Queries
+from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput, Queries, fold_batch_norms
 from cryotx_cli.detector.checkpoint import Checkpoint
 from cryotx_cli.errors import MicrographError
 
@@ -51,7 +51,8 @@ class Picker:
         self.checkpoint, self.device = checkpoint, torch.device(device)
         model = CenterDETR(checkpoint.model)
         model.load_state_dict(checkpoint.weights)
-        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)
+        fold_batch_norms(model.eval())
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.fingerprint = _fingerprint(checkpoint)
 
     def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:

@@ -111,7 +111,7 @@ def draw_conditions(rng: np.random.Generator, severity: float = 1.0) -> Conditio
         ice_thickness=float(np.clip(math.exp(rng.normal(math.log(350), 0.45)), 150, 1500 if severity >= 0.5 else 500)),
         ice_noise=math.exp(rng.uniform(math.log(0.05), math.log(0.4 if severity >= 0.5 else 0.1))),
         soup=rng.uniform(0, 1.6) * severity,
-        soup_length=math.exp(rng.uniform(math.log(10), math.log(80))),
+        soup_length=math.exp(rng.uniform(math.log(10), math.log(160))),
         fragments=rng.uniform(0, 3) * severity if rng.random() < 0.5 else 0.0,
         coverage=float(0.95 * rng.beta(1.25, 2.4)) if severity >= 0.5 else rng.uniform(0.12, 0.4),
         junk=float(rng.gamma(1.0, 1.2)) * severity + 0.15,
@@ -152,12 +152,16 @@ def simulate_micrograph(
     transfer = contrast_transfer(optics, ky, kx)
 
     centres = specimen.place_particles(full[0], full[1], diameter_px, conditions.coverage, rng, margin=0.0)
-    if rng.random() < 0.06 * conditions.artefacts:
+    cluttered = rng.random() < 0.15 * conditions.artefacts
+    if rng.random() < (0.5 if cluttered else 0.06 * conditions.artefacts):
         centres = centres[:0]
     ignored = np.zeros(len(centres), bool)
     potential = torch.zeros(full)
     specimen.project(potential, structure, centres, pixel_size, rng)
     centres, ignored = _add_impurities(potential, structure, distractor, conditions, centres, ignored, pixel_size, rng)
+    if cluttered:
+        count = int(rng.poisson(rng.uniform(0.05, 0.6) * full[0] * full[1] / diameter_px**2))
+        specimen.clutter(potential, count, structure, pixel_size, rng)
 
     phase, junk, transmission = _contamination(full, structure, conditions, pixel_size, rng, noise)
     background = _background(full, conditions, rng) * transmission

@@ -195,6 +195,31 @@ def blob(xx: Tensor, yy: Tensor, radius: float, rng: np.random.Generator) -> Ten
     return inside
 
 
+def clutter(field: Tensor, count: int, structure: Structure, pixel_size: float, rng: np.random.Generator) -> None:
+    """Add `count` lumps of denatured protein and dirt to a field of potential in V Å.
+
+    They are up to as large and as dark as the particles of `structure`, but no two are alike.
+    """
+    if not count:
+        return
+    height, width = field.shape
+    lumps, beads = 6, 40
+    size = structure.diameter / pixel_size * rng.uniform(0.3, 1.0, count)
+    centres = rng.random((count, 1, 1, 2)) * [width, height]
+    spread = size[:, None, None, None]
+    lumped = centres + rng.normal(size=(count, lumps, 1, 2)) * 0.25 * spread
+    xy = lumped + rng.normal(size=(count, lumps, beads, 2)) * 0.15 * spread * rng.uniform(
+        0.4, 1.0, (count, lumps, 1, 1)
+    )
+    share = (size * pixel_size / structure.diameter) ** 2 * rng.uniform(0.1, 1.3, count)
+    amounts = np.repeat(share * structure.weights.sum() / (lumps * beads), lumps * beads) / pixel_size**2
+    splat(
+        field,
+        torch.from_numpy(xy.reshape(-1, 2).astype(np.float32)).to(field),
+        torch.from_numpy(amounts.astype(np.float32)).to(field),
+    )
+
+
 def ice_balls(
     field: Tensor,
     junk: Tensor,

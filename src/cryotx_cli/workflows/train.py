@@ -31,6 +31,7 @@ from cryotx_cli.training.validation import score
 _WARM_UP, _LOG_EVERY, _SAVE_SECONDS = 200, 20, 150.0
 _VALIDATION_CROPS, _CALIBRATION_CROPS, _NORM_BATCHES = 48, 400, 40
 _BATCH_SIZE, _LEARNING_RATE = 8, 1e-3
+_CENTER_SETTINGS = ("steps", "structures", "procedural_structures", "validate_every")
 _HELD_OUT_SEED = 7_000_003  # structures and crops that no training seed draws
 
 
@@ -92,13 +93,14 @@ def train(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
 
 
 def check_source(config: TrainConfig) -> None:
-    """Refuse settings that do not say what to train on, or what from.
+    """Refuse settings that do not say what to train on or what from, or that are of another model.
 
     Raises
     ------
     ConfigError
         If they do not.
     """
+    _refuse_settings_of_the_other_model(config)
     if config.model == "center" and (config.data is not None or config.refit_head):
         setting = "refit_head" if config.data is None else "data"
         raise ConfigError(
@@ -112,6 +114,16 @@ def check_source(config: TrainConfig) -> None:
         )
     if config.refit_head and config.init in (None, "imagenet", "scratch"):
         raise ConfigError("refit_head: needs the weights whose class layer is to be fitted", "Give --init FILE.pth.")
+
+
+def _refuse_settings_of_the_other_model(config: TrainConfig) -> None:
+    """Refuse what would be ignored in silence."""
+    other = {"center": ("backbone", "epochs", "cryotransformer"), "cryotransformer": _CENTER_SETTINGS}[config.model]
+    given = [name for name in other if getattr(config, name) != getattr(TrainConfig(), name)]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: not a setting of --model {config.model}", "Leave it out or choose the other model."
+        )
 
 
 def _train_center(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
