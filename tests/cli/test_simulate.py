@@ -20,7 +20,12 @@ def test_every_micrograph_is_written_and_counted(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.stderr
     lines = result.stderr.splitlines()
-    assert lines[-2].startswith("4/4 micrographs, ")
+    assert lines[-4].startswith("4/4 micrographs, ")
+    for line, name in zip(lines[-3:-1], ("sim01", "sim02"), strict=True):
+        labels = list((tmp_path / "sim" / name).rglob("*.csv"))
+        count = sum(len(csv.read_text().splitlines()) - 1 for csv in labels)
+        diameter = next(float(row.split(",")[2]) * 4 for csv in labels for row in csv.read_text().splitlines()[1:])
+        assert line == f"{name}: 2 micrographs, {count} labelled particles of {diameter:.0f} Å"
     assert lines[-1] == f"Wrote 4 micrographs with labels to {tmp_path / 'sim'}"
     written = sorted((tmp_path / "sim").rglob("*.mrc"))
     assert len(written) == 4

@@ -33,9 +33,9 @@ def tree(tmp_path_factory):
 def test_every_micrograph_is_reported_when_it_is_there(tmp_path):
     run = simulate(tmp_path / "out", replace(CONFIG, micrographs=3))
     first = next(run)
-    assert first == tmp_path / "out" / "sim01" / "micrographs" / "sim01_0001.mrc"
-    assert first.is_file()
-    assert [p.name for p in run] == ["sim01_0002.mrc", "sim01_0003.mrc"]
+    assert first.path == tmp_path / "out" / "sim01" / "micrographs" / "sim01_0001.mrc"
+    assert first.path.is_file()
+    assert [written.path.name for written in run] == ["sim01_0002.mrc", "sim01_0003.mrc"]
 
 
 def test_the_folder_is_a_cryoppp_tree_of_all_data_sets(tree):
@@ -117,7 +117,7 @@ def test_files_are_never_mixed_with_others(tmp_path):
 
 
 def test_an_empty_folder_may_be_there(tmp_path):
-    assert next(simulate(tmp_path, CONFIG)).is_file()
+    assert next(simulate(tmp_path, CONFIG)).path.is_file()
 
 
 def test_particles_may_come_from_files(tmp_path, monkeypatch):

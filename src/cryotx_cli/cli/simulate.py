@@ -16,9 +16,15 @@ def simulate(
 ) -> None:
     """Simulate micrographs whose particles are known."""
     from cryotx_cli.cli.console import counted, progress, status
+    from cryotx_cli.workflows.simulate import SimulatedFile
     from cryotx_cli.workflows.simulate import simulate as run
 
     with progress(config.micrographs * config.proteins, "micrographs") as report:
-        for _ in run(out, config):
+        sets: dict[str, list[SimulatedFile]] = {}
+        for written in run(out, config):
+            sets.setdefault(written.path.parts[-3], []).append(written)
             report.advance()
+    for name, files in sets.items():
+        labels = counted(sum(file.labels for file in files), "labelled particles")
+        status(f"{name}: {counted(len(files), 'micrographs')}, {labels} of {files[0].diameter:.0f} Å")
     status(f"Wrote {counted(config.micrographs * config.proteins, 'micrographs')} with labels to {out}")

@@ -41,7 +41,7 @@ from cryotx_cli.training.validation import Scored
 T = TypeVar("T")
 _Labelled = tuple[NDArray[np.float32], Particles]  # what the network is shown, and the true particles
 
-_MOST_MICROGRAPHS = 60  # 600 queries each: far more examples than the 257 coefficients need
+_MOST_MICROGRAPHS = 30  # 600 queries each: far more examples than the 257 coefficients need
 _HELD_OUT = 5  # every fifth micrograph judges the fit and calibrates it
 _DECAY = 1e-4
 
@@ -59,7 +59,7 @@ class _Found:
 def refit_head(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Fit the class layer of ``config.init`` to the labels in ``config.data`` and write ``last.safetensors``.
 
-    At most 60 micrographs are used, spread over all. Those of a CryoPPP tree are prepared as the network learned them;
+    At most 30 micrographs are used, spread over all. Those of a CryoPPP tree are prepared as the network learned them;
     the images of a COCO folder are taken as they are, and so will be those to be picked.
 
     Yields
@@ -126,7 +126,7 @@ def _prepared_for(
 
 
 def _spread(items: Sequence[T]) -> list[T]:
-    """Return at most 60 of them, from the first to the last."""
+    """Return at most 30 of them, from the first to the last."""
     count = min(len(items), _MOST_MICROGRAPHS)
     return [items[number * len(items) // count] for number in range(count)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,17 @@ from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
 from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
 
 
-def simulate(out: Path, config: SimulateConfig) -> Iterator[Path]:
-    """Write `config.proteins` data sets of `config.micrographs` each; yield each micrograph's path when it is done.
+@dataclass(frozen=True)
+class SimulatedFile:
+    """One written micrograph: its file, how many particles are labelled in it, and their diameter in Å."""
+
+    path: Path
+    labels: int
+    diameter: float
+
+
+def simulate(out: Path, config: SimulateConfig) -> Iterator[SimulatedFile]:
+    """Write `config.proteins` data sets of `config.micrographs` each; yield each micrograph when it is done.
 
     A data set is a folder `out/simNN` in the CryoPPP layout with float32 MRC files. Particles that nobody could be
     asked to pick (cut by the border, hidden by contamination, in an aggregate, below the noise) have no label. The same
@@ -52,7 +62,7 @@ def _structures(config: SimulateConfig) -> list[Structure]:
 
 def _write_one(
     dataset: Path, structure: Structure, impurity: Structure, number: int, protein: int, config: SimulateConfig
-) -> Path:
+) -> SimulatedFile:
     rng = np.random.default_rng([config.seed, 1 + protein, number])
     conditions = draw_conditions(rng, config.severity)
     shape = (config.size, config.size)
@@ -67,4 +77,4 @@ def _write_one(
     )
     write_labels(dataset, path, truth, config.size)
     write_micrograph(path, micrograph.image, config.pixel_size)
-    return path
+    return SimulatedFile(path, len(truth), structure.diameter)
