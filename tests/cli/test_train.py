@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import TrainConfig
+from cryotx_cli.training.progress import StepReport
 from cryotx_cli.workflows import train as workflow
-from cryotx_cli.workflows.train import TrainProgress
 
 
 @pytest.fixture
@@ -17,11 +17,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, TrainConfig]]:
     """Replace training by three reports and collect what it was started with."""
     calls: list[tuple[Path, TrainConfig]] = []
 
-    def train(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
+    def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         calls.append((out, config))
-        yield TrainProgress(20, config.steps, 3.25, None, 4.0)
-        yield TrainProgress(40, config.steps, 2.5, 0.625, 9.0)
-        yield TrainProgress(60, config.steps, 2.0, None, 75.0)
+        yield StepReport(20, config.steps, 3.25, None, 4.0)
+        yield StepReport(40, config.steps, 2.5, 0.625, 9.0)
+        yield StepReport(60, config.steps, 2.0, None, 75.0)
 
     monkeypatch.setattr(workflow, "train", train)
     return calls

@@ -14,7 +14,7 @@ from cryotx_cli.config import MakeCocoConfig, TrainConfig
 from cryotx_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cryotx_cli.workflows.train import TrainProgress
+    from cryotx_cli.training.progress import StepReport
 
 
 @settings_flags(TrainConfig)
@@ -88,7 +88,7 @@ def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
     return replace(config, data=folder)
 
 
-def _validation(now: "TrainProgress", config: TrainConfig) -> str:
+def _validation(now: "StepReport", config: TrainConfig) -> str:
     if config.refit_head:
         return f"Loss of the class layer {now.loss:.3f}, F1 {now.f1:.3f} on held-out micrographs"
     return f"Step {now.step}: loss {now.loss:.3f}, F1 {now.f1:.3f} on held-out micrographs"

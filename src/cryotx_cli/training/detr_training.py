@@ -37,21 +37,11 @@ from cryotx_cli.training.criterion import SetCriterion
 from cryotx_cli.training.detr_data import Batch, TrainingBatches, input_of
 from cryotx_cli.training.detr_validation import calibrated, score
 from cryotx_cli.training.matcher import HungarianMatcher
+from cryotx_cli.training.progress import StepReport
 
 _BATCH_SIZE, _LEARNING_RATE = 2, 1e-4
 _LOG_EVERY, _SAVE_SECONDS = 20, 150.0
 _PATIENCE = timedelta(hours=6)  # the others wait while the first process validates
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """Where a run stands. `f1` is set after a validation, on the validation images at the best cut."""
-
-    step: int
-    steps: int
-    loss: float
-    f1: float | None
-    seconds: float
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.detector.published_checkpoint import read_published_checkpoint
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.training.detr_data import input_of, read_grey_levels
-from cryotx_cli.training.detr_training import StepReport
 from cryotx_cli.training.detr_validation import calibrated
+from cryotx_cli.training.progress import StepReport
 from cryotx_cli.training.validation import Scored
 
 T = TypeVar("T")

@@ -1,68 +1,16 @@
 """`cryotx train`: the default model on simulated micrographs, the paper's on labelled ones; resumable at any moment."""
 
-from __future__ import annotations
-
-import csv
-import math
-import os
-import pickle
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from cryotx_cli.config import TrainConfig
+from cryotx_cli.errors import ConfigError
+from cryotx_cli.training.progress import StepReport
 
-from cryotx_cli.config import CenterConfig, TrainConfig, save_config
-from cryotx_cli.detector.center_detr import CenterDETR
-from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cryotx_cli.detector.device import resolve_device, supports_bfloat16
-from cryotx_cli.errors import CheckpointError, ConfigError, DatasetError
-from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
-from cryotx_cli.training.calibration import fit_calibration
-from cryotx_cli.training.center_criterion import center_losses
-from cryotx_cli.training.training_data import Crop, SimulatedCrops, simulated_crop
-from cryotx_cli.training.validation import score
-
-_WARM_UP, _LOG_EVERY, _SAVE_SECONDS = 200, 20, 150.0
-_VALIDATION_CROPS, _CALIBRATION_CROPS, _NORM_BATCHES = 48, 400, 40
-_BATCH_SIZE, _LEARNING_RATE = 8, 1e-3
 _CENTER_SETTINGS = ("steps", "structures", "procedural_structures", "validate_every")
-_HELD_OUT_SEED = 7_000_003  # structures and crops that no training seed draws
 
 
-@dataclass(frozen=True)
-class TrainProgress:
-    """Where a run stands. `f1` is set after a validation, on held-out micrographs at the best cut."""
-
-    step: int
-    steps: int
-    loss: float
-    f1: float | None
-    seconds: float
-
-
-class WeightAverage:
-    """Exponential moving average of a model's state, buffers included; decay min(0.999, (1 + n) / (10 + n))."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.state = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
-        self.updates = 0
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take in the model's present state."""
-        self.updates += 1
-        keep = min(0.999, (1 + self.updates) / (10 + self.updates))
-        for key, value in model.state_dict().items():
-            self.state[key].lerp_(value.float(), 1 - keep)
-
-
-def train(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
+def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Train until the end of the run or `config.minutes`, then write `best.safetensors` and `last.safetensors`.
 
     `config.model` decides what is trained, and on what: `center` on simulated micrographs, `cryotransformer` on the
@@ -82,14 +30,15 @@ def train(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
     """
     check_source(config)
     if config.model == "center":
-        yield from _train_center(out, config)
+        from cryotx_cli.training.center_training import train_center
+
+        yield from train_center(out, config)
         return
     # These bring torchvision and TensorBoard, which the default model does without.
     from cryotx_cli.training.detr_training import train_detr
     from cryotx_cli.training.refit_head import refit_head
 
-    for report in refit_head(out, config) if config.refit_head else train_detr(out, config):
-        yield TrainProgress(report.step, report.steps, report.loss, report.f1, report.seconds)
+    yield from refit_head(out, config) if config.refit_head else train_detr(out, config)
 
 
 def check_source(config: TrainConfig) -> None:
@@ -124,233 +73,3 @@ def _refuse_settings_of_the_other_model(config: TrainConfig) -> None:
         raise ConfigError(
             f"{', '.join(given)}: not a setting of --model {config.model}", "Leave it out or choose the other model."
         )
-
-
-def _train_center(out: Path, config: TrainConfig) -> Iterator[TrainProgress]:
-    config = replace(
-        config, batch_size=config.batch_size or _BATCH_SIZE, learning_rate=config.learning_rate or _LEARNING_RATE
-    )
-    device = resolve_device(config.device)
-    out.mkdir(parents=True, exist_ok=True)
-    state_file = out / "state.pt"
-    if config.resume and not state_file.is_file():
-        raise CheckpointError(f"{out}: no run to resume here", "Leave out --resume to start one.")
-    if not config.resume and state_file.is_file():
-        raise DatasetError(f"{out}: holds a run already", "Add --resume to go on with it or choose another --out.")
-    save_config(config, out / "config.toml")
-    torch.manual_seed(config.seed)
-    model = CenterDETR(CenterConfig())
-    if config.init is not None:
-        model.load_state_dict(load_checkpoint(config.init).weights)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(model), lr=config.learning_rate or _LEARNING_RATE, betas=(0.9, 0.98)
-    )
-    average = WeightAverage(model)
-    run = _Run(step=0, seconds=0.0, best=-1.0)
-    if config.resume:
-        run = _restore(state_file, model, optimizer, average)
-    training, held_out = _structures(config)
-    crops = SimulatedCrops(
-        training, batch_size=config.batch_size or _BATCH_SIZE, steps=config.steps, seed=config.seed, first=run.step
-    )
-    loader = DataLoader(
-        crops,
-        batch_size=None,
-        num_workers=config.workers,
-        prefetch_factor=4 if config.workers else None,
-        generator=torch.Generator(),  # it would draw from the default one, whose state a resumed run goes on with
-    )
-    validation = _validation_crops(held_out, _VALIDATION_CROPS)
-    low_precision = supports_bfloat16(device)
-    began, saved = time.monotonic() - run.seconds, time.monotonic()
-    deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
-    with _Log(out / "log.csv") as log:
-        for batch in loader:
-            terms = _step(model, optimizer, batch, _learning_rate(config, run.step), device, low_precision)
-            average.update(model)
-            run.step += 1
-            run.seconds = time.monotonic() - began
-            f1 = None
-            if run.step % config.validate_every == 0 or run.step == config.steps:
-                f1 = score(_checkpoint(average, run, config), validation, device).f1
-                if f1 > run.best:
-                    run.best = f1
-                    save_checkpoint(_checkpoint(average, run, config), out / "best.safetensors")
-            if run.step % _LOG_EVERY == 0 or f1 is not None:
-                log.write(run, terms, f1)
-            ending = run.step >= config.steps or time.monotonic() > deadline
-            if ending or time.monotonic() - saved > _SAVE_SECONDS:
-                _save(state_file, model, optimizer, average, run)
-                saved = time.monotonic()
-            yield TrainProgress(run.step, config.steps, sum(terms.values()), f1, run.seconds)
-            if ending:
-                break
-    save_checkpoint(
-        finish(_checkpoint(average, run, config), training, held_out, config, device), out / "last.safetensors"
-    )
-
-
-@dataclass
-class _Run:
-    step: int
-    seconds: float
-    best: float
-
-
-def _structures(config: TrainConfig) -> tuple[list[Structure], list[Structure]]:
-    """Training and held-out structures; those of a folder are repeated until they make up 40 %."""
-    rng = np.random.default_rng([config.seed, 1])
-    training = [procedural_structure(rng) for _ in range(config.procedural_structures)]
-    if config.structures is not None:
-        real = read_structures(config.structures, rng)
-        training += real * max(1, round(config.procedural_structures * 2 / 3 / len(real)))
-    rng = np.random.default_rng(_HELD_OUT_SEED)
-    return training, [procedural_structure(rng) for _ in range(40)]
-
-
-def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    free = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": 1e-4}, {"params": free, "weight_decay": 0.0}]
-
-
-def _learning_rate(config: TrainConfig, step: int) -> float:
-    """Warm-up over 200 steps, flat to the middle of the run, then a cosine down to 1 %."""
-    warm = min(1.0, (step + 1) / _WARM_UP)
-    late = max(0.0, step / config.steps - 0.5) * 2
-    return (
-        (config.learning_rate or _LEARNING_RATE) * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, late))))
-    )
-
-
-def _step(
-    model: CenterDETR,
-    optimizer: torch.optim.Optimizer,
-    batch: list[Crop],
-    learning_rate: float,
-    device: torch.device,
-    low_precision: bool,
-) -> dict[str, float]:
-    """One optimiser step; the loss terms."""
-    model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    images = torch.stack([crop.image for crop in batch]).to(device, memory_format=torch.channels_last)
-    queries = round(150 * images.shape[-1] * images.shape[-2] / 256**2) + 30
-    with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-        output = model(images, max_queries=queries)
-    terms = center_losses(output, batch, model.config.radius)
-    loss = torch.stack(list(terms.values())).sum()
-    if not torch.isfinite(loss):
-        raise DatasetError(
-            f"the loss is not finite ({', '.join(f'{k} {float(v.detach()):g}' for k, v in terms.items())})",
-            "Resume from the last saved state with a lower --learning-rate.",
-        )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return {name: float(value.detach()) for name, value in terms.items()}
-
-
-def _checkpoint(average: WeightAverage, run: _Run, config: TrainConfig) -> Checkpoint:
-    record = {"steps": run.step, "seconds": round(run.seconds), "settings": _plain(config)}
-    return Checkpoint(weights=dict(average.state), training=record, name="training")
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    # A checkpoint is handed on: it names files and folders, not where they lay.
-    values = asdict(config)
-    return {k: Path(v).name if k in {"structures", "init"} else v for k, v in values.items() if v is not None}
-
-
-def finish(
-    checkpoint: Checkpoint,
-    training: list[Structure],
-    held_out: list[Structure],
-    config: TrainConfig,
-    device: torch.device,
-) -> Checkpoint:
-    """Make averaged weights ready to ship: re-estimate batch-norm statistics, then calibrate on held-out structures."""
-    model = CenterDETR(checkpoint.model)
-    model.load_state_dict(checkpoint.weights)
-    model.to(device)
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # a plain mean over the batches
-    with torch.no_grad():
-        for number in range(_NORM_BATCHES):
-            rng = np.random.default_rng([config.seed, 2, number])
-            batch = [simulated_crop(training, rng, 384, 1.25) for _ in range(4)]
-            model(torch.stack([crop.image for crop in batch]).to(device), max_queries=64)
-    weights = {k: v.cpu() for k, v in model.state_dict().items()}
-    checkpoint = replace(checkpoint, weights=weights)
-    scored = score(checkpoint, _validation_crops(held_out, _CALIBRATION_CROPS, first=10_000), device)
-    return replace(checkpoint, calibration=fit_calibration(scored.logits, scored.hits))
-
-
-def _validation_crops(structures: list[Structure], count: int, first: int = 0) -> list[Crop]:
-    return [
-        simulated_crop(structures, np.random.default_rng([_HELD_OUT_SEED, first + i]), 256, 1.25) for i in range(count)
-    ]
-
-
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage, run: _Run) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average.state,
-            "updates": average.updates,
-            "run": asdict(run),
-            "random": torch.get_rng_state(),
-        },
-        temporary,
-    )
-    temporary.replace(path)
-
-
-def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> _Run:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        restored: dict[str, Tensor] = state["average"]
-        average.state = {k: v.to(average.state[k].device) for k, v in restored.items()}
-        average.updates = state["updates"]
-        torch.set_rng_state(state["random"])
-        return _Run(**state["run"])
-    except (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path}: not the state of a run of this model",
-            "Start anew in another folder, from its weights with --init.",
-        ) from error
-
-
-class _Log:
-    """log.csv: one row every few steps; a resumed run appends."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("a", newline="")
-        self.fresh = path.stat().st_size == 0
-        self.writer = csv.writer(self.file)
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write(self, run: _Run, terms: dict[str, float], f1: float | None) -> None:
-        if self.fresh:
-            self.writer.writerow(["step", "seconds", *terms, "f1"])
-            self.fresh = False
-        self.writer.writerow(
-            [run.step, f"{run.seconds:.1f}", *[f"{v:.4f}" for v in terms.values()], "" if f1 is None else f"{f1:.4f}"]
-        )
-        self.file.flush()
