@@ -63,7 +63,7 @@ class DetrOutput(NamedTuple):
     logits
         (layers, B, Q, num_classes + 1); the last class is "no object".
     boxes
-        (layers, B, Q, 4): centre x, centre y, width, height as fractions of the padded image.
+        (layers, B, Q, 4): centre x, centre y, width, height as fractions of each image without its padding.
     """
 
     logits: Tensor

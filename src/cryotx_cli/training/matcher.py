@@ -21,7 +21,7 @@ class ParticleTargets(NamedTuple):
     Attributes
     ----------
     boxes
-        (B, T, 4): centre x, centre y, width, height as fractions of the padded image; zeros in padded rows.
+        (B, T, 4): centre x, centre y, width, height as fractions of each image without padding; zeros in padded rows.
     valid
         (B, T) bool, False in padded rows.
     """
