@@ -196,11 +196,11 @@ def test_what_a_format_cannot_hold_is_said_before_the_work(tmp_path):
 def test_no_path_of_a_micrograph_leads_out_of_the_folder(tmp_path, monkeypatch):
     write_mrc(tmp_path / "one/deep/a.mrc", 1)
     write_mrc(tmp_path / "two/b.mrc", 2)
-    (tmp_path / "one/deep/work").mkdir()
-    monkeypatch.chdir(tmp_path / "one/deep/work")
-    run(["../a.mrc", "../../../two/b.mrc", "../work/../../../one/deep/../deep/a.mrc"], "p.star")
+    (tmp_path / "one/deep/here").mkdir()
+    monkeypatch.chdir(tmp_path / "one/deep/here")
+    run(["../a.mrc", "../../../two/b.mrc", "../here/../../../one/deep/../deep/a.mrc"], "p.star")
     assert sorted(path.name for path in tmp_path.rglob("*.box")) == ["a.box", "b.box"]
-    inside = tmp_path / "one/deep/work"
+    inside = tmp_path / "one/deep/here"
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and inside not in path.parents]
     assert sorted(path.name for path in outside) == ["a.mrc", "b.mrc"]
 

@@ -188,8 +188,6 @@ def _marked(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     if rng.random() < 0.04:
         border = int(rng.integers(2, 12))
         value = image.mean() + spread * rng.normal(0, 6)
-        side = int(rng.integers(4))
-        image = np.rot90(np.concatenate([np.full_like(image[:border], value), image[border:]]), side)
-        # Labels refer to the unturned image, so turn back.
-        image = np.rot90(image, -side)
+        # At the top; turning the crop takes it to any side.
+        image = np.concatenate([np.full_like(image[:border], value), image[border:]])
     return np.ascontiguousarray(image, np.float32)
