@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import DenoiseConfig, load_config
 from cryotx_cli.data.denoise import denoise as denoise_image
+from recorded_formulas import micrograph_by_formula
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
@@ -86,14 +87,7 @@ def test_an_unknown_choice_is_wrong_usage(micrographs: Path, tmp_path: Path, arg
 def test_integer_files_give_the_recorded_pixels(tmp_path: Path, case: str) -> None:
     about = json.loads((GOLDEN / "denoise_meta.json").read_text())["cases"][case]
     seed, discs = (104, 12) if "m4" in case else (105, 12)
-    random = np.random.RandomState(seed)  # the formula of the recordings
-    noise = random.randint(0, 65536, size=(4, 256, 240), dtype=np.int32).astype(np.int64).sum(0)
-    field = (noise - 131070) / 32768.0
-    y, x = np.mgrid[:256, :240]
-    for _ in range(discs):
-        cy, cx, r = (int(random.randint(*limits, dtype=np.int32)) for limits in ((0, 256), (0, 240), (12, 28)))
-        field[(y - cy) ** 2 + (x - cx) ** 2 <= r * r] -= 1.5
-    field = (field + x / 512.0 + y / 1024.0).astype(np.float32).astype(np.float64)
+    field = micrograph_by_formula(seed, 256, 240, discs).astype(np.float64)
     pixels = np.rint(field * 200).astype(np.int16)
     if "m5" in case:
         pixels = np.clip(np.rint(field * 20 + 100), 0, 255).astype(np.uint16)

@@ -20,6 +20,7 @@ from cryotx_cli.data.denoise import (
     wiener_filter,
 )
 from cryotx_cli.errors import MicrographError
+from recorded_formulas import micrograph_by_formula
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 recorded = pytest.mark.skipif(not GOLDEN.exists(), reason="needs ../shared/golden, the recordings of the original")
@@ -33,22 +34,8 @@ CASES = {
 }
 
 
-def micrograph(seed: int, height: int, width: int, discs: int) -> NDArray[np.float32]:
-    """Make the formula of the recordings: integers and dyadic fractions, so the same bytes everywhere."""
-    random = np.random.RandomState(seed)  # its stream is part of the formula
-    noise = random.randint(0, 65536, size=(4, height, width), dtype=np.int32).astype(np.int64).sum(0)
-    image = (noise - 131070) / 32768.0
-    y, x = np.mgrid[:height, :width]
-    for _ in range(discs):
-        cy, cx, radius = (
-            int(random.randint(*limits, dtype=np.int32)) for limits in ((0, height), (0, width), (12, 28))
-        )
-        image[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] -= 1.5
-    return (image + x / 512.0 + y / 1024.0).astype(np.float32)
-
-
 def recorded_input(case: str) -> NDArray[Any]:
-    image = micrograph(*CASES[case])
+    image = micrograph_by_formula(*CASES[case])
     if "i16" in case:
         return np.rint(image.astype(np.float64) * 200).astype(np.int16)
     if "u8" in case:
@@ -220,7 +207,7 @@ def test_paper_leaves_a_symmetric_particle_where_it_is() -> None:
 
 @pytest.mark.parametrize("shape", [(512, 480), (403, 517)])
 def test_paper_moves_no_details_of_a_noisy_micrograph(shape: tuple[int, int]) -> None:
-    image = micrograph(7, *shape, discs=40)
+    image = micrograph_by_formula(7, *shape, discs=40)
 
     np.testing.assert_allclose(displacement(image, denoise(image, "paper")), 0, atol=0.1)
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import re
-import zlib
 from functools import cache
 from pathlib import Path
 from urllib.error import URLError
@@ -19,6 +18,7 @@ from cryotx_cli.detector.position_encoding import position_encoding
 from cryotx_cli.errors import CheckpointError, ConfigError
 from cryotx_cli.training.criterion import SetCriterion
 from cryotx_cli.training.matcher import HungarianMatcher, ParticleTargets
+from recorded_formulas import parameter_by_formula
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
@@ -33,29 +33,6 @@ def recorded_json(name):
 def recorded_config(name):
     meta = recorded_json("model_meta.json")
     return DetrConfig(dropout=0.0, **meta["configs"].get(name, {}))
-
-
-def parameter_by_formula(name, shape):
-    size = math.prod(shape)
-    stream = np.random.RandomState(zlib.crc32(name.encode("ascii")))
-    v = stream.randint(-32768, 32768, size=size, dtype=np.int32).astype(np.float64).reshape(shape) / 32768
-    if name.endswith("running_var"):
-        return 1 + 0.5 * v
-    if name.endswith("running_mean"):
-        return 0.125 * v
-    if name == "query_embed.weight" or name.endswith(("row_embed.weight", "col_embed.weight")):
-        return 4 * v
-    if name.endswith(".bn3.weight"):
-        return 0.25 + 0.125 * v
-    if len(shape) <= 1:
-        return 0.75 + 0.25 * v if name.endswith("weight") else 0.125 * v
-    w = math.sqrt(6 / math.prod(shape[1:])) * v
-    scale = {"input_proj.weight": 0.5, "class_embed.weight": 4.0, "bbox_embed.layers.2.weight": 2.0}
-    if name.endswith("in_proj_weight"):
-        third = shape[0] // 3
-        w[: 2 * third] *= 3
-        w[2 * third :] *= 0.5
-    return scale.get(name, 1.0) * w
 
 
 def image_by_formula(seed, height, width):

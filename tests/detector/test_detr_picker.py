@@ -24,6 +24,7 @@ from cryotx_cli.detector.checkpoint import (
 from cryotx_cli.detector.detr import Detr, DetrConfig, DetrOutput
 from cryotx_cli.detector.detr_picker import DetrPicker, colours, network_size, resize
 from cryotx_cli.errors import CheckpointError, MicrographError
+from recorded_formulas import micrograph_by_formula
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
@@ -78,16 +79,7 @@ def test_sizes_are_those_of_the_original():
     [("m1_f32_512x480", 101, 512, 480, 40), ("m3_f32_403x517", 103, 403, 517, 30)],
 )
 def test_the_network_sees_what_the_original_showed_it(name, seed, height, width, disks):
-    stream = np.random.RandomState(seed)
-    noise = stream.randint(0, 65536, size=(4, height, width), dtype=np.int32).astype(np.int64).sum(0)
-    image = (noise - 131070) / 32768
-    yy, xx = np.mgrid[:height, :width]
-    for _ in range(disks):
-        y, x = (int(stream.randint(0, side, dtype=np.int32)) for side in (height, width))
-        radius = int(stream.randint(12, 28, dtype=np.int32))
-        image[(yy - y) ** 2 + (xx - x) ** 2 <= radius**2] -= 1.5
-    image = (image + xx / 512 + yy / 1024).astype(np.float32)
-
+    image = micrograph_by_formula(seed, height, width, disks)
     prepared = DetrPicker(checkpoint("original")).prepare(micrograph(image), 100.0)
     grey = resize(prepared.astype(np.uint8), *network_size(height, width))
 

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import math
-import zlib
 from pathlib import Path
 
 import mrcfile
@@ -18,6 +16,7 @@ from cryotx_cli.detector.checkpoint import Checkpoint, DetrCheckpoint, DetrInput
 from cryotx_cli.detector.detr import Detr, DetrConfig
 from cryotx_cli.errors import CheckpointError, ConfigError
 from cryotx_cli.workflows.pick import start_pick
+from recorded_formulas import micrograph_by_formula, parameter_by_formula
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
@@ -28,44 +27,12 @@ TINY = DetrConfig(
 QUIET = {"images": False, "boxes": False}
 
 
-def micrograph_by_formula(seed, height, width, disks):
-    stream = np.random.RandomState(seed)
-    noise = stream.randint(0, 65536, size=(4, height, width), dtype=np.int32).astype(np.int64).sum(0)
-    image = (noise - 131070) / 32768
-    yy, xx = np.mgrid[:height, :width]
-    for _ in range(disks):
-        y, x = (int(stream.randint(0, side, dtype=np.int32)) for side in (height, width))
-        radius = int(stream.randint(12, 28, dtype=np.int32))
-        image[(yy - y) ** 2 + (xx - x) ** 2 <= radius**2] -= 1.5
-    return (image + xx / 512 + yy / 1024).astype(np.float32)
-
-
 def write_mrc(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     with mrcfile.new(path) as mrc:
         mrc.set_data(pixels)
         mrc.voxel_size = 1.5
     return path
-
-
-def parameter_by_formula(name, shape):
-    size = math.prod(shape)
-    stream = np.random.RandomState(zlib.crc32(name.encode("ascii")))
-    v = stream.randint(-32768, 32768, size=size, dtype=np.int32).astype(np.float64).reshape(shape) / 32768
-    if name.endswith("running_var"):
-        return 1 + 0.5 * v
-    if name.endswith("running_mean"):
-        return 0.125 * v
-    if name == "query_embed.weight":
-        return 4 * v
-    if len(shape) <= 1:
-        return 0.75 + 0.25 * v if name.endswith("weight") else 0.125 * v
-    w = math.sqrt(6 / math.prod(shape[1:])) * v
-    if name.endswith("in_proj_weight"):
-        third = shape[0] // 3
-        w[: 2 * third] *= 3
-        w[2 * third :] *= 0.5
-    return {"input_proj.weight": 0.5, "class_embed.weight": 4.0, "bbox_embed.layers.2.weight": 2.0}.get(name, 1.0) * w
 
 
 def save_as_original(path, weights, config):
