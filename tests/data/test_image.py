@@ -53,6 +53,19 @@ def test_halving_averages_blocks_of_four():
     assert_allclose(rescale(image, 0.5), image.reshape(32, 2, 24, 2).mean((1, 3)), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "factor"), [((97, 131), 0.15), ((40, 23), 0.62), ((9, 300), 0.333), ((64, 64), 0.98)]
+)
+def test_shrinking_averages_over_areas(shape, factor):
+    image = noise(shape, mean=100.0)
+    scaled = rescale(image, factor)
+
+    def shares(n, m):  # of the n old pixels in each of the m new ones, each old pixel cut into m equal parts
+        return np.repeat(np.eye(n), m, axis=0).reshape(m, n, n).mean(axis=1)
+
+    assert_allclose(scaled, shares(shape[0], scaled.shape[0]) @ image @ shares(shape[1], scaled.shape[1]).T, rtol=2e-6)
+
+
 @pytest.mark.parametrize("factor", [0.21, 0.5, 0.7, 1.3, 2.4])
 def test_a_spot_lands_where_the_convention_of_pixel_centres_says(factor):
     image = spot((150, 170), 97.3, 61.8, sigma=9.0)

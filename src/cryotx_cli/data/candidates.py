@@ -1,6 +1,7 @@
 """Everything the network proposed on a micrograph, kept in a file so that picks can be chosen again without it."""
 
 import json
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +41,24 @@ def read_candidates(path: Path, key: str) -> Candidates | None:
 
 def read_stored_candidates(path: Path) -> tuple[str, Candidates] | None:
     """Return what `write_candidates` stored, with its key; None if there is nothing."""
+    values = array("d")
     try:
-        about_line, _, *rows = path.read_text(encoding="utf-8").splitlines()
-        about = json.loads(about_line.removeprefix("# "))
-        table = np.array([[float(value) for value in row.split(",")] for row in rows]).reshape(-1, 4)
+        with path.open(encoding="utf-8") as file:
+            about = json.loads(file.readline().removeprefix("# "))
+            file.readline()
+            for line in file:
+                values.extend(_row(line))
+        table = np.array(values).reshape(-1, 4)
+        if not np.isfinite(table).all():
+            return None
         particles = Particles(table[:, :2], table[:, 2], table[:, 3], about["pixel_size"])
         return str(about["key"]), Candidates(particles, int(about["height"]), int(about["width"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None  # absent, or not a file of ours: the network has to run again
+
+
+def _row(line: str) -> list[float]:
+    values = [float(value) for value in line.split(",")]
+    if len(values) != 4:
+        raise ValueError(f"{len(values)} values in a row of candidates")
+    return values

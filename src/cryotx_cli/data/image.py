@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
@@ -11,6 +13,7 @@ Image = NDArray[np.float32]
 PIXELS_PER_DIAMETER = 24.0
 CLIP = 5.0
 _BACKGROUND_WINDOW = 49  # px at network scale: two diameters
+_ROWS_AT_ONCE = 4  # of the result: few enough that the rows they come from stay in the processor's cache
 
 
 def rescale(image: Image, factor: float) -> Image:
@@ -29,10 +32,26 @@ def rescale(image: Image, factor: float) -> Image:
     height, width = (max(1, round(n * factor)) for n in image.shape)
     if (height, width) == image.shape:
         return image
+    image = np.asarray(image, np.float32)
     import cv2
 
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.float32)
+    if factor > 1:
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    # OpenCV takes 3 to 5 times as long to average in both directions at once.
+    return np.asarray(cv2.resize(_averaged_rows(image, height), (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _averaged_rows(image: Image, height: int) -> Image:
+    """Average the rows over areas to `height` rows; the columns stay."""
+    step = len(image) / height
+    averaged = np.empty((height, image.shape[1]), np.float32)
+    for first in range(0, height, _ROWS_AT_ONCE):
+        edges = np.arange(first, min(height, first + _ROWS_AT_ONCE) + 1) * step
+        rows = np.arange(int(edges[0]), min(len(image), math.ceil(edges[-1])))
+        overlap = np.minimum(edges[1:, None], rows + 1) - np.maximum(edges[:-1, None], rows)
+        weights = (np.clip(overlap, 0, None) / step).astype(np.float32)
+        np.dot(weights, image[rows[0] : rows[-1] + 1], out=averaged[first : first + _ROWS_AT_ONCE])
+    return averaged
 
 
 def clip_outliers(image: Image, deviations: float = 10.0) -> Image:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePath
 
-from cryotx_cli.data.micrograph import without_micrograph_suffix
+from cryotx_cli.data.micrograph_files import without_micrograph_suffix
 from cryotx_cli.errors import ParticleFileError
 
 
@@ -26,12 +26,13 @@ def pair_names(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
     """
     by_stem: dict[str, list[str]] = {}
     for other in others:
-        by_stem.setdefault(_stem(other), []).append(other)
+        by_stem.setdefault(stem_without_uid(other), []).append(other)
     partners: dict[str, str] = {}
     for name in names:
-        candidates = by_stem.get(_stem(name), [])
+        candidates = by_stem.get(stem_without_uid(name), [])
         common = [_common_folders(name, candidate) for candidate in candidates]
-        best = [candidate for candidate, n in zip(candidates, common, strict=True) if n == max(common)]
+        most = max(common, default=0)
+        best = [candidate for candidate, n in zip(candidates, common, strict=True) if n == most]
         if len(best) > 1:
             raise ParticleFileError(
                 f"the picks of {name} could belong to {' or '.join(best)}", "Treat each folder of micrographs apart."
@@ -46,7 +47,8 @@ def pair_names(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
     return partners
 
 
-def _stem(name: str) -> str:
+def stem_without_uid(name: str) -> str:
+    """Return the name of a micrograph without folders, suffix and the 21-digit prefix of CryoSPARC."""
     # CryoSPARC puts a unique number of 21 digits before the names of imported files; dates are shorter.
     return re.sub(r"^\d{21}_", "", without_micrograph_suffix(PurePath(name).name))
 

@@ -19,8 +19,9 @@ from cryotx_cli.data.formats.star import (
     read_particles_star,
     write_micrograph_star,
 )
+from cryotx_cli.data.formats.text_file import require_file
 from cryotx_cli.data.formats.topaz import read_topaz
-from cryotx_cli.data.micrograph import without_micrograph_suffix
+from cryotx_cli.data.micrograph_files import is_there, without_micrograph_suffix
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
 
@@ -70,10 +71,9 @@ def read_particles(path: str | Path) -> dict[str, Particles]:
         If there is nothing to read, a file cannot be read, or two files hold coordinates of the same micrograph.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_there(path) and path.is_dir():
         return _read_folder(path)
-    if not path.exists():
-        raise ParticleFileError(f"{path}: no such file or folder", "Check the path.")
+    require_file(path)
     return _read_file(path, path.parent)
 
 
@@ -88,6 +88,7 @@ def format_of(path: Path) -> CoordinateFormat:
     by_suffix = FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if by_suffix:
         return by_suffix
+    require_file(path)
     try:
         with path.open("rb") as file:
             beginning = file.read(4096)
@@ -100,6 +101,20 @@ def format_of(path: Path) -> CoordinateFormat:
             f"Files that can be read end in {', '.join(FORMAT_OF_SUFFIX)}.",
         )
     return by_content
+
+
+def holds_boxes(path: Path) -> bool:
+    """Whether picks come from EMAN box files, so that their diameters are sides of boxes.
+
+    Parameters
+    ----------
+    path
+        A file, or a folder in which no format with true diameters goes before.
+    """
+    if path.is_file():
+        return format_of(path) == "box"
+    kinds = {FORMAT_OF_SUFFIX.get(file.suffix.lower()) for file in path.rglob("*.*")}
+    return "box" in kinds and not {"star", "cbox", "cryosparc"}.intersection(kinds)
 
 
 def write_micrograph_file(
@@ -174,7 +189,8 @@ def _harmless_parts(name: str) -> tuple[str, ...]:
 def _read_folder(folder: Path) -> dict[str, Particles]:
     files: list[Path] = []
     for suffix in FORMAT_OF_SUFFIX:
-        files = files or sorted(f for f in folder.rglob("*") if f.suffix.lower() == suffix and f.name[0] != ".")
+        named = (f for f in folder.rglob("*") if f.suffix.lower() == suffix and f.name[0] != ".")
+        files = files or sorted(f for f in named if not f.is_dir())
     if not files:
         raise ParticleFileError(f"{folder}: no coordinate files in it", f"Looked for {', '.join(FORMAT_OF_SUFFIX)}.")
     # Files that a list names belong to the list, which has their micrographs' names.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from array import array
 from pathlib import Path
 
 import numpy as np
 
+from cryotx_cli.data.formats.text_file import MAX_COORDINATE, checked_particles, open_text
 from cryotx_cli.data.formats.whole_file import whole_file
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
@@ -29,8 +31,10 @@ def write_box(path: str | Path, particles: Particles, box_px: int) -> None:
     Raises
     ------
     ParticleFileError
-        If the file cannot be written.
+        If the file cannot be written, or a corner does not fit into RELION's integers.
     """
+    if (np.abs(particles.centres) > MAX_COORDINATE).any():
+        raise ParticleFileError(f"{path}: cannot be written: a coordinate is larger than any micrograph")
     corners = np.rint(particles.centres - box_px / 2).astype(np.int64)
     with whole_file(path) as file:
         file.writelines(f"{x}\t{y}\t{box_px}\t{box_px}\n" for x, y in corners.tolist())
@@ -48,26 +52,27 @@ def read_box(path: str | Path) -> Particles:
     Raises
     ------
     ParticleFileError
-        If a line does not begin with four finite numbers.
+        If a line does not begin with four finite numbers, or a side is negative.
     """
-    path = Path(path)
+    path, values = Path(path), array("d")
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                values.extend(_box(line, number, path))
+    table = np.array(values).reshape(-1, 4)
+    return checked_particles(path, table[:, :2], table[:, 2], table[:, 3])
+
+
+def _box(line: str, number: int, path: Path) -> tuple[float, float, float, float]:
+    """Return centre, score and mean side of the box in one line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParticleFileError(f"{path}: cannot be read: {error}", "Check the path.") from error
-    boxes = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            x, y, width, height, *rest = (float(value) for value in line.split()[:5])
-            if not np.isfinite([x, y, width, height, *rest]).all():
-                raise ValueError
-        except ValueError:
-            raise ParticleFileError(
-                f"{path}: line {number} is {line[:60]!r}, not the numbers x, y, width and height",
-                "A box file has one line a particle and no header, for example: 812 1440 180 180",
-            ) from None
-        boxes.append((x + width / 2, y + height / 2, rest[0] if rest else 1.0, (width + height) / 2))
-    table = np.array(boxes).reshape(-1, 4)
-    return Particles(table[:, :2], table[:, 2], table[:, 3], np.nan)
+        x, y, width, height, *rest = (float(value) for value in line.split(maxsplit=5)[:5])
+        whole = all(map(math.isfinite, (x, y, width, height, *rest))) and min(width, height) >= 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ParticleFileError(
+            f"{path}: line {number} is {line.strip()[:60]!r}, not the numbers x, y, width and height",
+            "A box file has one line a particle and no header, for example: 812 1440 180 180",
+        )
+    return x + width / 2, y + height / 2, rest[0] if rest else 1.0, (width + height) / 2

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli.data.formats.star_blocks import block_with, contents, numbers, numbers_or_nan, read_blocks
+from cryotx_cli.data.formats.star_blocks import contents, read_tables, table_with
+from cryotx_cli.data.formats.text_file import checked_particles
 from cryotx_cli.data.formats.whole_file import whole_file
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
@@ -66,20 +67,21 @@ def read_cbox(path: str | Path) -> Particles:
         If there is no table of boxes, or they are not numbers.
     """
     path = Path(path)
-    blocks = read_blocks(path)
-    table = block_with(blocks, "CoordinateX", "CoordinateY", "Width", "Height")
+    tables = read_tables(path)
+    table = table_with(tables, "CoordinateX", "CoordinateY", "Width", "Height")
     if table is None:
         raise ParticleFileError(
-            f"{path}: no table with _CoordinateX, _CoordinateY, _Width and _Height; it holds {contents(blocks)}",
+            f"{path}: no table with _CoordinateX, _CoordinateY, _Width and _Height; it holds {contents(tables)}",
             "Give a .cbox file of crYOLO 1.8 or later.",
         )
-    corners, sides = (
-        np.column_stack([numbers(table, column, path) for column in columns])
-        for columns in (("CoordinateX", "CoordinateY"), ("Width", "Height"))
-    )
+    boxes = table.numbers("CoordinateX", "CoordinateY", "Width", "Height")
+    corners, sides = boxes[:, :2], boxes[:, 2:]
+    if (sides < 0).any():
+        row = int(np.flatnonzero((sides < 0).any(axis=1))[0])
+        raise ParticleFileError(f"{path}: box {row + 1} has a negative side", "Check that the file is whole.")
     diameters = sides.mean(axis=1)
     if "EstWidth" in table and "EstHeight" in table:
-        estimated = (numbers_or_nan(table, "EstWidth", path) + numbers_or_nan(table, "EstHeight", path)) / 2
+        estimated = table.numbers_or_nan("EstWidth", "EstHeight").mean(axis=1)
         diameters = np.where(np.isfinite(estimated), estimated, diameters)
-    scores = numbers_or_nan(table, "Confidence", path) if "Confidence" in table else np.ones(len(table))
-    return Particles(corners + sides / 2, np.where(np.isfinite(scores), scores, 1.0), diameters, np.nan)
+    scores = table.numbers_or_nan("Confidence")[:, 0] if "Confidence" in table else np.ones(len(table))
+    return checked_particles(path, corners + sides / 2, np.where(np.isfinite(scores), scores, 1.0), diameters)

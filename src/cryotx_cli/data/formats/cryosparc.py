@@ -11,6 +11,7 @@ them runs code that the file brings along.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.data.formats.text_file import checked_particles, require_file
 from cryotx_cli.data.formats.whole_file import whole_binary_file
 from cryotx_cli.data.micrograph_names import pair_names
 from cryotx_cli.data.particles import Particles
@@ -182,7 +184,8 @@ def read_cs(path: str | Path) -> dict[str, Particles]:
     for name, index in _groups(names).items():
         pixel_size = float(pixel_sizes[index[0]])
         unknown = np.full(len(index), np.nan)
-        found[name] = Particles(centres[index], scores[index], unknown, pixel_size if pixel_size > 0 else np.nan)
+        pixel_size = pixel_size if pixel_size > 0 else np.nan
+        found[name] = checked_particles(path, centres[index], scores[index], unknown, pixel_size)
     return found
 
 
@@ -229,6 +232,7 @@ def _uids(exposure_uid: int, fractions: NDArray[np.float32]) -> list[int]:
 
 
 def _read_rows(path: Path) -> NDArray[Any]:
+    require_file(path)
     try:
         with path.open("rb") as file:
             magic = file.read(6)
@@ -237,7 +241,9 @@ def _read_rows(path: Path) -> NDArray[Any]:
         if magic != b"\x93NUMPY":
             raise ParticleFileError(f"{path}: not a .cs file: it does not begin as a NumPy table", _EXPORT)
         # Mapped, not read: a header that promises more than the file holds costs no memory.
-        rows = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=_MAX_HEADER_BYTES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # headers as Python 2 wrote them are announced
+            rows = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=_MAX_HEADER_BYTES)
     except OSError as error:
         raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
     except _UNREADABLE as error:
@@ -273,11 +279,17 @@ def _names(rows: NDArray[Any], field: str, path: Path) -> list[str]:
     column = rows[field]
     if column.dtype.kind not in "SU" or column.ndim != 1:
         raise ParticleFileError(f"{path}: {field} is of type {column.dtype}, not text")
+    names, once = [], dict[Any, str]()
     try:
-        # Project paths of some versions begin with ">", which stands for the folder of the file.
-        return [(v.decode() if isinstance(v, bytes) else v).removeprefix(">") for v in column.tolist()]
-    except UnicodeDecodeError as error:
+        for value in column:
+            # Equal names are kept once: a million particles lie on a thousand micrographs.
+            if value not in once:
+                # Project paths of some versions begin with ">", which stands for the folder of the file.
+                once[value] = (value.decode() if isinstance(value, bytes) else str(value)).removeprefix(">")
+            names.append(once[value])
+    except (ValueError, OverflowError) as error:
         raise ParticleFileError(f"{path}: {field} holds a name that is not UTF-8: {error}") from error
+    return names
 
 
 def _numbers(rows: NDArray[Any], field: str, path: Path) -> NDArray[np.float64]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+from array import array
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from cryotx_cli.data.formats.text_file import checked_particles, open_text
 from cryotx_cli.data.formats.whole_file import whole_file
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
@@ -16,6 +20,11 @@ _X = ("xcoordinate", "x", "xcoord", "rlncoordinatex")
 _Y = ("ycoordinate", "y", "ycoord", "rlncoordinatey")
 _DIAMETER = ("diameter", "diameterpx")
 _SCORE = ("score", "confidence", "rlnautopickfigureofmerit")
+_MISSING = (None, None, 1.0, np.nan)  # x and y have to be there
+_EXAMPLE = (
+    "Part columns by commas and name them X-Coordinate and Y-Coordinate in the first line, or begin with rows such as "
+    "812.5,1440.0"
+)
 
 
 def write_csv(path: str | Path, particles: Particles) -> None:
@@ -55,38 +64,46 @@ def read_csv(path: str | Path) -> Particles:
     Raises
     ------
     ParticleFileError
-        If there are no x and y columns, or a value is not a finite number.
+        If there are no x and y columns, a value is not a finite number, or a row has more values than the header.
     """
-    path = Path(path)
+    path, values = Path(path), array("d")
+    with open_text(path) as file:
+        rows = _rows(csv.reader(file), path)
+        first_number, first = next(rows, (1, list[str]()))
+        headless = len(first) >= 2 and all(map(_is_number, first[:2]))
+        columns = _columns(first, headless, path)
+        for number, row in chain([(first_number, first)] if headless else [], rows):
+            if not headless and any(cell.strip() for cell in row[len(first) :]):
+                raise ParticleFileError(
+                    f"{path}: line {number} has {len(row)} values for the {len(first)} columns of the header",
+                    "Commas part the columns; decimal numbers have points.",
+                )
+            for column, default in zip(columns, _MISSING, strict=True):
+                values.append(_number(row, column, default, path, number))
+    table = np.array(values).reshape(-1, 4)
+    return checked_particles(path, table[:, :2], table[:, 2], table[:, 3])
+
+
+def _rows(reader: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty with their line numbers."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                (number, row) for number, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ParticleFileError(f"{path}: cannot be read: {error}", "Check the path.") from error
-    if rows and all(_is_number(cell) for cell in rows[0][1][:2]):
-        columns: list[int | None] = [i if i < len(rows[0][1]) else None for i in range(4)]
-    else:
-        header = ["".join(c for c in cell.lower() if c.isalnum()) for cell in (rows[0][1] if rows else [])]
-        columns = [_find(header, names) for names in (_X, _Y, _SCORE, _DIAMETER)]
-        rows = rows[1:]
+        for number, row in enumerate(reader, 1):
+            if any(cell.strip() for cell in row):
+                yield number, row
+    except csv.Error as error:
+        raise ParticleFileError(f"{path}: cannot be read as comma-separated values: {error}", _EXAMPLE) from error
+
+
+def _columns(first: list[str], headless: bool, path: Path) -> list[int | None]:
+    """Return where x, y, score and diameter stand."""
+    if headless:
+        return [i if i < len(first) else None for i in range(4)]
+    header = ["".join(c for c in cell.lower() if c.isalnum()) for cell in first]
+    columns = [_find(header, names) for names in (_X, _Y, _SCORE, _DIAMETER)]
     if columns[0] is None or columns[1] is None:
-        raise ParticleFileError(
-            f"{path}: no columns of x and y coordinates",
-            "Name them X-Coordinate and Y-Coordinate in the first line, or begin with rows such as 812.5,1440.0",
-        )
-    missing = (np.nan, np.nan, 1.0, np.nan)
-    table = np.array(
-        [
-            [
-                _number(row, column, default, needed, path, number)
-                for column, default, needed in zip(columns, missing, (True, True, False, False), strict=True)
-            ]
-            for number, row in rows
-        ]
-    ).reshape(-1, 4)
-    return Particles(table[:, :2], table[:, 2], table[:, 3], np.nan)
+        found = f"it begins with {','.join(first)[:60]!r}" if first else "it is empty"
+        raise ParticleFileError(f"{path}: no columns of x and y coordinates; {found}", _EXAMPLE)
+    return columns
 
 
 def _find(header: list[str], names: tuple[str, ...]) -> int | None:
@@ -101,12 +118,13 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _number(row: list[str], column: int | None, default: float, needed: bool, path: Path, line: int) -> float:
-    if column is None:
-        return default
-    cell = row[column].strip() if column < len(row) else ""
-    if not cell and not needed:
+def _number(row: list[str], column: int | None, default: float | None, path: Path, line: int) -> float:
+    cell = row[column].strip() if column is not None and column < len(row) else ""
+    if not cell and default is not None:
         return default
     if not _is_number(cell) or not np.isfinite(float(cell)):
-        raise ParticleFileError(f"{path}: line {line} has {cell[:60]!r} where a number belongs")
+        raise ParticleFileError(
+            f"{path}: line {line} has {cell[:60]!r} where a number belongs",
+            "Commas part the columns; decimal numbers have points.",
+        )
     return float(cell)

@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from cryotx_cli.data.formats.text_file import checked_particles, open_text
 from cryotx_cli.data.formats.whole_file import whole_file
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
+
+_MAX_BYTES = 1 << 24  # of what EMAN2 knows of one micrograph, and JSON is read in one piece
 
 
 def write_eman_info(path: str | Path, particles: Particles) -> None:
@@ -45,17 +48,19 @@ def read_eman_info(path: str | Path) -> Particles:
         If the file is not JSON with a list of boxes, or a box does not begin with two finite numbers.
     """
     path = Path(path)
+    with open_text(path) as file:
+        text = file.read(_MAX_BYTES + 1)
+    if len(text) > _MAX_BYTES:
+        raise ParticleFileError(f"{path}: larger than 16 MB: not EMAN2's file of one micrograph", "Check the path.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ParticleFileError(f"{path}: cannot be read as JSON: {error}") from error
+        raise ParticleFileError(f"{path}: cannot be read as JSON: {error}", "Check that the file is whole.") from error
     boxes = content.get("boxes") if isinstance(content, dict) else None
     if not isinstance(boxes, list):
         raise ParticleFileError(f'{path}: no list "boxes", as EMAN2\'s info files have it', "Check the path.")
     table = np.array([_box(box, number, path) for number, box in enumerate(boxes, 1)]).reshape(-1, 3)
-    return Particles(table[:, :2], table[:, 2], np.full(len(table), np.nan), np.nan)
+    return checked_particles(path, table[:, :2], table[:, 2], np.full(len(table), np.nan))
 
 
 def _box(box: Any, number: int, path: Path) -> tuple[float, float, float]:

@@ -6,20 +6,18 @@ own convention and that of `Particles`: nothing is flipped or shifted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.data.formats.star_blocks import block_with, contents, numbers, read_blocks
+from cryotx_cli.data.formats.star_blocks import Table, contents, read_tables, table_with
+from cryotx_cli.data.formats.text_file import checked_particles
 from cryotx_cli.data.formats.whole_file import whole_file
+from cryotx_cli.data.micrograph_files import is_there
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _COORDINATE_COLUMNS = (
     "_rlnCoordinateX",
@@ -69,6 +67,17 @@ def write_micrograph_star(path: str | Path, particles: Particles) -> None:
         file.write("\n")
 
 
+def require_star_name(name: str) -> None:
+    """Check that a STAR file can hold a micrograph's name.
+
+    Raises
+    ------
+    ParticleFileError
+        If it cannot.
+    """
+    _quoted(name)
+
+
 def write_coordinate_index(path: str | Path, files: Iterable[tuple[str, str]]) -> None:
     """Write RELION's list of coordinate files, which its autopick job calls ``autopick.star``.
 
@@ -95,7 +104,7 @@ def is_coordinate_index(path: Path) -> bool:
     """Tell whether a STAR file begins as RELION's list of coordinate files."""
     try:
         with path.open("rb") as file:
-            return b"data_coordinate_files" in file.read(4096)
+            return any(line.split()[:1] == [b"data_coordinate_files"] for line in file.read(4096).splitlines())
     except OSError:
         return False  # reading it will say why
 
@@ -115,22 +124,21 @@ def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
         If it is no such list, or one of the files is missing.
     """
     path = Path(path)
-    blocks = read_blocks(path)
-    table = block_with(blocks, "rlnMicrographName", "rlnMicrographCoordinates")
+    tables = read_tables(path)
+    table = table_with(tables, "rlnMicrographName", "rlnMicrographCoordinates")
     if table is None:
         raise ParticleFileError(
-            f"{path}: no table with _rlnMicrographName and _rlnMicrographCoordinates; it holds {contents(blocks)}"
+            f"{path}: no table with _rlnMicrographName and _rlnMicrographCoordinates; it holds {contents(tables)}"
         )
     folders = [Path(), *path.absolute().parents]
     listed = []
-    for name, coordinates in zip(table["rlnMicrographName"], table["rlnMicrographCoordinates"], strict=True):
-        file = _name(str(coordinates))
-        found = next((folder / file for folder in folders if _is_file(folder / file)), None)
+    for name, file in zip(table.texts("rlnMicrographName"), table.texts("rlnMicrographCoordinates"), strict=True):
+        found = next((at for folder in folders if is_there(at := folder / file) and not at.is_dir()), None)
         if found is None:
             raise ParticleFileError(
-                f"{path}: there is no {file}, which it names", "Start cryotx in the project folder of RELION."
+                f"{path}: there is no {file[:300]}, which it names", "Start cryotx in the project folder of RELION."
             )
-        listed.append((_name(str(name)), found))
+        listed.append((name, found))
     return listed
 
 
@@ -156,22 +164,21 @@ def read_particles_star(path: str | Path) -> dict[str, Particles]:
         If there is no table of coordinates, or they are not numbers.
     """
     path = Path(path)
-    blocks = read_blocks(path)
-    table = block_with(blocks, "rlnCoordinateX", "rlnCoordinateY")
+    tables = read_tables(path)
+    table = table_with(tables, "rlnCoordinateX", "rlnCoordinateY")
     if table is None:
         raise ParticleFileError(
-            f"{path}: no table with _rlnCoordinateX and _rlnCoordinateY; it holds {contents(blocks)}",
+            f"{path}: no table with _rlnCoordinateX and _rlnCoordinateY; it holds {contents(tables)}",
             "Give a STAR file of particle coordinates, as RELION's autopick and cryotx pick write them.",
         )
-    centres = np.column_stack([numbers(table, "rlnCoordinateX", path), numbers(table, "rlnCoordinateY", path)])
-    has_scores = "rlnAutopickFigureOfMerit" in table
-    scores = numbers(table, "rlnAutopickFigureOfMerit", path) if has_scores else np.ones(len(table))
-    pixel_sizes = _pixel_sizes(blocks, table, path)
-    everything = Particles(centres, scores, np.full(len(table), np.nan), np.nan)
+    scored = ["rlnAutopickFigureOfMerit"] if "rlnAutopickFigureOfMerit" in table else []
+    values = table.numbers("rlnCoordinateX", "rlnCoordinateY", *scored)
+    scores = values[:, 2] if scored else np.ones(len(values))
+    everything = checked_particles(path, values[:, :2], scores, np.full(len(values), np.nan))
+    pixel_sizes = _pixel_sizes(tables, table)
     rows_of = {path.stem: np.arange(len(table))}
     if "rlnMicrographName" in table:
-        groups = table.groupby("rlnMicrographName", sort=False, dropna=False).indices
-        rows_of = {_name(str(key)): np.asarray(rows) for key, rows in groups.items()}
+        rows_of = _rows_by_name(table.texts("rlnMicrographName"))
     found = {}
     for name, rows in rows_of.items():
         here = everything.select(rows)
@@ -196,33 +203,29 @@ def read_micrographs_star(path: str | Path) -> list[tuple[str, float | None]]:
         If it lists no micrographs.
     """
     path = Path(path)
-    blocks = read_blocks(path)
-    table = block_with(blocks, "rlnMicrographName")
+    tables = read_tables(path)
+    table = table_with(tables, "rlnMicrographName")
     if table is None or not len(table):
-        movies = block_with(blocks, "rlnMicrographMovieName") is not None
+        movies = table_with(tables, "rlnMicrographMovieName") is not None
         raise ParticleFileError(
-            f"{path}: {'lists movies' if movies else 'no table with _rlnMicrographName'}; it holds {contents(blocks)}",
+            f"{path}: {'lists movies' if movies else 'no table with _rlnMicrographName'}; it holds {contents(tables)}",
             "Give the STAR file of RELION's motion correction or CTF job, for example micrographs_ctf.star.",
         )
-    sizes = _pixel_sizes(blocks, table, path)
-    rows = zip(table["rlnMicrographName"], sizes, strict=True)
+    rows = zip(table.texts("rlnMicrographName"), _pixel_sizes(tables, table).tolist(), strict=True)
     listed: dict[str, float | None] = {}
     for name, size in rows:
-        listed.setdefault(_name(str(name)), float(size) if np.isfinite(size) else None)
+        listed.setdefault(name, size if np.isfinite(size) else None)
     return list(listed.items())
 
 
 def read_defoci(path: str | Path) -> dict[str, float]:
     """Return the defocus in Å (``_rlnDefocusU``) of the micrographs in a STAR file, of those that have one."""
-    import pandas as pd
-
-    table = block_with(read_blocks(Path(path)), "rlnMicrographName", "rlnDefocusU")
+    table = table_with(read_tables(Path(path)), "rlnMicrographName", "rlnDefocusU")
     if table is None:
         return {}
-    # A CTF fit that failed leaves nan or inf behind: that says nothing about the micrograph's own use.
-    defoci = pd.to_numeric(table["rlnDefocusU"], errors="coerce").to_numpy(np.float64)
-    pairs = zip(table["rlnMicrographName"], defoci, strict=True)
-    return {_name(str(name)): float(defocus) for name, defocus in pairs if np.isfinite(defocus)}
+    defoci = map(_number_or_nan, table.texts("rlnDefocusU"))
+    pairs = zip(table.texts("rlnMicrographName"), defoci, strict=True)
+    return {name: defocus for name, defocus in pairs if np.isfinite(defocus)}
 
 
 def _header(block: str, columns: tuple[str, ...]) -> str:
@@ -246,29 +249,35 @@ def _quoted(name: str) -> str:
     return f'"{name}"' if needs_quotes else name
 
 
-def _is_file(path: Path) -> bool:
+def _number_or_nan(text: str) -> float:
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # longer than a name may be, or with a zero byte
-        return False
+        return float(text)
+    except ValueError:  # a CTF fit that failed says nothing about the micrograph's own use
+        return np.nan
 
 
-def _name(parsed: str) -> str:
-    # starfile turns apostrophes into quotation marks before it parses; a name holds no quotation marks of its own.
-    return parsed.replace('"', "'")
+def _rows_by_name(names: Sequence[str]) -> dict[str, NDArray[np.intp]]:
+    """Return the rows of each name, names in the order in which they come first."""
+    numbers: dict[str, int] = {}
+    of_row = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.intp, len(names))
+    order = np.argsort(of_row, kind="stable")
+    starts = np.searchsorted(of_row[order], np.arange(1, len(numbers)))
+    return dict(zip(numbers, np.split(order, starts), strict=False))
 
 
-def _pixel_sizes(blocks: dict[str, Any], table: pd.DataFrame, path: Path) -> NDArray[np.float64]:
+def _pixel_sizes(tables: Sequence[Table], table: Table) -> NDArray[np.float64]:
     """Å per pixel of the micrograph for each row of `table`; NaN where unknown."""
     sizes = np.full(len(table), np.nan)
-    optics = block_with(blocks, "rlnOpticsGroup", "rlnMicrographPixelSize")
+    optics = table_with(tables, "rlnOpticsGroup", "rlnMicrographPixelSize")
     if "rlnMicrographPixelSize" in table:
-        sizes = numbers(table, "rlnMicrographPixelSize", path)
+        sizes = table.numbers("rlnMicrographPixelSize")[:, 0]
     elif optics is not None and "rlnOpticsGroup" in table:
-        groups = numbers(optics, "rlnOpticsGroup", path)
-        of_group = dict(zip(groups, numbers(optics, "rlnMicrographPixelSize", path), strict=True))
-        sizes = np.array([of_group.get(group, np.nan) for group in numbers(table, "rlnOpticsGroup", path)])
+        of_group = dict(optics.numbers("rlnOpticsGroup", "rlnMicrographPixelSize").tolist())
+        groups = table.numbers("rlnOpticsGroup")[:, 0]
+        sizes = np.fromiter((of_group.get(group, np.nan) for group in groups.tolist()), np.float64, len(groups))
     elif "rlnDetectorPixelSize" in table and "rlnMagnification" in table:
         # RELION 3.0: the detector's pixel in µm seen at that magnification.
-        sizes = 1e4 * numbers(table, "rlnDetectorPixelSize", path) / numbers(table, "rlnMagnification", path)
-    return np.where(sizes > 0, sizes, np.nan)
+        detector, magnification = table.numbers("rlnDetectorPixelSize", "rlnMagnification").T
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            sizes = 1e4 * detector / magnification
+    return np.where((sizes > 0) & np.isfinite(sizes), sizes, np.nan)

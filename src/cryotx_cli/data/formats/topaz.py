@@ -8,13 +8,15 @@ ratios, not probabilities.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from cryotx_cli.data.formats.text_file import checked_particles, open_text
 from cryotx_cli.data.formats.whole_file import whole_file
-from cryotx_cli.data.micrograph import without_micrograph_suffix
+from cryotx_cli.data.micrograph_files import without_micrograph_suffix
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ParticleFileError
 
@@ -75,31 +77,40 @@ def read_topaz(path: str | Path) -> dict[str, Particles]:
         If the columns are missing, or a coordinate or score is not a finite number.
     """
     path = Path(path)
+    tables: dict[str, array[float]] = {}
+    with open_text(path) as file:
+        rows = _rows(csv.reader(file, delimiter="\t"), path)
+        columns = _columns(next(rows, (1, []))[1], path)
+        for number, row in rows:
+            name, values = _row(row, columns, number, path)
+            tables.setdefault(name, array("d")).extend(values)
+    found = {}
+    for name, of_name in tables.items():
+        table = np.array(of_name).reshape(-1, len(columns) - 1)
+        scores = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
+        found[name] = checked_particles(path, table[:, :2], scores, np.full(len(table), np.nan))
+    return found
+
+
+def _rows(reader: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty with their line numbers."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, delimiter="\t"))
-    except OSError as error:
-        raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        for number, row in enumerate(reader, 1):
+            if any(cell.strip() for cell in row):
+                yield number, row
+    except csv.Error as error:
         raise ParticleFileError(f"{path}: cannot be read as a table of tab-separated values: {error}") from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
+
+
+def _columns(first: list[str], path: Path) -> list[int]:
+    """Return where name, x, y and, if there is one, score stand."""
+    header = [cell.strip() for cell in first]
     if not {"image_name", "x_coord", "y_coord"} <= set(header):
         raise ParticleFileError(
             f"{path}: its first line is {chr(9).join(header)[:60]!r}, not the columns image_name, x_coord and y_coord",
             "Give a table as topaz extract writes it, with tabs between the columns.",
         )
-    columns = [header.index(name) for name in ("image_name", "x_coord", "y_coord", "score") if name in header]
-    tables: dict[str, list[tuple[float, ...]]] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if any(cell.strip() for cell in row):
-            name, values = _row(row, columns, number, path)
-            tables.setdefault(name, []).append(values)
-    found = {}
-    for name, of_name in tables.items():
-        table = np.array(of_name)
-        scores = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
-        found[name] = Particles(table[:, :2], scores, np.full(len(table), np.nan), np.nan)
-    return found
+    return [header.index(name) for name in ("image_name", "x_coord", "y_coord", "score") if name in header]
 
 
 def _row(row: list[str], columns: list[int], number: int, path: Path) -> tuple[str, tuple[float, ...]]:
