@@ -21,7 +21,7 @@ def plug_in_f1(probabilities, kept):
 
 @given(st.lists(st.integers(0, 50).map(lambda n: n / 50), max_size=9), st.sampled_from([0.0, 0.25, 0.5]))
 def test_no_subset_of_the_candidates_has_a_higher_expected_f1(probabilities, floor):
-    kept = choose(candidates(*probabilities), ExpectedF1(floor))
+    kept = np.array(probabilities, float) >= expected_f1_cut(np.array(probabilities, float), floor)
     allowed = [p >= floor for p in probabilities]
     subsets = (
         [bool(bits >> i & 1) and allowed[i] for i in range(len(probabilities))]
@@ -58,6 +58,15 @@ def test_candidates_below_the_floor_still_count_as_particles_that_may_be_missed(
     # S = 1.2 particles: one pick 1.8 / 2.2 = 0.82, two 2.4 / 3.2 = 0.75. S = 5.2: 1.8 / 6.2 = 0.29, 2.4 / 7.2 = 0.33.
     assert choose(candidates(0.9, 0.3), ExpectedF1(floor=0.3)).tolist() == [True, False]
     assert choose(candidates(0.9, 0.3, *[0.2] * 20), ExpectedF1(floor=0.3)).tolist() == [True, True] + [False] * 20
+
+
+def test_a_micrograph_of_guesses_keeps_only_what_convinces_alone():
+    guesses = [0.3] * 300  # each cut among them would be wrong in 210 of 300
+    assert not choose(candidates(*guesses), ExpectedF1()).any()
+    assert choose(candidates(0.9, 0.8, 0.6, *guesses), ExpectedF1()).sum() == 2
+    assert choose(candidates(*guesses), Threshold(0.3)).all()
+    likely = [0.55] * 300
+    assert choose(candidates(*likely), ExpectedF1()).all()
 
 
 def test_the_order_of_the_candidates_does_not_matter():

@@ -169,8 +169,9 @@ def test_the_distance_to_a_film_grows_by_the_pixel_size():
     yy, xx = grid(120, 160)
     for seed in range(12):
         distance = specimen.distance_to_edge(xx, yy, rng(seed), 4.0).numpy().astype(float)
-        slope = np.hypot(*np.gradient(distance))
-        assert_allclose(slope[1:-1, 1:-1], 4.0, rtol=0.01)
+        slope = np.hypot(*np.gradient(distance))[1:-1, 1:-1]
+        # But for the few pixels around the middle of a crystal, where the distance has its peak.
+        assert np.quantile(np.abs(slope / 4 - 1), 0.99) < 0.01
 
 
 def test_blobs_and_fibres_are_profiles_between_zero_and_one():

@@ -51,6 +51,23 @@ def test_thinning_keeps_the_total_weight():
 # --- procedural structures -------------------------------------------------------------------------------------------
 
 
+def test_scaling_keeps_the_density():
+    original = procedural_structure(np.random.default_rng(3))
+    doubled = original.scaled(2.0)
+    assert doubled.diameter == pytest.approx(2 * original.diameter)
+    assert np.ptp(doubled.beads) == pytest.approx(2 * np.ptp(original.beads), rel=1e-5)
+    assert doubled.weights.sum() == pytest.approx(8 * original.weights.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.4])
+def test_a_piece_is_a_compact_share_of_the_whole(share):
+    original = Structure.from_beads(ball(4000, 50.0), np.full(4000, 470.0), "ball", rng())
+    piece = original.piece(share, rng())
+    assert len(piece.beads) == pytest.approx(share * len(original.beads), rel=0.02)
+    assert np.ptp(piece.beads @ np.linalg.svd(piece.beads, full_matrices=False)[2][2]) < 0.6 * original.diameter
+    assert_allclose(np.average(piece.beads, axis=0, weights=piece.weights), 0, atol=1e-2)
+
+
 @pytest.fixture(scope="module")
 def invented():
     return [procedural_structure(rng(seed)) for seed in range(60)]

@@ -14,12 +14,13 @@ from cryotx_cli.data.candidates import Candidates
 from cryotx_cli.data.particles import Particles
 
 DEFAULT_FLOOR = 0.25
-"""Probability below which the automatic rules never keep a candidate: an empty micrograph gets no picks."""
+"""Probability below which the automatic rules never keep a candidate."""
+_CONVINCING, _MOSTLY_WRONG = 0.65, 0.45  # the latter a little below one half, for probabilities are estimates
 
 
 @dataclass(frozen=True)
 class ExpectedF1:
-    """Cut where the expected F1 of the micrograph is highest; nothing below the probability `floor`."""
+    """Cut where the expected F1 of the micrograph is highest, see `automatic_cut`."""
 
     floor: float = DEFAULT_FLOOR
 
@@ -143,7 +144,7 @@ def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
     probabilities = particles.scores
     match rule:
         case ExpectedF1(floor):
-            return probabilities >= expected_f1_cut(probabilities, floor)
+            return probabilities >= automatic_cut(probabilities, floor)
         case Threshold(probability):
             return probabilities >= probability
         case Percentile(percent, floor):
@@ -151,6 +152,22 @@ def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
             return _best(probabilities, eligible - int(eligible * percent / 100))
         case ExpectedCount(count):
             return _best(probabilities, count)
+
+
+def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:
+    """Probability cut of ``--threshold auto``: that of the highest expected F1, unless most picks would be wrong.
+
+    On a micrograph without particles the best cut is that of the best guesses, of which a large one has hundreds. So
+    where the picks would clearly be wrong more often than right, only those stay that are convincing alone.
+
+    Parameters
+    ----------
+    probabilities, floor
+        As for `expected_f1_cut`.
+    """
+    cut = expected_f1_cut(probabilities, floor)
+    kept = probabilities[probabilities >= cut]
+    return max(cut, _CONVINCING) if len(kept) and kept.mean() < _MOSTLY_WRONG else cut
 
 
 def expected_f1_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:

@@ -10,7 +10,7 @@ The model::
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -110,12 +110,12 @@ def draw_conditions(rng: np.random.Generator, severity: float = 1.0) -> Conditio
         dqe=rng.uniform(0.15, 0.35) if old_camera else rng.uniform(0.5, 0.95),
         ice_thickness=float(np.clip(math.exp(rng.normal(math.log(350), 0.45)), 150, 1500 if severity >= 0.5 else 500)),
         ice_noise=math.exp(rng.uniform(math.log(0.05), math.log(0.4 if severity >= 0.5 else 0.1))),
-        soup=rng.uniform(0, 1.6) * severity,
+        soup=rng.uniform(0, 1.6 if rng.random() < 0.9 else 4.0) * severity,
         soup_length=math.exp(rng.uniform(math.log(10), math.log(160))),
         fragments=rng.uniform(0, 3) * severity if rng.random() < 0.5 else 0.0,
         coverage=float(0.95 * rng.beta(1.25, 2.4)) if severity >= 0.5 else rng.uniform(0.12, 0.4),
         junk=float(rng.gamma(1.0, 1.2)) * severity + 0.15,
-        film=0.18 * severity,
+        film=0.25 * severity,
         artefacts=severity,
     )
 
@@ -133,8 +133,8 @@ def simulate_micrograph(
     Parameters
     ----------
     distractor
-        A different macromolecule that may be present as an impurity (never labelled), scaled down to 0.3-0.6 of the
-        diameter of `structure`.
+        A different macromolecule that may be present as an impurity (never labelled), scaled to 0.3-0.75 of the
+        diameter of `structure`, seldom to 1.5-3.
     shape
         (height, width) in pixels.
     pixel_size
@@ -152,8 +152,8 @@ def simulate_micrograph(
     transfer = contrast_transfer(optics, ky, kx)
 
     centres = specimen.place_particles(full[0], full[1], diameter_px, conditions.coverage, rng, margin=0.0)
-    cluttered = rng.random() < 0.15 * conditions.artefacts
-    if rng.random() < (0.5 if cluttered else 0.06 * conditions.artefacts):
+    cluttered = rng.random() < 0.2 * conditions.artefacts
+    if rng.random() < (0.5 if cluttered else 0.08 * conditions.artefacts):
         centres = centres[:0]
     ignored = np.zeros(len(centres), bool)
     potential = torch.zeros(full)
@@ -163,7 +163,7 @@ def simulate_micrograph(
         count = int(rng.poisson(rng.uniform(0.05, 0.6) * full[0] * full[1] / diameter_px**2))
         specimen.clutter(potential, count, structure, pixel_size, rng)
 
-    phase, junk, transmission = _contamination(full, structure, conditions, pixel_size, rng, noise)
+    phase, junk, film, transmission = _contamination(full, structure, conditions, pixel_size, rng, noise)
     background = _background(full, conditions, rng) * transmission
     # Beads are a coarse sampling of a smooth density: blur them by their own size.
     smooth = torch.exp(-2 * (math.pi * max(4.0, 0.75 * pixel_size)) ** 2 * k**2)
@@ -189,11 +189,12 @@ def simulate_micrograph(
     power = 4 * transfer**2 * (colour**2 + soup_power) + shot_power
     visible = (k > 0.5 / structure.diameter).float()  # slower changes are lost with the background
     detectability = _detectability(structure, sigma_e, transfer * visible * smooth, power, full, pixel_size, rng)
-    hidden = junk[
-        centres[:, 1].round().astype(int).clip(0, full[0] - 1), centres[:, 0].round().astype(int).clip(0, full[1] - 1)
-    ].numpy()
-    # Signal buried by optics or contamination cannot be asked for; particles on a film are wanted by nobody.
-    ignored |= (hidden > 0.6) | (detectability < 2.5)
+    row, column = (centres[:, axis].round().astype(int).clip(0, full[1 - axis] - 1) for axis in (1, 0))
+    # Signal buried by optics or contamination cannot be asked for.
+    ignored |= (junk[row, column].numpy() > 0.6) | (detectability < 2.5)
+    if rng.random() < 0.7 and film.mean() < 0.6:  # beside a hole, nobody wants the particles on the film
+        wanted = film[row, column].numpy() < 0.6
+        centres, ignored = centres[wanted], ignored[wanted]
     centres = centres - margin
     inside = (centres > -0.5 - 0.25 * diameter_px).all(1)
     inside &= (centres < np.array([width, height]) - 0.5 + 0.25 * diameter_px).all(1)
@@ -234,7 +235,7 @@ def _add_impurities(
     pixel_size: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Add aggregates (ignored labels), smaller foreign proteins and fragments (no labels) to the potential."""
+    """Add aggregates (ignored labels), foreign proteins, pieces and fragments (no labels) to the potential."""
     height, width = potential.shape
     diameter_px = structure.diameter / pixel_size
     if rng.random() < 0.10 * conditions.artefacts:
@@ -245,13 +246,16 @@ def _add_impurities(
         centres = np.concatenate([centres, clump])
         ignored = np.concatenate([ignored, np.ones(count, bool)])
     area = height * width / diameter_px**2
-    if rng.random() < 0.15 * conditions.artefacts:
-        shrink = structure.diameter * rng.uniform(0.3, 0.6) / distractor.diameter
-        small = replace(
-            distractor, beads=distractor.beads * np.float32(shrink), weights=distractor.weights * np.float32(shrink**3)
-        )
-        impurity = rng.random((int(rng.poisson(0.25 * area)), 2)) * [width, height]
-        specimen.project(potential, small, impurity, pixel_size, rng, beads_each=600)
+    if rng.random() < 0.22 * conditions.artefacts:
+        large = rng.random() < 0.15
+        diameter = structure.diameter * (rng.uniform(1.5, 3) if large else rng.uniform(0.3, 0.75))
+        foreign = distractor.scaled(diameter / distractor.diameter)
+        count = int(rng.poisson(0.01 * area if large else rng.uniform(0.05, 0.4) * area))
+        specimen.project(potential, foreign, rng.random((count, 2)) * [width, height], pixel_size, rng, beads_each=600)
+    if rng.random() < 0.12 * conditions.artefacts:  # dissociated assemblies
+        piece = structure.piece(rng.uniform(0.12, 0.45), rng)
+        count = int(rng.poisson(rng.uniform(0.05, 0.4) * area))
+        specimen.project(potential, piece, rng.random((count, 2)) * [width, height], pixel_size, rng, beads_each=600)
     fragments = int(rng.poisson(conditions.fragments * area))
     if fragments:
         residues = rng.uniform(45, 550, fragments).clip(max=0.12 * structure.weights.sum() / RESIDUE_EXCESS)
@@ -277,14 +281,14 @@ def _contamination(
     pixel_size: float,
     rng: np.random.Generator,
     noise: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Phase, coverage (0..1) and transmission of everything that is neither particle nor ice; each of `shape`."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Phase, coverage (0..1) by anything but particle and ice, by film alone, and transmission; each of `shape`."""
     sigma_e = INTERACTION[conditions.optics.voltage]
     diameter_px = structure.diameter / pixel_size
     yy, xx = torch.meshgrid(
         torch.arange(shape[0], dtype=torch.float32), torch.arange(shape[1], dtype=torch.float32), indexing="ij"
     )
-    phase, junk, transmission = torch.zeros(shape), torch.zeros(shape), torch.ones(shape)
+    phase, junk, film, transmission = torch.zeros(shape), torch.zeros(shape), torch.zeros(shape), torch.ones(shape)
     for _ in range(int(rng.poisson(conditions.junk * shape[0] * shape[1] / (20 * diameter_px) ** 2))):
         radius = diameter_px * math.exp(rng.uniform(math.log(0.2), math.log(3.0)))
         profile = specimen.blob(xx, yy, radius, rng)
@@ -325,7 +329,7 @@ def _contamination(
             phase += film * (sigma_e * CARBON_MIP * thickness + grain * torch.randn(shape, generator=noise))
             transmission = 1 - film * rng.uniform(0.03, 0.15)
         junk = torch.maximum(junk, film)
-    return phase, junk, transmission
+    return phase, junk, film, transmission
 
 
 def _grain(shape: tuple[int, int], length: float, noise: torch.Generator) -> Tensor:

@@ -163,7 +163,10 @@ def splat(field: Tensor, xy: Tensor, amounts: Tensor) -> None:
 
 
 def distance_to_edge(xx: Tensor, yy: Tensor, rng: np.random.Generator, pixel_size: float) -> Tensor:
-    """Signed distance in Å to the edge of a support film: a large circle or a straight line; positive on the film."""
+    """Signed distance in Å to the edge of a support film; positive on the film.
+
+    The film ends in a straight line or around a hole; one in ten is no film but the inside of a large ice crystal.
+    """
     height, width = xx.shape[0], xx.shape[1]
     angle = rng.uniform(0, 2 * math.pi)
     direction = math.cos(angle), math.sin(angle)
@@ -171,7 +174,11 @@ def distance_to_edge(xx: Tensor, yy: Tensor, rng: np.random.Generator, pixel_siz
     offset = rng.uniform(-0.1, 0.45) * max(height, width)
     if rng.random() < 0.3:
         return (across - offset) * pixel_size
-    radius = rng.uniform(3000, 10000) / pixel_size
+    crystal = rng.random() < 0.15
+    radius = (rng.uniform(600, 3000) if crystal else rng.uniform(3000, 10000)) / pixel_size
+    if crystal:
+        at = rng.random(2) * [width, height]
+        return (radius - torch.hypot(xx - at[0], yy - at[1])) * pixel_size
     x0, y0 = width / 2 + direction[0] * (offset - radius), height / 2 + direction[1] * (offset - radius)
     return (torch.hypot(xx - x0, yy - y0) - radius) * pixel_size
 

@@ -65,6 +65,18 @@ class Structure:
         radius = np.quantile(np.linalg.norm(centred, axis=1), 0.995) + 2.0
         return cls(centred.astype(np.float32), weights.astype(np.float32), float(2 * radius), name)
 
+    def scaled(self, factor: float) -> Structure:
+        """Return it `factor` times as large, at the same density."""
+        return Structure(
+            self.beads * np.float32(factor), self.weights * np.float32(factor**3), self.diameter * factor, self.name
+        )
+
+    def piece(self, share: float, rng: np.random.Generator) -> Structure:
+        """Return the beads, `share` of all, that lie beyond a random plane."""
+        along = self.beads @ rng.normal(size=3)
+        kept = along >= np.quantile(along, 1 - share)
+        return Structure.from_beads(self.beads[kept], self.weights[kept], f"piece of {self.name}", rng)
+
 
 def procedural_structure(rng: np.random.Generator) -> Structure:
     """Invent one macromolecule: a globular assembly, shell, barrel, rod or membrane protein.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -27,101 +32,135 @@ def center_losses(output: CenterOutput, crops: list[Crop], radius: float) -> dic
     radius
         Nominal particle radius in pixels (`CenterConfig.radius`).
     """
-    count = max(sum(int((~crop.ignored).sum()) for crop in crops), 1)
-    terms = _dense_losses(output.dense, crops, radius)
+    labels = _labels(crops, output.dense.heat.device)
+    count = max(int((~labels.ignored_here).sum()), 1)
+    terms = _dense_losses(output.dense, labels, radius)
     if output.layers:
-        pairs = [_match(output.final, b, crop) for b, crop in enumerate(crops)]
+        pairs = _match(output.final, labels)
         for layer in output.layers:
-            for name, value in _set_losses(layer, crops, pairs).items():
+            for name, value in _set_losses(layer, labels, pairs).items():
                 terms[name] = terms.get(name, value.new_zeros(())) + value
     return {name: value / count if name != "junk" else value for name, value in terms.items()}
 
 
-def _dense_losses(dense: DenseMap, crops: list[Crop], radius: float) -> dict[str, Tensor]:
-    height, width = dense.heat.shape[-2:]
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """The particles of a whole batch, image by image: `counts` of each, n in all.
+
+    `points` (n, 2) from the corner of the image, `radii` (n,), `ignored` (n,) and `image` (n,) are on the network's
+    device, `ignored_here` is on the CPU. `junk` is (batch, height, width).
+    """
+
+    counts: list[int]
+    points: Tensor
+    radii: Tensor
+    ignored: Tensor
+    image: Tensor
+    ignored_here: NDArray[np.bool_]
+    junk: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Matched queries and particles, (k,) indices each; `off` (batch, queries) bool: queries to leave alone."""
+
+    image: Tensor
+    query: Tensor
+    particle: Tensor
+    off: Tensor
+
+
+def _labels(crops: list[Crop], device: torch.device) -> _Labels:
+    counts = [len(crop.centres) for crop in crops]
+    image = torch.arange(len(crops)).repeat_interleave(torch.tensor(counts))
+    points, radii = torch.cat([crop.centres for crop in crops]) + 0.5, torch.cat([crop.radii for crop in crops])
+    ignored = torch.cat([crop.ignored for crop in crops])
+    table = _sent(torch.column_stack([points, radii, ignored, image]), device)
+    junk = _sent(torch.stack([crop.junk for crop in crops]), device)
+    return _Labels(counts, table[:, :2], table[:, 2], table[:, 3].bool(), table[:, 4].long(), ignored.numpy(), junk)
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device; from pinned memory neither side waits for the other."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
+def _by_image(values: Tensor, labels: _Labels) -> list[Tensor]:
+    """Split (n, ...) into the parts of each image, without asking the device how many there are."""
+    return [values[end - count : end] for count, end in zip(labels.counts, accumulate(labels.counts), strict=True)]
+
+
+def _dense_losses(dense: DenseMap, labels: _Labels, radius: float) -> dict[str, Tensor]:
+    batch, height, width = dense.heat.shape
     device = dense.heat.device
-    target = torch.zeros_like(dense.heat)
-    centre_cell = torch.zeros_like(dense.heat, dtype=torch.bool)
-    trusted = torch.ones_like(dense.heat)
     y = torch.arange(height, device=device)[:, None] + 0.5
     x = torch.arange(width, device=device)[None] + 0.5
-    offset_loss, radius_loss = dense.heat.new_zeros(()), dense.heat.new_zeros(())
-    for b, crop in enumerate(crops):
-        at = (crop.centres.to(device) + 0.5) / STRIDE
-        r = crop.radii.to(device) / STRIDE
-        ignored = crop.ignored.to(device)
-        if not len(at):
-            continue
-        squared = (x - at[:, 0, None, None]) ** 2 + (y - at[:, 1, None, None]) ** 2
-        bumps = torch.exp(-squared / (2 * (r[:, None, None] / 3) ** 2))
-        trusted[b] = (~(squared[ignored] < (0.8 * r[ignored, None, None]) ** 2).any(0)).float()
-        kept = ~ignored
-        if not kept.any():
-            continue
-        target[b] = bumps[kept].amax(0)
-        cell = at[kept].long()
-        cell[:, 0].clamp_(0, width - 1)
-        cell[:, 1].clamp_(0, height - 1)
-        centre_cell[b, cell[:, 1], cell[:, 0]] = True
-        said = dense.offset[b, :, cell[:, 1], cell[:, 0]].T
-        offset_loss = offset_loss + (said - (at[kept] - (cell + 0.5))).abs().sum()
-        log_radius = (crop.radii.to(device)[kept] / radius).log()
-        radius_loss = radius_loss + (dense.log_radius[b, cell[:, 1], cell[:, 0]] - log_radius).abs().sum()
+    at, r = labels.points / STRIDE, labels.radii / STRIDE
+    kept = ~labels.ignored
+    squared = (x - at[:, 0, None, None]) ** 2 + (y - at[:, 1, None, None]) ** 2
+    bumps = torch.exp(-squared / (2 * (r[:, None, None] / 3) ** 2)) * kept[:, None, None]
+    inside_ignored = (squared < (0.8 * r[:, None, None]) ** 2) & labels.ignored[:, None, None]
+    target = torch.stack([part.amax(0) if len(part) else part.sum(0) for part in _by_image(bumps, labels)])
+    trusted = torch.stack([~part.any(0) for part in _by_image(inside_ignored, labels)]).float()
+    column, row = at[:, 0].long().clamp(0, width - 1), at[:, 1].long().clamp(0, height - 1)
+    cell = (labels.image * height + row) * width + column
+    nowhere = batch * height * width  # where the cells of ignored particles go
+    centre_cell = torch.zeros(nowhere + 1, dtype=torch.bool, device=device)
+    centre_cell[torch.where(kept, cell, nowhere)] = True
+    centre_cell = centre_cell[:-1].view(batch, height, width)
+    offset = at - torch.stack([column + 0.5, row + 0.5], 1)
+    offset_error = (dense.offset[labels.image, :, row, column] - offset).abs().sum(1)
+    radius_error = (dense.log_radius[labels.image, row, column] - (labels.radii / radius).log()).abs()
     p = dense.heat.sigmoid().clamp(1e-4, 1 - 1e-4)
     attract = (centre_cell * (1 - p) ** 2 * p.log()).sum()
     repel = (~centre_cell * trusted * (1 - target) ** 4 * p**2 * (1 - p).log()).sum()
-    junk = torch.stack([crop.junk for crop in crops]).to(device)
-    junk = F.avg_pool2d(junk[:, None], STRIDE)[:, 0]
+    junk = F.avg_pool2d(labels.junk[:, None], STRIDE)[:, 0]
     return {
         "heat": -(attract + repel),
-        "offset": 0.5 * offset_loss,
-        "radius": 0.5 * radius_loss,
+        "offset": 0.5 * (offset_error * kept).sum(),
+        "radius": 0.5 * (radius_error * kept).sum(),
         "junk": 0.2 * F.binary_cross_entropy_with_logits(dense.junk, junk),
     }
 
 
-def _match(queries: Queries, b: int, crop: Crop) -> tuple[Tensor, Tensor, Tensor]:
-    """Pair queries of image `b` with its particles; (query indices, particle indices, ignored queries as (n,) bool)."""
-    device = queries.logits.device
-    centres = crop.centres.to(device) + 0.5
-    radii = crop.radii.to(device)
-    nothing = torch.zeros(0, dtype=torch.long, device=device)
-    off = torch.zeros(queries.logits.shape[1], dtype=torch.bool, device=device)
-    if not len(centres):
-        return nothing, nothing, off
-    with torch.no_grad():
-        distance = (queries.centres[b, :, None] - centres[None]).norm(dim=-1) / radii[None]
-        cost = 2 * distance - 2 * queries.logits[b].sigmoid()[:, None]
-        cost = cost + 100.0 * ~queries.valid[b][:, None]
-        # Limited before the assignment, or far queries of missed particles would push near ones out of their pairs.
-        cost = cost.nan_to_num(nan=_MATCH_LIMIT).clamp_max(_MATCH_LIMIT)
-        rows, columns = linear_sum_assignment(cost.cpu().numpy())
-        q, t = torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)
-        near = cost[q, t] < _MATCH_LIMIT
-        q, t = q[near], t[near]
-        ignored = crop.ignored.to(device)
-        off = (distance[:, ignored] < 0.8).any(1)
-        wanted = ~ignored[t]
-        off[q[~wanted]] = True
-        q, t = q[wanted], t[wanted]
-        off[q] = False
-    return q, t, off
+@torch.no_grad()
+def _match(queries: Queries, labels: _Labels) -> _Pairs:
+    """Pair the queries of each image with its particles; the only place that waits for the device."""
+    distance = (queries.centres[labels.image] - labels.points[:, None]).norm(dim=-1) / labels.radii[:, None]
+    cost = 2 * distance - 2 * queries.logits[labels.image].sigmoid()
+    cost = cost + 100.0 * ~queries.valid[labels.image]
+    # Limited before the assignment, or far queries of missed particles would push near ones out of their pairs.
+    cost = cost.nan_to_num(nan=_MATCH_LIMIT).clamp_max(_MATCH_LIMIT)
+    found = [np.zeros((3, 0), np.int64)]
+    first = 0
+    for image, part in enumerate(_by_image(cost.cpu(), labels)):
+        query, particle = linear_sum_assignment(part.T.numpy())
+        near = part.numpy()[particle, query] < _MATCH_LIMIT
+        query, particle = query[near], particle[near] + first
+        found.append(np.stack([np.full_like(query, image), query, particle]))
+        first += len(part)
+    pairs = np.concatenate(found, 1)
+    unwanted = labels.ignored_here[pairs[2]]
+    pairs, wanted = np.concatenate([pairs[:, ~unwanted], pairs[:, unwanted]], 1), int((~unwanted).sum())
+    there = _sent(torch.from_numpy(pairs), cost.device)
+    near_ignored = (distance < 0.8) & labels.ignored[:, None]
+    off = torch.zeros_like(queries.logits).index_add_(0, labels.image, near_ignored.to(queries.logits)) > 0
+    off[there[0, wanted:], there[1, wanted:]] = True
+    image, query, particle = there[:, :wanted]
+    off[image, query] = False
+    return _Pairs(image, query, particle, off)
 
 
-def _set_losses(queries: Queries, crops: list[Crop], pairs: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
-    zero = queries.logits.new_zeros(())
-    score, centre, radius = zero, zero, zero
-    for b, (crop, (q, t, off)) in enumerate(zip(crops, pairs, strict=True)):
-        logits = queries.logits[b]
-        target = torch.zeros_like(logits)
-        weight = logits.detach().sigmoid() ** 1.5 * (queries.valid[b] & ~off)
-        if len(q):
-            truth, r = crop.centres.to(logits.device)[t] + 0.5, crop.radii.to(logits.device)[t]
-            miss = (queries.centres[b, q] - truth) / r[:, None]
-            quality = torch.exp(-((miss.detach().norm(dim=1) / 0.6) ** 2))
-            target = target.index_put((q,), quality**1.5)
-            weight = weight.index_put((q,), torch.ones_like(quality))
-            centre = centre + miss.abs().sum()
-            radius = radius + 0.5 * (queries.radii[b, q] / r).log().abs().sum()
-        score = score + (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
-    return {"score": score, "centre": centre, "size": radius}
+def _set_losses(queries: Queries, labels: _Labels, pairs: _Pairs) -> dict[str, Tensor]:
+    logits, at = queries.logits, (pairs.image, pairs.query)
+    truth, r = labels.points[pairs.particle], labels.radii[pairs.particle]
+    miss = (queries.centres[at] - truth) / r[:, None]
+    quality = torch.exp(-((miss.detach().norm(dim=1) / 0.6) ** 2))
+    target = torch.zeros_like(logits).index_put(at, quality**1.5)
+    weight = logits.detach().sigmoid() ** 1.5 * (queries.valid & ~pairs.off)
+    weight = weight.index_put(at, torch.ones_like(quality))
+    return {
+        "score": (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum(),
+        "centre": miss.abs().sum(),
+        "size": 0.5 * (queries.radii[at] / r).log().abs().sum(),
+    }

@@ -55,7 +55,9 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Train the default model on simulated micrographs, then write `best.safetensors` and `last.safetensors`.
 
     The state of the run is saved every few minutes; with `config.resume` the next call goes on from it: the data of
-    every step depend on the seed and the step alone. log.csv has a row every 20 steps.
+    every step depend on the seed and the step alone. log.csv has a row every 20 steps, with the seconds that a step
+    took on average since the last row: waiting for simulated images, forward, backward, and the rest (averaging the
+    weights, validation, saving).
 
     Raises
     ------
@@ -77,22 +79,25 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         raise CheckpointError(f"{out}: no run to resume here", "Leave out --resume to start one.")
     if not config.resume and state_file.is_file():
         raise DatasetError(f"{out}: holds a run already", "Add --resume to go on with it or choose another --out.")
-    save_config(config, out / "config.toml")
+    save_config(replace(config, resume=False), out / "config.toml")  # --config repeats the run
     torch.manual_seed(config.seed)
     model = CenterDETR(CenterConfig())
     if config.init is not None:
         model.load_state_dict(load_checkpoint(config.init).weights)
     model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(model), lr=config.learning_rate or _LEARNING_RATE, betas=(0.9, 0.98)
-    )
+    optimizer = torch.optim.AdamW(parameter_groups(model), lr=config.learning_rate or _LEARNING_RATE, betas=(0.9, 0.98))
     average = WeightAverage(model)
-    run = _Run(step=0, seconds=0.0, best=-1.0)
+    run = RunState(step=0, seconds=0.0, best=-1.0)
     if config.resume:
-        run = _restore(state_file, model, optimizer, average)
+        run = restore_state(state_file, model, optimizer, average)
     training, held_out = _structures(config)
     crops = SimulatedCrops(
-        training, batch_size=config.batch_size or _BATCH_SIZE, steps=config.steps, seed=config.seed, first=run.step
+        training,
+        batch_size=config.batch_size or _BATCH_SIZE,
+        steps=config.steps,
+        seed=config.seed,
+        first=run.step,
+        easy_start=config.init is None,
     )
     loader = DataLoader(
         crops,
@@ -105,9 +110,11 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     low_precision = supports_bfloat16(device)
     began, saved = time.monotonic() - run.seconds, time.monotonic()
     deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
-    with _Log(out / "log.csv") as log:
+    clock = _Clock()
+    with StepLog(out / "log.csv") as log:
         for batch in loader:
-            terms = _step(model, optimizer, batch, _learning_rate(config, run.step), device, low_precision)
+            clock.lap("waiting")
+            terms = _step(model, optimizer, batch, _learning_rate(config, run.step), device, low_precision, clock)
             average.update(model)
             run.step += 1
             run.seconds = time.monotonic() - began
@@ -118,12 +125,13 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
                     run.best = f1
                     save_checkpoint(_checkpoint(average, run, config), out / "best.safetensors")
             if run.step % _LOG_EVERY == 0 or f1 is not None:
-                log.write(run, terms, f1)
+                log.write(run, terms | clock.means(), f1)
             ending = run.step >= config.steps or time.monotonic() > deadline
             if ending or time.monotonic() - saved > _SAVE_SECONDS:
-                _save(state_file, model, optimizer, average, run)
+                save_state(state_file, model, optimizer, average, run)
                 saved = time.monotonic()
             yield StepReport(run.step, config.steps, sum(terms.values()), f1, run.seconds)
+            clock.lap("rest")
             if ending:
                 break
     save_checkpoint(
@@ -134,11 +142,40 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         save_checkpoint(finish(best, training, held_out, config, device), out / "best.safetensors")
 
 
+class _Clock:
+    """Seconds that each part of a step takes, from one lap to the next.
+
+    On a GPU the host runs ahead and waits for it twice a step, in the assignment and for the loss: so forward ends with
+    the one and backward with the other.
+    """
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+        self.seconds = dict.fromkeys(("waiting", "forward", "backward", "rest"), 0.0)
+        self.steps = 0
+
+    def lap(self, part: str) -> None:
+        """Count the time since the last lap to `part`."""
+        now = time.monotonic()
+        self.seconds[part] += now - self.last
+        self.last = now
+        self.steps += part == "waiting"
+
+    def means(self) -> dict[str, float]:
+        """Seconds a step, and begin anew."""
+        means = {part: seconds / max(self.steps, 1) for part, seconds in self.seconds.items()}
+        self.seconds, self.steps = dict.fromkeys(self.seconds, 0.0), 0
+        return means
+
+
 @dataclass
-class _Run:
+class RunState:
+    """How far a run has come, and the best validation so far with its step."""
+
     step: int
     seconds: float
     best: float
+    best_step: int = 0
 
 
 def _structures(config: TrainConfig) -> tuple[list[Structure], list[Structure]]:
@@ -152,7 +189,7 @@ def _structures(config: TrainConfig) -> tuple[list[Structure], list[Structure]]:
     return training, [procedural_structure(rng) for _ in range(40)]
 
 
-def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Weight decay for matrices and kernels only."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     free = [p for p in model.parameters() if p.ndim <= 1]
@@ -175,30 +212,38 @@ def _step(
     learning_rate: float,
     device: torch.device,
     low_precision: bool,
+    clock: _Clock,
 ) -> dict[str, float]:
     """One optimiser step; the loss terms."""
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    images = torch.stack([crop.image for crop in batch]).to(device, memory_format=torch.channels_last)
+    images = torch.stack([crop.image for crop in batch])
+    if device.type == "cuda":  # from pinned memory the copy does not wait for the device
+        images = images.pin_memory()
+    images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
     queries = round(150 * images.shape[-1] * images.shape[-2] / 256**2) + 30
     with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
         output = model(images, max_queries=queries)
-    terms = center_losses(output, batch, model.config.radius)
-    loss = torch.stack(list(terms.values())).sum()
-    if not torch.isfinite(loss):
-        raise DatasetError(
-            f"the loss is not finite ({', '.join(f'{k} {float(v.detach()):g}' for k, v in terms.items())})",
-            "Resume from the last saved state with a lower --learning-rate.",
-        )
+    losses = center_losses(output, batch, model.config.radius)
+    values = torch.stack(list(losses.values()))
+    clock.lap("forward")
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    values.sum().backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return {name: float(value.detach()) for name, value in terms.items()}
+    terms = dict(zip(losses, values.detach().tolist(), strict=True))
+    clock.lap("backward")
+    # Looked at once the device is done, and before these weights are averaged or saved.
+    if not all(map(math.isfinite, terms.values())):
+        raise DatasetError(
+            f"the loss is not finite ({', '.join(f'{name} {value:g}' for name, value in terms.items())})",
+            "Resume from the last saved state with a lower --learning-rate.",
+        )
+    return terms
 
 
-def _checkpoint(average: WeightAverage, run: _Run, config: TrainConfig) -> Checkpoint:
+def _checkpoint(average: WeightAverage, run: RunState, config: TrainConfig) -> Checkpoint:
     record = {"steps": run.step, "seconds": round(run.seconds), "settings": _plain(config)}
     return Checkpoint(weights=dict(average.state), training=record, name="training")
 
@@ -242,7 +287,10 @@ def _validation_crops(structures: list[Structure], count: int, first: int = 0) -
     ]
 
 
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage, run: _Run) -> None:
+def save_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage, run: RunState
+) -> None:
+    """Write everything that a run needs to go on, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     torch.save(
         {
@@ -258,7 +306,14 @@ def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averag
     temporary.replace(path)
 
 
-def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> _Run:
+def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> RunState:
+    """Put what `save_state` wrote back in its places.
+
+    Raises
+    ------
+    CheckpointError
+        If the file does not hold the state of a run of this model.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
@@ -267,7 +322,7 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ave
         average.state = {k: v.to(average.state[k].device) for k, v in restored.items()}
         average.updates = state["updates"]
         torch.set_rng_state(state["random"])
-        return _Run(**state["run"])
+        return RunState(**state["run"])
     except (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path}: not the state of a run of this model",
@@ -275,7 +330,7 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ave
         ) from error
 
 
-class _Log:
+class StepLog:
     """log.csv: one row every few steps; a resumed run appends."""
 
     def __init__(self, path: Path) -> None:
@@ -283,13 +338,14 @@ class _Log:
         self.fresh = path.stat().st_size == 0
         self.writer = csv.writer(self.file)
 
-    def __enter__(self) -> _Log:
+    def __enter__(self) -> StepLog:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def write(self, run: _Run, terms: dict[str, float], f1: float | None) -> None:
+    def write(self, run: RunState, terms: dict[str, float], f1: float | None) -> None:
+        """Write a row; the first one makes the header."""
         if self.fresh:
             self.writer.writerow(["step", "seconds", *terms, "f1"])
             self.fresh = False

@@ -334,7 +334,7 @@ def _open_run(out: Path, config: TrainConfig, place: Place) -> dict[str, Any] | 
         torch.distributed.barrier()  # nobody looks for a state any more when the first one is saved
     if place.rank == 0:
         out.mkdir(parents=True, exist_ok=True)
-        save_config(config, out / "config.toml")
+        save_config(replace(config, resume=False), out / "config.toml")  # --config repeats the run
     return state
 
 

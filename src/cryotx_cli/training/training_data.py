@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -44,8 +44,8 @@ class Crop:
 class SimulatedCrops(IterableDataset[list[Crop]]):
     """Endless batches of simulated crops, reproducible from a seed.
 
-    The first tenth of a run is easy (fair defocus and dose, little junk); the last eighth has crops of 384 px, fewer of
-    them, and diameters closer to the nominal one, as whole micrographs have.
+    The first tenth of a run may be easy (fair defocus and dose, little junk); the last eighth has crops of 384 px,
+    fewer of them, and diameters closer to the nominal one, as whole micrographs have.
 
     Parameters
     ----------
@@ -57,11 +57,22 @@ class SimulatedCrops(IterableDataset[list[Crop]]):
         Batches in the whole run.
     first
         Number of the first batch; batch i depends on the seed and i alone, so a resumed run goes on where it stopped.
+    easy_start
+        Whether the run begins easy: a model that can pick already need not.
     """
 
-    def __init__(self, structures: list[Structure], *, batch_size: int, steps: int, seed: int, first: int = 0) -> None:
+    def __init__(
+        self,
+        structures: list[Structure],
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        first: int = 0,
+        easy_start: bool = True,
+    ) -> None:
         self.structures, self.batch_size, self.steps = structures, batch_size, steps
-        self.seed, self.first = seed, first
+        self.seed, self.first, self.easy_start = seed, first, easy_start
 
     def __iter__(self) -> Iterator[list[Crop]]:
         worker = torch.utils.data.get_worker_info()
@@ -73,7 +84,7 @@ class SimulatedCrops(IterableDataset[list[Crop]]):
         """Simulate one batch."""
         rng = np.random.default_rng([self.seed, number])
         progress = number / self.steps
-        easy = progress < 0.1 and rng.random() < 0.7
+        easy = self.easy_start and progress < 0.1 and rng.random() < 0.7
         late = progress > 0.875
         size, jitter = (384, 1.4) if late else (256, 1.6)
         count = max(1, round(self.batch_size * (256 / size) ** 2))
@@ -141,6 +152,9 @@ def develop(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     if rng.random() < 0.5:
         image = gaussian_filter(image, rng.uniform(0.4, 3.0))
         image = image / image.std()
+    if rng.random() < 0.04:  # uncorrected drift
+        image = gaussian_filter1d(image, rng.uniform(0.7, 4.0), axis=int(rng.integers(2)))
+        image = image / image.std()
     if rng.random() < 0.15:
         image = _locally_equalised(image, rng)
     if rng.random() < 0.3:
@@ -190,4 +204,7 @@ def _marked(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
         value = image.mean() + spread * rng.normal(0, 6)
         # At the top; turning the crop takes it to any side.
         image = np.concatenate([np.full_like(image[:border], value), image[border:]])
+    if rng.random() < 0.06:  # motion correction and filters repeat the outermost row that they know
+        border = int(rng.integers(2, 40))
+        image = np.concatenate([np.repeat(image[border : border + 1], border, axis=0), image[border:]])
     return np.ascontiguousarray(image, np.float32)
