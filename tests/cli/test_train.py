@@ -8,7 +8,8 @@ from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import TrainConfig
-from cryotx_cli.training.progress import StepReport
+from cryotx_cli.data.metrics import Counts
+from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
 from cryotx_cli.workflows import train as workflow
 
 
@@ -45,6 +46,74 @@ def test_progress_tells_loss_validation_and_end(started: list[tuple[Path, TrainC
     assert lines[1].startswith("60/60 steps, ")
     assert lines[1].endswith(", loss 2.000")
     assert lines[2] == "Stopped at step 60 of 60 after 1 min 15 s; the run is in run"
+
+
+def adapted(helped: bool) -> FineTuned:
+    before = Agreement(Counts(picks=125, truth=100, matched=90), 0.8125)
+    after = Agreement(Counts(picks=110, truth=100, matched=93), 0.875) if helped else before
+    return FineTuned(
+        step=60,
+        steps=600,
+        loss=float("nan"),
+        f1=None,
+        seconds=75.0,
+        micrographs=("m2.mrc", "m4.mrc"),
+        before=before,
+        after=after,
+        helped=helped,
+    )
+
+
+@pytest.fixture(params=[True, False], ids=["helped", "did not help"])
+def adapting(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> bool:
+    """Replace fine-tuning by two reports, the last of which says whether it helped."""
+
+    def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
+        yield StepReport(60, 600, 2.0, 0.875, 75.0, note="3 micrographs to learn from")
+        yield adapted(request.param)
+
+    monkeypatch.setattr(workflow, "train", train)
+    return bool(request.param)
+
+
+def test_adapting_ends_with_a_table_of_before_and_after(adapting: bool, tmp_path: Path) -> None:
+    result = train("--data", str(tmp_path), "--init", "default", "--out", "run")
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.splitlines()[:2] == [
+        "3 micrographs to learn from",
+        "Step 60: loss 2.000, F1 0.875 on held-out micrographs",
+    ]
+    title, *rows = [line.split() for line in result.stdout.splitlines() if line.strip()]
+    assert " ".join(title) == "Picks on 2 micrographs held back, with 100 labels"
+    assert ["before", "125", "0.720", "0.900", "0.800", "0.812"] in rows
+    assert rows[-1][:3] == (["after", "110", "0.845"] if adapting else ["after", "125", "0.720"])
+    told = result.stderr.splitlines()[-1]
+    if adapting:
+        assert told == "Adapted in 1 min 15 s: cryotx pick --weights run/best.safetensors"
+    else:
+        assert told.startswith("Adapting did not help on the held-back micrographs (1 min 15 s): run/best.safetensors")
+
+
+def test_micrographs_are_simulated_or_labelled_and_not_both(started: list[tuple[Path, TrainConfig]]) -> None:
+    result = train("--simulate", "--data", "labels", "--out", "run")
+
+    assert result.exit_code == 2
+    assert "Leave out --simulate" in result.stderr
+    assert not started
+
+
+def test_flags_about_labelled_micrographs_reach_the_training(started: list[tuple[Path, TrainConfig]]) -> None:
+    given = ("--data", "picks.star", "--micrographs", "mics", "--diameter", "160", "--pixel-size", "1.06")
+    result = train(*given, "--out", "run")
+
+    assert result.exit_code == 0, result.stderr
+    assert started == [
+        (
+            Path("run"),
+            TrainConfig(data=Path("picks.star"), micrographs=Path("mics"), diameter=160.0, pixel_size=1.06),
+        )
+    ]
 
 
 def test_the_source_of_micrographs_has_to_be_named(started: list[tuple[Path, TrainConfig]]) -> None:

@@ -79,7 +79,7 @@ def pick(micrographs, out, weights, *more):
     ("given", "word"),
     [
         ({"model": "cryotransformer"}, "--data"),
-        ({"data": Path("data")}, "--model cryotransformer"),
+        ({"diameter": 160.0}, "--data"),
         ({"refit_head": True}, "--model cryotransformer"),
         ({"model": "cryotransformer", "data": Path("data"), "refit_head": True}, "--init FILE.pth"),
         ({"model": "cryotransformer", "data": Path("data"), "refit_head": True, "init": "imagenet"}, "--init FILE.pth"),
@@ -97,6 +97,7 @@ def test_settings_that_do_not_say_what_to_learn_from_are_refused(tmp_path, given
     [
         ({"model": "cryotransformer", "data": Path("data"), "steps": 100}, "steps"),
         ({"model": "cryotransformer", "data": Path("data"), "structures": Path("pdb")}, "structures"),
+        ({"model": "cryotransformer", "data": Path("data"), "diameter": 160.0}, "diameter"),
         ({"epochs": 3}, "epochs"),
         ({"backbone": "resnet50"}, "backbone"),
         ({"cryotransformer": CryotransformerConfig(lr_drop=3)}, "cryotransformer"),

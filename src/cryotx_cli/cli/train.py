@@ -14,7 +14,7 @@ from cryotx_cli.config import MakeCocoConfig, TrainConfig
 from cryotx_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cryotx_cli.training.progress import StepReport
+    from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
 
 
 @settings_flags(TrainConfig)
@@ -25,8 +25,9 @@ def train(
         bool, typer.Option("--simulate", metavar="", help="Train center on simulated micrographs.")
     ] = False,
 ) -> None:
-    """Train the default model on simulated micrographs, or the paper's model on labelled ones."""
+    """Train the default model on simulated micrographs, adapt it to labelled ones, or train the paper's model."""
     from cryotx_cli.cli.console import duration, progress, status
+    from cryotx_cli.training.progress import FineTuned
     from cryotx_cli.workflows.train import check_source
     from cryotx_cli.workflows.train import train as run
 
@@ -40,11 +41,17 @@ def train(
     now, done = first, 0
     with progress(first.steps, "micrographs" if config.refit_head else "steps") as bar:
         for now in chain([first], reports):
+            if now.note:
+                bar.note(now.note)
+            if isinstance(now, FineTuned):
+                break
             bar.advance(now.step - done, f"loss {now.loss:.3f}" if math.isfinite(now.loss) else "")
             if now.f1 is not None:
                 bar.note(_validation(now, config))
             done = now.step
-    if config.refit_head:
+    if isinstance(now, FineTuned):
+        _show_fine_tuned(now, out)
+    elif config.refit_head:
         status(f"Class layer refitted in {duration(now.seconds)}: {out / 'last.safetensors'}")
     else:
         status(f"Stopped at step {now.step} of {now.steps} after {duration(now.seconds)}; the run is in {out}")
@@ -56,19 +63,24 @@ def _check_simulate(simulate: bool, config: TrainConfig) -> None:
             "--simulate: is for --model center; cryotransformer learns from files",
             "Write labelled micrographs with cryotx simulate and give their folder to --data.",
         )
+    if config.model == "center" and simulate and config.data is not None:
+        raise ConfigError(
+            "--simulate, --data: train on simulated micrographs, or adapt to labelled ones; not both",
+            "Leave out --simulate: adapting to --data uses simulated micrographs as well.",
+        )
     if config.model == "center" and not simulate and config.data is None:
         raise ConfigError(
             "nothing to train on",
-            "Give --simulate for the default model, or --model cryotransformer with --data DIR.",
+            "Give --data DIR or FILE with labels to adapt the default model, or --simulate to train it anew.",
         )
 
 
 def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
-    """Make a dataset folder below `out` of a CryoPPP tree; refitting reads the tree itself."""
+    """Make a dataset folder below `out` of a CryoPPP tree; refitting and adapting read the tree itself."""
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.data.cryoppp import cryoppp_tree
 
-    if config.data is None or config.refit_head or cryoppp_tree(config.data) is None:
+    if config.data is None or config.refit_head or config.model == "center" or cryoppp_tree(config.data) is None:
         return config
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError(
@@ -86,6 +98,32 @@ def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
                 bar.note(f"Skipped {result.error}")
             bar.advance()
     return replace(config, data=folder)
+
+
+def _show_fine_tuned(now: "FineTuned", out: Path) -> None:
+    """Print how picks agree with the held-back labels before and after, and what to do with the weights."""
+    from cryotx_cli.cli.console import counted, duration, status, table
+
+    table(
+        f"Picks on {counted(len(now.micrographs), 'micrographs')} held back, with {now.before.counts.truth} labels",
+        ("Weights", "Picks", "Precision", "Recall", "F1", "AP"),
+        [_agreement("before", now.before)],
+        total=_agreement("after", now.after),
+    )
+    best = out / "best.safetensors"
+    if now.helped:
+        status(f"Adapted in {duration(now.seconds)}: cryotx pick --weights {best}")
+    else:
+        status(
+            f"Adapting did not help on the held-back micrographs ({duration(now.seconds)}): {best} holds the weights "
+            f"it began with, {out / 'last.safetensors'} the adapted ones. More labelled micrographs may help."
+        )
+
+
+def _agreement(name: str, agreement: "Agreement") -> tuple[str, ...]:
+    counts = agreement.counts
+    rates = (counts.precision, counts.recall, counts.f1, agreement.average_precision)
+    return name, f"{counts.picks}", *(f"{rate:.3f}" for rate in rates)
 
 
 def _validation(now: "StepReport", config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""`cryotx train`: the default model on simulated micrographs, the paper's on labelled ones; resumable at any moment."""
+"""`cryotx train`: the default model on simulated micrographs, adapted to labelled ones, or the paper's model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +7,17 @@ from cryotx_cli.config import TrainConfig
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.training.progress import StepReport
 
-_CENTER_SETTINGS = ("steps", "structures", "procedural_structures", "validate_every")
+_FINE_TUNING_SETTINGS = ("micrographs", "diameter", "pixel_size")
+_DATA = "Give the labels with --data."
+_CENTER_SETTINGS = ("steps", "structures", "procedural_structures", "validate_every", *_FINE_TUNING_SETTINGS)
 
 
 def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Train until the end of the run or `config.minutes`, then write `best.safetensors` and `last.safetensors`.
 
-    `config.model` decides what is trained, and on what: `center` on simulated micrographs, `cryotransformer` on the
-    COCO folder `config.data`. With `config.refit_head` only the class layer of `cryotransformer` weights is fitted.
+    `config.model` decides what is trained, and on what: `center` on simulated micrographs, or with `config.data` on
+    labelled ones, from weights that pick already; `cryotransformer` on the COCO folder `config.data`. With
+    `config.refit_head` only the class layer of `cryotransformer` weights is fitted.
 
     The state of the run is saved every few minutes; with `config.resume` the next call goes on from it: the data of
     every step depend on the seed and the step alone. log.csv has a row every 20 steps.
@@ -29,6 +32,11 @@ def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         If there is nothing to resume, or the weights to start from cannot be used.
     """
     check_source(config)
+    if config.model == "center" and config.data is not None:
+        from cryotx_cli.training.fine_tuning import fine_tune
+
+        yield from fine_tune(out, config)
+        return
     if config.model == "center":
         from cryotx_cli.training.center_training import train_center
 
@@ -50,12 +58,13 @@ def check_source(config: TrainConfig) -> None:
         If they do not.
     """
     _refuse_settings_of_the_other_model(config)
-    if config.model == "center" and (config.data is not None or config.refit_head):
-        setting = "refit_head" if config.data is None else "data"
+    if config.model == "center" and config.refit_head:
         raise ConfigError(
-            f"{setting}: the center model learns from simulated micrographs only",
-            "Add --model cryotransformer, or leave it out.",
+            "refit_head: the center model has no such class layer", "Add --model cryotransformer, or leave it out."
         )
+    given = [name for name in _FINE_TUNING_SETTINGS if getattr(config, name) is not None]
+    if config.model == "center" and config.data is None and given:
+        raise ConfigError(f"{', '.join(given)}: says something about labelled micrographs, and none are given", _DATA)
     if config.model == "cryotransformer" and config.data is None:
         raise ConfigError(
             "data: cryotransformer learns from labelled micrographs, and none are given",

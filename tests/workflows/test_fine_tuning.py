@@ -1,0 +1,331 @@
+"""`cryotx train --data` for the default model in miniature: what it reads, writes and says, and what stops it.
+
+Micrographs are 200 px of noise with dark discs, crops 64 px and few, so that a step is quick.
+"""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from cryotx_cli.config import TrainConfig, load_config
+from cryotx_cli.data.cryoppp import write_labels
+from cryotx_cli.data.formats.csv import write_csv
+from cryotx_cli.data.formats.star import read_particles_star, write_particles_star
+from cryotx_cli.data.micrograph import write_micrograph
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.detector.checkpoint import load_checkpoint
+from cryotx_cli.detector.picker import Picker
+from cryotx_cli.errors import CheckpointError, DatasetError
+from cryotx_cli.training import fine_tuning
+from cryotx_cli.training.progress import FineTuned
+from cryotx_cli.training.training_data import simulated_crop
+from cryotx_cli.workflows.train import train
+
+SIZE, DIAMETER_PX, PIXEL_SIZE = 200, 24, 5.0
+
+
+@pytest.fixture(autouse=True)
+def miniature(monkeypatch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def small(structures, rng, size=256, *arguments):
+        return simulated_crop(structures, rng, 64, *arguments)
+
+    monkeypatch.setattr(fine_tuning, "simulated_crop", small)
+    monkeypatch.setattr(fine_tuning, "_SIMULATED_CROPS", 3)
+    monkeypatch.setattr(fine_tuning, "_LOG_EVERY", 1)
+    monkeypatch.setattr(fine_tuning, "_SAVE_SECONDS", -1.0)  # after every step
+    yield
+    torch.set_num_threads(threads)
+
+
+def discs(rng):
+    """A micrograph with dark discs, and where they are."""
+    image = rng.normal(0, 1, (SIZE, SIZE)).astype(np.float32)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    centres = np.stack(np.meshgrid([40, 100, 160], [40, 100, 160]), -1).reshape(-1, 2) + rng.uniform(-8, 8, (9, 2))
+    for cx, cy in centres:
+        image -= 2.0 * ((x - cx) ** 2 + (y - cy) ** 2 < (DIAMETER_PX / 2) ** 2)
+    return image, Particles(centres, np.ones(9), np.full(9, float(DIAMETER_PX)), PIXEL_SIZE)
+
+
+def write_tree(folder, count=4, labelled=3):
+    """CryoPPP tree; the last micrographs have no labels."""
+    for number in range(count):
+        image, particles = discs(np.random.default_rng(number))
+        path = folder / "lab" / "micrographs" / f"m{number}.mrc"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_micrograph(path, image, PIXEL_SIZE)
+        if number < labelled:
+            write_labels(folder / "lab", path, particles, SIZE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return write_tree(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture
+def config(tree):
+    return TrainConfig(
+        data=tree, steps=4, batch_size=2, seed=5, device="cpu", procedural_structures=2, validate_every=2
+    )
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """Folder and reports of a run that nobody disturbed; filled by the first who asks."""
+    return {}
+
+
+@pytest.fixture
+def whole(finished, config, tmp_path_factory):
+    if not finished:
+        out = tmp_path_factory.mktemp("whole") / "run"
+        finished.update(out=out, reports=list(train(out, config)))
+    return finished
+
+
+def steps_of(run, count):
+    """Take so many steps of a run and drop it, as an interruption does."""
+    reports = [next(run) for _ in range(count)]
+    run.close()
+    return reports
+
+
+# --- what a run says and writes --------------------------------------------------------------------------------------
+
+
+def test_a_run_reports_every_step_and_ends_with_what_it_was_good_for(whole):
+    *steps, end = whole["reports"]
+    assert [report.step for report in steps] == [1, 2, 3, 4]
+    assert all(math.isfinite(report.loss) and report.loss > 0 for report in steps)
+    assert [report.f1 is not None for report in steps] == [False, True, False, True]
+    assert isinstance(end, FineTuned)
+    assert end.micrographs == ("m1.mrc",)
+    assert end.before.counts.truth == end.after.counts.truth == 9
+    assert 0 < end.before.average_precision <= 1
+
+
+def test_a_run_says_what_it_learns_from(whole):
+    first, *others = whole["reports"]
+    assert first.note.startswith("Learning from 18 labels on 2 of 3 micrographs; held back: m1.mrc; diameter 120 Å")
+    assert first.note.endswith("; micrographs left out: 1 without labels")
+    assert not any(report.note for report in others)
+
+
+def test_a_run_leaves_its_settings_log_weights_and_state(whole, config):
+    out = whole["out"]
+    names = {"config.toml", "log.csv", "state.pt", "best.safetensors", "last.safetensors"}
+    assert {path.name for path in out.iterdir()} == names
+    resolved = load_config(TrainConfig, out / "config.toml")
+    assert resolved == replace(config, learning_rate=1e-4, init="default")
+    with (out / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
+    for row, report in zip(rows, whole["reports"], strict=False):
+        terms = [float(row[k]) for k in ("heat", "offset", "radius", "score", "centre", "size")]
+        assert sum(terms) == pytest.approx(report.loss, abs=1e-3)
+        assert (row["f1"] != "") == (report.f1 is not None)
+
+
+def test_the_weights_have_moved_and_pick_with_probabilities_of_their_own(whole):
+    initial, last = load_checkpoint("default"), load_checkpoint(whole["out"] / "last.safetensors")
+    assert not torch.equal(last.weights["dense_head.1.weight"], initial.weights["dense_head.1.weight"])
+    assert last.calibration != initial.calibration
+    assert last.training["fine_tuned_steps"] == 4
+    assert "/" not in last.training["settings"]["data"]  # a checkpoint does not tell where files lay
+    found = Picker(last).detect(np.random.default_rng(0).normal(size=(64, 80)).astype(np.float32))
+    assert np.isfinite(found.centres).all()
+
+
+def test_batch_statistics_stay_those_of_the_first_training(whole):
+    initial, last = load_checkpoint("default"), load_checkpoint(whole["out"] / "last.safetensors")
+    for name, value in initial.weights.items():
+        if "running" in name:
+            assert_allclose(last.weights[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+def test_weights_that_agree_worse_are_not_kept_as_the_best(config, tmp_path, monkeypatch):
+    picks_nothing = replace(load_checkpoint("default").calibration, probabilities=(0.0,) * 22)
+    monkeypatch.setattr(
+        fine_tuning,
+        "recalibrated",
+        lambda calibration, seen: replace(picks_nothing, logits=tuple(range(22))),
+    )
+    *_, end = train(tmp_path / "run", config)
+    initial, best = load_checkpoint("default"), load_checkpoint(tmp_path / "run" / "best.safetensors")
+    assert not end.helped
+    assert end.after == end.before
+    assert best.calibration == initial.calibration
+    for name, value in initial.weights.items():
+        assert torch.equal(best.weights[name], value), name
+
+
+def test_a_run_that_does_not_improve_ends_early(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(fine_tuning, "best_f1", lambda seen: 0.5)
+    monkeypatch.setattr(fine_tuning, "_PATIENCE", 2)
+    *steps, end = train(tmp_path / "run", replace(config, steps=50))
+    assert [report.step for report in steps] == [1, 2]
+    assert end.step == 2
+
+
+# --- stopping and going on -------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(whole, config, tmp_path):
+    out = tmp_path / "run"
+    before = steps_of(train(out, config), 2)
+    torch.manual_seed(999)  # another process has other random numbers
+    after = list(train(out, replace(config, resume=True)))
+
+    assert [(r.step, r.loss, r.f1) for r in [*before, *after][:4]] == [
+        (r.step, r.loss, r.f1) for r in whole["reports"][:4]
+    ]
+    assert after[-1].after == whole["reports"][-1].after
+    resumed, straight = (load_checkpoint(o / "last.safetensors") for o in (out, whole["out"]))
+    assert resumed.calibration == straight.calibration
+    for name, value in straight.weights.items():
+        assert torch.equal(resumed.weights[name], value), name
+
+
+def test_a_run_out_of_time_leaves_weights_and_goes_on_later(config, tmp_path):
+    out = tmp_path / "run"
+    only, end = train(out, replace(config, minutes=1e-9))
+    assert only.step == end.step == 1
+    assert load_checkpoint(out / "last.safetensors").training["fine_tuned_steps"] == 1
+    (later,) = steps_of(train(out, replace(config, resume=True)), 1)
+    assert later.step == 2
+
+
+def test_a_run_that_has_ended_says_again_what_it_was_good_for(whole, config):
+    (end,) = train(whole["out"], replace(config, resume=True))
+    assert end.before == whole["reports"][-1].before
+
+
+# --- what it learns from ---------------------------------------------------------------------------------------------
+
+
+def relion_labels(tmp_path, tree, stated=None):
+    """Particles of RELION, which have no diameters; those of a table that states them if `stated`."""
+    particles = [(f"m{number}.mrc", discs(np.random.default_rng(number))[1]) for number in range(2)]
+    if stated is None:
+        write_particles_star(tmp_path / "particles.star", particles)
+        return tmp_path / "particles.star"
+    for name, one in particles:
+        diameters = np.full(len(one), float(stated))
+        path = tmp_path / "tables" / f"{Path(name).stem}.csv"
+        path.parent.mkdir(exist_ok=True)
+        write_csv(path, Particles(one.centres, one.scores, diameters, one.pixel_size))
+    return tmp_path / "tables"
+
+
+@pytest.mark.parametrize(
+    ("given", "stated", "expected"),
+    [(None, None, "diameter 140 Å (estimated)"), (None, 26, "130 Å (of the labels)"), (110.0, 26, "110 Å (given)")],
+)
+def test_the_diameter_is_given_or_stated_or_estimated(config, tree, tmp_path, monkeypatch, given, stated, expected):
+    monkeypatch.setattr(Picker, "estimate_diameter", lambda picker, micrographs: 140.0)
+    data = relion_labels(tmp_path, tree, stated)
+    config = replace(config, data=data, micrographs=tree / "lab" / "micrographs", diameter=given)
+    (first,) = steps_of(train(tmp_path / "run", config), 1)
+    assert expected in first.note
+
+
+def test_each_of_several_proteins_has_its_own_diameter(config, tree, tmp_path):
+    data = relion_labels(tmp_path, tree, stated=20)
+    one = discs(np.random.default_rng(1))[1]
+    write_csv(data / "m1.csv", Particles(one.centres, one.scores, np.full(len(one), 40.0), one.pixel_size))
+    config = replace(config, data=data, micrographs=tree / "lab" / "micrographs")
+    (first,) = steps_of(train(tmp_path / "run", config), 1)
+    assert "diameter 100 to 200 Å (of the labels)" in first.note
+
+
+def test_nothing_was_labelled_nearer_to_a_border_than_the_nearest_label(config, tree, tmp_path):
+    nearest = min(
+        min(p.centres.min() + 0.5, SIZE - 0.5 - p.centres.max())
+        for p in (discs(np.random.default_rng(number))[1] for number in range(3))
+    )
+    (first,) = steps_of(train(tmp_path / "run", config), 1)
+    assert f"within {nearest:.0f} px of a border" in first.note
+
+
+def test_the_settings_that_were_used_repeat_the_run(whole, tmp_path):
+    resolved = load_config(TrainConfig, whole["out"] / "config.toml")
+    (first,) = steps_of(train(tmp_path / "run", resolved), 1)
+    assert first.loss == whole["reports"][0].loss
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_one_labelled_micrograph_is_too_few(config, tmp_path):
+    alone = write_tree(tmp_path / "tree", count=3, labelled=1)
+    with pytest.raises(DatasetError, match="1 labelled micrograph, where at least 2"):
+        next(train(tmp_path / "run", replace(config, data=alone)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_of_larger_micrographs_are_refused(config, tree, tmp_path):
+    particles = [(f"m{n}.mrc", discs(np.random.default_rng(n))[1].scaled(4.0)) for n in range(2)]
+    write_particles_star(tmp_path / "particles.star", particles)
+    config = replace(config, data=tmp_path / "particles.star", micrographs=tree / "lab" / "micrographs")
+    with pytest.raises(DatasetError, match=r"m0\.mrc: \d of its 9 labels lie outside of its 200 x 200 px") as caught:
+        next(train(tmp_path / "run", config))
+    assert "--scale" in caught.value.hint
+    assert len(read_particles_star(tmp_path / "particles.star")) == 2
+
+
+def test_a_run_is_never_overwritten(whole, config):
+    content = {path.name: path.read_bytes() for path in whole["out"].iterdir()}
+    with pytest.raises(DatasetError, match="holds a run already"):
+        next(train(whole["out"], config))
+    assert {path.name: path.read_bytes() for path in whole["out"].iterdir()} == content
+
+
+def test_there_must_be_a_run_to_resume(config, tmp_path):
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        next(train(tmp_path / "run", replace(config, resume=True)))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        fine_tuning, "labelled_crop", lambda *a: replace(whole_crop(*a), image=whole_crop(*a).image * math.nan)
+    )
+    with pytest.raises(DatasetError, match="not finite"):
+        next(train(tmp_path / "run", config))
+
+
+whole_crop = fine_tuning.labelled_crop
+
+
+# --- real micrographs ------------------------------------------------------------------------------------------------
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "real" / "10017"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the labelled micrographs of EMPIAR-10017")
+def test_a_short_run_on_real_labels_helps(tmp_path):
+    """Labels there miss faint particles and a border of 131 px, and more picks than labels are what it starts with."""
+    for link in ("micrographs", "ground_truth/particle_coordinates"):
+        (tmp_path / "tree" / link).mkdir(parents=True)
+        for file in sorted((REAL / link).iterdir())[:3]:
+            (tmp_path / "tree" / link / file.name).symlink_to(file)
+    config = TrainConfig(data=tmp_path / "tree", pixel_size=1.77, steps=10, batch_size=4, device="cpu")
+
+    first, *_, end = train(tmp_path / "run", config)
+
+    assert "diameter 191 Å (of the labels)" in first.note
+    assert "within 130 px of a border" in first.note or "within 131 px of a border" in first.note
+    assert end.helped
+    assert end.after.counts.f1 > end.before.counts.f1 + 0.005
+    assert end.after.counts.precision > end.before.counts.precision
