@@ -13,6 +13,7 @@ from cryotx_cli.data.formats import (
     FILE_ENDINGS,
     FORMAT_OF_SUFFIX,
     format_of,
+    holds_boxes,
     output_stems,
     read_particles,
     write_micrograph_file,
@@ -213,16 +214,9 @@ def _box_sides(source: Path, config: ConvertConfig, particles: Mapping[str, Part
             "Give it in pixels, for example --box 256.",
         )
     medians = {name: float(np.median(some if some.size else everywhere)) for name, some in diameters.items()}
-    if _holds_boxes(source):  # their sides were read as diameters
+    if holds_boxes(source):  # their sides were read as diameters
         return {name: max(1, round(median)) for name, median in medians.items()}
     return {name: box_side_px(median) for name, median in medians.items()}
-
-
-def _holds_boxes(source: Path) -> bool:
-    if source.is_file():
-        return format_of(source) == "box"
-    kinds = [FORMAT_OF_SUFFIX.get(file.suffix.lower()) for file in source.rglob("*.*")]
-    return "box" in kinds and not {"star", "cbox", "cryosparc"}.intersection(kinds)
 
 
 def _write_each(

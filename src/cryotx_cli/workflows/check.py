@@ -1,0 +1,80 @@
+"""Check picks against the micrographs that another program will take them with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryotx_cli.config import CheckConfig
+from cryotx_cli.data.formats import holds_boxes, read_particles
+from cryotx_cli.data.formats.box import BOX_PER_DIAMETER
+from cryotx_cli.data.formats.cryosparc import read_exposures
+from cryotx_cli.data.micrograph import find_micrographs
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.pick_check import Importer, PickCheck, Target, check_picks
+from cryotx_cli.errors import ConfigError
+
+
+def check(picks: str | Path, against: Sequence[str | Path], config: CheckConfig) -> PickCheck:
+    """Check picks before they are imported.
+
+    Parameters
+    ----------
+    picks
+        A coordinate file or a folder of them, whatever `read_particles` reads.
+    against
+        What they will be imported with: a RELION micrographs STAR file, a .cs file of CryoSPARC's exposures, or
+        micrographs as files, folders and patterns.
+    config
+        Sizes that the files do not state, and how many images to look at.
+
+    Returns
+    -------
+    PickCheck
+        What was found; `passed` says whether the import can go well.
+
+    Raises
+    ------
+    ConfigError
+        If exposures are given together with other micrographs.
+    ParticleFileError
+        If the picks or the exposures cannot be read.
+    MicrographError
+        If there are no micrographs.
+    """
+    picks = Path(picks)
+    targets, importer = _targets(against)
+    particles = read_particles(picks)
+    if holds_boxes(picks):
+        particles = {name: _diameters_of_boxes(here) for name, here in particles.items()}
+    return check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
+
+
+def _targets(against: Sequence[str | Path]) -> tuple[list[Target], Importer]:
+    suffixes = {Path(given).suffix.lower() for given in against}
+    if ".cs" in suffixes:
+        if len(against) > 1:
+            raise ConfigError("--against takes one file of exposures (.cs) and nothing beside it", "Check them apart.")
+        return _exposed(Path(against[0])), "cryosparc"
+    files = find_micrographs(against)
+    return [*map(Target.of, files)], "relion" if suffixes == {".star"} else "any"
+
+
+def _exposed(exposures: Path) -> list[Target]:
+    # Paths are relative to the CryoSPARC project, in whose job folders exposures files lie.
+    folders = [Path(), *exposures.absolute().parents]
+    return [
+        Target(
+            name,
+            next((folder / name for folder in folders if (folder / name).is_file()), None),
+            (one.height, one.width),
+            one.pixel_size,
+        )
+        for name, one in read_exposures(exposures).items()
+    ]
+
+
+def _diameters_of_boxes(particles: Particles) -> Particles:
+    # A box file holds the sides of boxes, which are read as diameters.
+    diameters = particles.diameters / BOX_PER_DIAMETER
+    return Particles(particles.centres, particles.scores, diameters, particles.pixel_size)
