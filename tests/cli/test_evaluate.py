@@ -76,12 +76,25 @@ def test_json_holds_the_same_numbers(sides: tuple[Path, Path], tmp_path: Path) -
     assert [row["micrograph"] for row in content["micrographs"]] == ["a", "b", "d"]
 
 
+def test_a_report_is_written_when_asked_for(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+
+    result = evaluate(*sides, "--diameter", "40", "--pixel-size", "1", "--report", file)
+
+    assert result.exit_code == 0, result.stderr
+    assert f"Wrote {file}" in result.stderr
+    assert "3 of 3 micrographs are without a picture: give --micrographs FOLDER." in result.stderr
+    assert "mics/c.mrc" in file.read_text()
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
         (["--diameter", "40"], 2, "--pixel-size"),
         (["--diameter", "-40", "--pixel-size", "1"], 2, "diameter: "),
         (["--diameter", "40", "--pixel-size", "1", "--json", "picks.star/no/such.json"], 1, "such.json"),
+        (["--diameter", "40", "--pixel-size", "1", "--report", "picks.star/no/such.html"], 1, "such.html"),
+        (["--diameter", "40", "--pixel-size", "1", "--report", "r.html", "--micrographs", "nowhere"], 1, "nowhere"),
     ],
 )
 def test_what_cannot_be_done_is_said(

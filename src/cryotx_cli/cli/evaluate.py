@@ -13,6 +13,7 @@ from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import EvaluateConfig
 
 if TYPE_CHECKING:
+    from cryotx_cli.report.evaluation_report import EvaluationReport
     from cryotx_cli.workflows.evaluate import EvaluationResult, MicrographEvaluation
 
 
@@ -26,10 +27,18 @@ def evaluate(
     ],
     config: EvaluateConfig,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page that shows where picks and truth disagree.")
+    ] = None,
+    micrographs: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Micrographs for --report, if they are not where the run had them."),
+    ] = None,
 ) -> None:
     """Compare picks with the true coordinates."""
     from cryotx_cli.cli.console import counted, status, table
     from cryotx_cli.workflows.evaluate import evaluate as compare
+    from cryotx_cli.workflows.evaluate import evaluation_report
 
     result = compare(picks, truth, config.diameter, config.pixel_size, config.radius)
     table(
@@ -47,6 +56,9 @@ def evaluate(
             status(f"{counted(len(names), 'micrographs')} {remark}: {_some(names)}")
     if json_file is not None:
         _write_json(json_file, result)
+    if report is not None:
+        _write_report(evaluation_report(result, report, picks, truth, micrographs, config.pixel_size))
+        status(f"Wrote {report}")
 
 
 def _row(name: str, agreement: MicrographEvaluation | EvaluationResult) -> tuple[str, ...]:
@@ -57,6 +69,16 @@ def _row(name: str, agreement: MicrographEvaluation | EvaluationResult) -> tuple
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _write_report(report: EvaluationReport) -> None:
+    from cryotx_cli.cli.console import progress, status
+
+    with progress(len(report), "micrographs") as bar:
+        for _ in report:
+            bar.advance()
+    for message in report.messages:
+        status(message)
 
 
 def _write_json(path: Path, result: EvaluationResult) -> None:

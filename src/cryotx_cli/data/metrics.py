@@ -70,16 +70,37 @@ def match(picks: ArrayLike, truth: ArrayLike, radius_px: float) -> NDArray[np.in
         Index of the true centre that each pick got, -1 for none. Of pairs equally far apart the pick listed first
         wins, then the true centre listed first.
     """
-    p, t = _points(picks), _points(truth)
-    partner = np.full(len(p), -1, np.intp)
-    if not len(p) or not len(t):
-        return partner
-    near = cKDTree(p).sparse_distance_matrix(cKDTree(t), radius_px, output_type="ndarray")
-    taken = np.zeros(len(t), bool)
-    for _, i, j in sorted(zip(near["v"].tolist(), near["i"].tolist(), near["j"].tolist(), strict=True)):
-        if partner[i] < 0 and not taken[j]:
-            partner[i], taken[j] = j, True
+    partner = np.full(len(_points(picks)), -1, np.intp)
+    for i, j in one_to_one(near_pairs(picks, truth, radius_px), len(partner)):
+        partner[i] = j
     return partner
+
+
+def near_pairs(picks: ArrayLike, truth: ArrayLike, radius_px: float) -> NDArray[np.intp]:
+    """Return every pick and true centre within a radius of each other, in the order in which `match` looks at them.
+
+    Returns
+    -------
+    ndarray of int, shape (k, 2)
+        Indices of pick and true centre, the nearest first; then by pick, then by true centre.
+    """
+    p, t = _points(picks), _points(truth)
+    if not len(p) or not len(t):
+        return np.zeros((0, 2), np.intp)
+    near = cKDTree(p).sparse_distance_matrix(cKDTree(t), radius_px, output_type="ndarray")
+    order = np.lexsort((near["j"], near["i"], near["v"]))
+    return np.column_stack([near["i"], near["j"]])[order].astype(np.intp)
+
+
+def one_to_one(pairs: NDArray[np.intp], picks: int) -> list[tuple[int, int]]:
+    """Return those of the `near_pairs` that `match` makes of the first `picks` picks alone."""
+    picked, found, made = set(), set(), []
+    for i, j in pairs.tolist():
+        if i < picks and i not in picked and j not in found:
+            picked.add(i)
+            found.add(j)
+            made.append((i, j))
+    return made
 
 
 def precision_recall_curve(scores: ArrayLike, hits: ArrayLike, truth: int) -> PrecisionRecallCurve:

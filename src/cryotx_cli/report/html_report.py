@@ -1,7 +1,9 @@
 """The report of a run: one HTML file that needs no network, with a threshold to move and picks that follow it.
 
 The file holds, for every micrograph, how many candidates have each score (in hundredths), and for those of the gallery
-the candidates themselves and a small picture. Browsers cut, count and draw; `report.js` mirrors `ReportRun`.
+the candidates themselves and a small picture. Browsers cut, count and draw; `report.js` mirrors `ReportRun`. Where the
+truth is known the file also holds how many hits there are at each cut, and crops of misses and false picks, which
+`agreement.js` shows.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path, PurePath
 
@@ -23,9 +25,17 @@ from cryotx_cli import __version__
 from cryotx_cli.config import PickConfig
 from cryotx_cli.data.candidates import read_stored_candidates
 from cryotx_cli.data.formats.whole_file import whole_file
+from cryotx_cli.data.metrics import one_to_one
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.data.pick_folder import LedgerRow, MicrographOutputs, PickFolder
 from cryotx_cli.data.selection import Selection
+from cryotx_cli.report.agreement import (
+    CROP_DIAMETERS,
+    Place,
+    Truth,
+    hits_at_cuts,
+    misses_and_false_picks,
+)
 from cryotx_cli.report.annotated_image import score_colours
 from cryotx_cli.report.thumbnail import read_thumbnail
 
@@ -37,7 +47,7 @@ MAX_BYTES = 24_000_000
 
 _CANDIDATE_BYTES = 4_000_000
 _EXTREMES = 30
-_SCORES = np.arange(101) / 100  # the scores that the slider can be set to
+_CUTS = np.arange(101) / 100  # what the slider can be set to
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +71,8 @@ class ReportMicrograph:
         Å of underfocus, as `_rlnDefocusU`; None where not known.
     error
         Why it was skipped.
+    truth
+        The true particles, in a report that compares with them.
     """
 
     name: str
@@ -71,6 +83,33 @@ class ReportMicrograph:
     thumbnail: Path | None = None
     defocus: float | None = None
     error: str | None = None
+    truth: Truth | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the picks of a run agree with the truth, all micrographs together.
+
+    Parameters
+    ----------
+    truth
+        File or folder of the truth, as the user would type it.
+    radius
+        Largest distance of a pair in diameters.
+    precision, recall, f1, average_precision, dice
+        As ``cryotx evaluate`` prints them.
+    left_out
+        Micrographs that are not compared, with the reason.
+    """
+
+    truth: Path
+    radius: float
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float
+    dice: float
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,14 +119,21 @@ class ReportRun:
     Parameters
     ----------
     star, folder
-        The merged STAR file and the folder that ``cryotx threshold`` takes, as the user would type them.
+        The merged STAR file and the folder that ``cryotx threshold`` takes, as the user would type them. The folder is
+        None where the picks are no run of ``cryotx pick``: `star` is then any file or folder of picks.
     config
-        Settings that the picks were made with; its diameter is a number of Å.
+        Settings that the picks were made with; its diameter is a number of Å. None where they are not known.
+    scores
+        Lowest and highest setting of the slider: 0 and 1 unless the scores are no probabilities.
+    agreement
+        With the truth; None where there is none.
     """
 
     star: Path
-    folder: Path
-    config: PickConfig
+    folder: Path | None
+    config: PickConfig | None
+    scores: tuple[float, float] = (0.0, 1.0)
+    agreement: Agreement | None = None
 
 
 def thumbnail_bytes(micrographs: int) -> int:
@@ -118,6 +164,7 @@ def write_run_report(folder: PickFolder, config: PickConfig) -> None:
 
 
 def _from_folder(row: LedgerRow, outputs: MicrographOutputs, selection: Selection) -> ReportMicrograph:
+    """Return a micrograph of a run as its report shows it."""
     stored = read_stored_candidates(outputs.candidates) if row.error is None else None
     if stored is None:
         return ReportMicrograph(row.micrograph, error=row.error or f"{outputs.candidates}: missing or damaged")
@@ -133,7 +180,28 @@ def _from_folder(row: LedgerRow, outputs: MicrographOutputs, selection: Selectio
     )
 
 
-def write_report(path: str | Path, run: ReportRun, micrographs: Iterable[ReportMicrograph]) -> None:
+def positions_in_gallery(micrographs: Sequence[ReportMicrograph]) -> list[int]:
+    """Return which of the micrographs `write_report` shows as pictures."""
+    picked = [position for position, one in enumerate(micrographs) if one.error is None]
+    return [picked[i] for i in _gallery([micrographs[position].picks for position in picked])]
+
+
+def places_of_disagreement(micrographs: Sequence[ReportMicrograph]) -> list[Place]:
+    """Return all misses and false picks on the micrographs that `write_report` shows as pictures."""
+    places: list[Place] = []
+    for position in positions_in_gallery(micrographs):
+        one = micrographs[position]
+        if one.candidates is not None and one.truth is not None:
+            places += misses_and_false_picks(position, one.candidates.sorted_by_score(), one.picks, one.truth)
+    return places
+
+
+def write_report(
+    path: str | Path,
+    run: ReportRun,
+    micrographs: Iterable[ReportMicrograph],
+    crops: Sequence[tuple[Place, bytes | None]] = (),
+) -> None:
     """Write the report of a run.
 
     Nothing in it depends on the time or on the machine: the same picks give the same bytes.
@@ -146,19 +214,25 @@ def write_report(path: str | Path, run: ReportRun, micrographs: Iterable[ReportM
         The run.
     micrographs
         All of them in the order of the input, which is taken for the order of acquisition. Looked at one by one: an
-        iterator need not hold them all.
+        iterator need not hold them all. With an `Agreement` all those without an error have a `Truth`.
+    crops
+        Misses and false picks to show, in this order, each with its JPEG (None: not available).
 
     Raises
     ------
     ParticleFileError
         The file cannot be written.
     """
-    rows = [_Row.of(position, micrograph) for position, micrograph in enumerate(micrographs)]
+    low, high = run.scores
+    scores = low + (high - low) * _CUTS
+    scores[-1] = high  # whatever the rounding: the best score is in reach
+    rows = [_Row.of(position, micrograph, scores) for position, micrograph in enumerate(micrographs)]
     picked = [row for row in rows if row.micrograph.error is None]
     gallery = [picked[i] for i in _gallery([row.micrograph.picks for row in picked])]
     picks = np.array([row.micrograph.picks for row in picked], int)
     floor = _lowest_score(gallery)
-    script = _source("report.js")
+    script = _source("agreement.js") + _source("report.js")
+    shown = _crops(crops)
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         _source("template.html")
     )
@@ -170,22 +244,34 @@ def write_report(path: str | Path, run: ReportRun, micrographs: Iterable[ReportM
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         picks=picks,
         median=float(np.median(picks)) if len(picks) else 0.0,
-        skipped=[row.micrograph for row in rows if row.micrograph.error is not None],
-        settings=_settings(run.config, picked),
+        skipped=_left_out(run, rows),
+        settings=_settings(run, picked),
+        diameter=_diameter(run, picked),
+        labels=sum(len(row.micrograph.truth.particles) for row in picked if row.micrograph.truth),
         gallery_size=len(gallery),
         data=_data(run, rows, picked, gallery, floor),
-        pictures=_pictures(gallery, floor),
+        crops=shown,
+        crop_diameters=CROP_DIAMETERS,
+        pictures=_pictures(gallery, floor, sum(len(str(one["jpeg"])) for one in shown)),
     )
     with whole_file(path) as file:
         file.writelines(parts)
 
 
+def _left_out(run: ReportRun, rows: Sequence[_Row]) -> list[tuple[str, str]]:
+    """Return the micrographs that are in the report by name alone, with the reason."""
+    skipped = [(row.micrograph.name, row.micrograph.error) for row in rows if row.micrograph.error is not None]
+    return [*skipped, *(run.agreement.left_out if run.agreement else ())]
+
+
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """A micrograph boiled down: `counts` of candidates by hundredths of score, `table` of candidates, best first.
+    """A micrograph boiled down: `counts` of candidates by hundredths of the slider, `table` of candidates, best first.
 
-    Columns of the table (n, 4) are x and y as fractions of width and height, score in hundredths, diameter as a
-    fraction of the width.
+    Columns of the table (n, 4) are x and y as fractions of width and height, score in hundredths of the slider,
+    diameter as a fraction of the width. With the truth, `pairs` are those of `Truth.pairs`, `hits` how many
+    of them are pairs at each cut, and `chances` how many candidates of each score have a true partner if all are
+    picked.
     """
 
     position: int
@@ -193,21 +279,35 @@ class _Row:
     counts: NDArray[np.uint16]
     table: NDArray[np.float32]
     pixel_size: float
+    pairs: NDArray[np.intp]
+    hits: NDArray[np.uint16]
+    chances: NDArray[np.int64]
 
     @classmethod
-    def of(cls, position: int, micrograph: ReportMicrograph) -> _Row:
+    def of(cls, position: int, micrograph: ReportMicrograph, scores: NDArray[np.float64]) -> _Row:
         found = micrograph.candidates or Particles.empty(np.nan)
         best_first = found.sorted_by_score()
         # Comparing with k / 100 and not rounding: a candidate counts at a threshold exactly if `choose` keeps it there.
-        hundredths = np.searchsorted(_SCORES, best_first.scores, side="right") - 1
+        hundredths = np.searchsorted(scores, best_first.scores, side="right") - 1
         size = np.array([max(micrograph.width, 1), max(micrograph.height, 1)])
         table = np.column_stack([(best_first.centres + 0.5) / size, hundredths, best_first.diameters / size[0]])
-        counts = np.bincount(hundredths, minlength=len(_SCORES)).clip(max=0xFFFF).astype(np.uint16)
-        stripped = ReportMicrograph(
-            micrograph.name, None, micrograph.height, micrograph.width, micrograph.picks, micrograph.thumbnail,
-            micrograph.defocus, micrograph.error,
-        )  # fmt: skip
-        return cls(position, stripped, counts, table.astype(np.float32), found.pixel_size)
+        truth = micrograph.truth
+        pairs = truth.pairs(best_first) if truth else np.zeros((0, 2), np.intp)
+        partnered = [i for i, _ in one_to_one(pairs, len(best_first))]
+        return cls(
+            position,
+            replace(micrograph, candidates=None),
+            _histogram(hundredths).clip(max=0xFFFF).astype(np.uint16),
+            table.astype(np.float32),
+            found.pixel_size,
+            pairs,
+            hits_at_cuts(hundredths, pairs, len(scores)),
+            _histogram(hundredths[partnered]),
+        )
+
+
+def _histogram(hundredths: NDArray[np.intp]) -> NDArray[np.int64]:
+    return np.bincount(hundredths, minlength=len(_CUTS)).astype(np.int64)
 
 
 def _gallery(picks: Sequence[int]) -> list[int]:
@@ -223,7 +323,7 @@ def _gallery(picks: Sequence[int]) -> list[int]:
 
 def _lowest_score(gallery: Sequence[_Row]) -> int:
     """Return the score, in hundredths, below which candidates are left out because they would take too many bytes."""
-    counts = np.zeros(len(_SCORES), np.int64)
+    counts = np.zeros(len(_CUTS), np.int64)
     for row in gallery:
         counts += row.counts
     at_least = counts[::-1].cumsum()[::-1]
@@ -238,24 +338,56 @@ def _candidates(row: _Row, floor: int) -> bytes:
 
     Diameters are 255ths of the largest.
     """
-    table = row.table
-    kept = table[(table[:, 2] >= floor) | (np.arange(len(table)) < row.micrograph.picks)]
+    kept = row.table[: _kept(row, floor)]
     x_y = np.rint(kept[:, :2].T.clip(0, 1) * 0xFFFF).astype("<u2")
     diameters = np.rint(kept[:, 3] / max(_largest_diameter(row), 1e-9) * 0xFF).astype(np.uint8)
     return b"".join(column.tobytes() for column in (x_y, kept[:, 2].astype(np.uint8), diameters))
+
+
+def _kept(row: _Row, floor: int) -> int:
+    """Count the candidates, best first, that the file holds: those of the slider's range and all picks."""
+    return max(row.micrograph.picks, int(np.count_nonzero(row.table[:, 2] >= floor)))
+
+
+def _truth(row: _Row, floor: int) -> bytes:
+    """Pack columns of uint16 one after the other: x, y of the true particles, then candidate and particle of pairs."""
+    truth = row.micrograph.truth
+    if truth is None:
+        return b""
+    size = np.array([max(row.micrograph.width, 1), max(row.micrograph.height, 1)])
+    x_y = np.rint(((truth.particles.centres + 0.5) / size).T.clip(0, 1) * 0xFFFF)
+    pairs = row.pairs[(row.pairs[:, 0] < _kept(row, floor)) & (row.pairs <= 0xFFFF).all(axis=1)]
+    return b"".join(column.astype("<u2").tobytes() for column in (x_y, pairs.T))
 
 
 def _largest_diameter(row: _Row) -> float:
     return float(row.table[:, 3].max(initial=0.0))
 
 
-def _pictures(gallery: Sequence[_Row], floor: int) -> Iterator[tuple[int, str, str]]:
-    """Yield position, candidates and JPEG of each micrograph of the gallery."""
-    packed = [_text(_candidates(row, floor)) for row in gallery]
-    room = (MAX_BYTES - sum(map(len, packed))) * 3 // 4 // max(len(gallery), 1)
-    for row, candidates in zip(gallery, packed, strict=True):
+def _pictures(gallery: Sequence[_Row], floor: int, taken: int) -> Iterator[tuple[int, str, str, str]]:
+    """Yield position, candidates, truth and JPEG of each micrograph of the gallery; `taken` bytes are crops'."""
+    packed = [(_text(_candidates(row, floor)), _text(_truth(row, floor))) for row in gallery]
+    taken += sum(len(candidates) + len(truth) for candidates, truth in packed)
+    room = (MAX_BYTES - taken) * 3 // 4 // max(len(gallery), 1)
+    for row, (candidates, truth) in zip(gallery, packed, strict=True):
         jpeg = read_thumbnail(row.micrograph.thumbnail, room) if row.micrograph.thumbnail else None
-        yield row.position, candidates, _text(jpeg or b"")
+        yield row.position, candidates, truth, _text(jpeg or b"")
+
+
+def _crops(crops: Sequence[tuple[Place, bytes | None]]) -> list[dict[str, object]]:
+    return [
+        {
+            "kind": place.kind,
+            "position": place.position,
+            "index": place.index,
+            "x": round(place.x, 1),
+            "y": round(place.y, 1),
+            "diameter": round(place.diameter_px, 2),
+            "score": None if place.score is None else round(place.score, 4),
+            "jpeg": _text(jpeg or b""),
+        }
+        for place, jpeg in crops
+    ]
 
 
 def _data(
@@ -263,9 +395,10 @@ def _data(
 ) -> dict[str, object]:
     """Everything but pictures and candidates, for `report.js`."""
     return {
-        "command": f"cryotx threshold {_shell_word(run.folder)} --threshold",
-        "adjustable": run.config.selection != "legacy",  # the original program's choice is no threshold
-        "threshold": None if run.config.threshold == "auto" else run.config.threshold,
+        "command": f"cryotx threshold {_shell_word(run.folder)} --threshold" if run.folder else None,
+        "adjustable": _adjustable(run, picked),
+        "threshold": run.config.threshold if run.config and run.config.threshold != "auto" else None,
+        "scores": run.scores,
         "floor": floor,
         "names": _short_names([row.micrograph.name for row in picked]),
         "full_names": [row.micrograph.name for row in picked],
@@ -280,27 +413,71 @@ def _data(
                 "position": row.position,
                 "width": row.micrograph.width,
                 "height": row.micrograph.height,
-                "pixel_size": row.pixel_size,
+                "pixel_size": row.pixel_size if np.isfinite(row.pixel_size) else None,
                 "diameter": round(_largest_diameter(row), 6),
             }
             for row in gallery
         ],
-        "colours": [f"#{r:02x}{g:02x}{b:02x}" for b, g, r in score_colours(_SCORES).tolist()],
+        "colours": [f"#{r:02x}{g:02x}{b:02x}" for b, g, r in score_colours(_CUTS).tolist()],
+        "truth": _judged(run.agreement, picked) if run.agreement else None,
+    }
+
+
+def _adjustable(run: ReportRun, picked: Sequence[_Row]) -> bool:
+    if run.config is not None:
+        return run.config.selection != "legacy"  # the original program's choice is no threshold
+    return sum(any(row.counts[k] for row in picked) for k in range(len(_CUTS))) > 1  # many formats have no scores
+
+
+def _judged(agreement: Agreement, picked: Sequence[_Row]) -> dict[str, object]:
+    """Numbers for `agreement.js`, which does not know the places of all candidates and so cannot count hits itself."""
+    truths = [row.micrograph.truth for row in picked if row.micrograph.truth is not None]
+    return {
+        "labels": [len(truth.particles) for truth in truths],
+        "hits": [truth.hits for truth in truths],
+        "hits_at_cuts": _text(b"".join(row.hits.astype("<u2").tobytes() for row in picked)),
+        "chances": [int(count) for count in sum((row.chances for row in picked), np.zeros(len(_CUTS), np.int64))],
+        "diameters": [
+            round(truth.diameter_px / max(row.micrograph.width, 1), 6)
+            for row, truth in zip(picked, truths, strict=True)
+        ],
+        "average_precision": agreement.average_precision,
     }
 
 
 def _picked_counts(picked: Sequence[_Row]) -> list[int]:
-    counts = np.zeros(len(_SCORES), np.int64)
+    counts = np.zeros(len(_CUTS), np.int64)
     for row in picked:
-        counts += np.bincount(row.table[: row.micrograph.picks, 2].astype(int), minlength=len(_SCORES))
+        counts += np.bincount(row.table[: row.micrograph.picks, 2].astype(int), minlength=len(_CUTS))
     return [int(count) for count in counts]
 
 
-def _settings(config: PickConfig, picked: Sequence[_Row]) -> list[tuple[str, str]]:
+def _diameter(run: ReportRun, picked: Sequence[_Row]) -> tuple[str, str]:
+    """Return the particle diameter and its unit."""
+    if run.config is not None and run.config.diameter != "auto":
+        return f"{run.config.diameter:.0f}", "Å"
+    truths = [(row.micrograph.truth.diameter_px, row.pixel_size) for row in picked if row.micrograph.truth]
+    if not truths:
+        return "-", ""
+    pixels, pixel_size = np.median(truths, axis=0).tolist()
+    return (f"{pixels * pixel_size:.0f}", "Å") if np.isfinite(pixel_size) else (f"{pixels:.0f}", "px")
+
+
+def _settings(run: ReportRun, picked: Sequence[_Row]) -> list[tuple[str, str]]:
     """Return names and values for people, most important first."""
-    assert config.diameter != "auto"
-    sizes = sorted({round(row.pixel_size, 4) for row in picked})
+    sizes = sorted({round(row.pixel_size, 4) for row in picked if np.isfinite(row.pixel_size)})
     pixel_size = f"{sizes[0]:g} Å" if len(sizes) == 1 else f"{sizes[0]:g} to {sizes[-1]:g} Å" if sizes else "-"
+    settings = [("Pixel size", pixel_size)]
+    if run.config is not None:
+        settings += _pick_settings(run.config)
+    if run.agreement is not None:
+        pair = f"pick and label up to {run.agreement.radius:g} diameters apart, one to one, nearest first"
+        settings += [("Labels", str(run.agreement.truth)), ("Hit", pair)]
+    return settings
+
+
+def _pick_settings(config: PickConfig) -> list[tuple[str, str]]:
+    assert config.diameter != "auto"
     if config.selection == "legacy":
         choice = "as the original program"
     elif config.expected_count is not None:
@@ -313,12 +490,10 @@ def _settings(config: PickConfig, picked: Sequence[_Row]) -> list[tuple[str, str
         choice = f"score of at least {config.threshold:g}"
     if config.max_per_micrograph is not None:
         choice += f"; at most {config.max_per_micrograph} of each micrograph"
-    distance = f"{Selection.of(config, config.diameter).min_distance:.4g} Å"
     return [
-        ("Pixel size", pixel_size),
         ("Weights", config.weights),
         ("Choice of picks", choice),
-        ("Smallest distance between picks", distance),
+        ("Smallest distance between picks", f"{Selection.of(config, config.diameter).min_distance:.4g} Å"),
         ("Smallest distance to the border", f"{config.edge:g} Å"),
     ]
 

@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const SCORES = 101; // 0.00, 0.01 ... 1.00
   const OUTLIER = 3.5;
@@ -11,11 +10,15 @@
   const shown = new Map(data.gallery.map((entry) => [entry.position, entry])); // by position in the input
   const indexOf = new Map(data.positions.map((position, index) => [position, index]));
 
-  const number = (value, digits = 0) =>
-    value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const formats = []; // making one takes far longer than using it
+  const number = (value, digits = 0) => {
+    const fixed = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+    return (formats[digits] ??= new Intl.NumberFormat("en", fixed)).format(value);
+  };
   const counted = (value) => `${number(value)} ${value === 1 ? "pick" : "picks"}`;
   const short = (text, room) =>
     text.length <= room ? text : text.slice(0, Math.ceil(room / 2) - 1) + "…" + text.slice(-Math.floor(room / 2));
+  const scoreAt = (k) => data.scores[0] + ((data.scores[1] - data.scores[0]) * k) / 100;
   const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   const make = (tag, className, text) => {
     const element = document.createElement(tag);
@@ -68,7 +71,9 @@
   };
 
   // cut: hundredths, or null for the picks as they are written
-  const state = { cut: null, picks: data.picks, spread: spread(data.picks), open: null };
+  const state = { cut: null, picks: data.picks, spread: spread(data.picks), open: null, from: null, mark: null };
+  /** Score of the cut that all micrographs share; null where each has its own. */
+  const cutNow = () => (state.cut === null ? data.threshold : scoreAt(state.cut));
   const isOutlier = (index) =>
     count >= ENOUGH && Math.abs(state.picks[index] - state.spread.middle) > OUTLIER * state.spread.deviation;
   const side = (index) => (state.picks[index] < state.spread.middle ? "few" : "many");
@@ -92,6 +97,11 @@
     }
     return unpacked.get(position);
   };
+  /** The best come first: picks are those before the end. */
+  const endOf = (position, candidates) => {
+    const end = state.cut === null ? data.picks[indexOf.get(position)] : candidates.score.findIndex((k) => k < state.cut);
+    return end < 0 || end > candidates.n ? candidates.n : end;
+  };
   const showPicture = (image, position) => {
     const element = at("m" + position);
     if (element && element.textContent && image.dataset.position !== String(position)) {
@@ -111,54 +121,62 @@
     return { context, width, height };
   };
 
+  // Circles are stamped: stroking thousands of them at every move of the slider is what would make it slow.
+  const stamps = new Map();
+  const stampOf = (radius, line, style, dash) => {
+    const scale = window.devicePixelRatio || 1;
+    const size = Math.round(radius * scale * 4) / 4; // pixels of the screen
+    const key = [size, line, style, dash, scale].join();
+    if (!stamps.has(key)) {
+      const stamp = make("canvas");
+      stamp.width = stamp.height = 2 * Math.ceil(size + 1.8 * line * scale) + 1;
+      const context = stamp.getContext("2d");
+      context.arc(stamp.width / 2, stamp.height / 2, size, 0, 2 * Math.PI);
+      for (const [colour, width, dashes] of [["#00000070", 1.8, []], [style, 1, dash]]) {
+        // A dark rim below: light colours vanish on bright ice.
+        context.strokeStyle = colour;
+        context.lineWidth = width * line * scale;
+        context.setLineDash(dashes.map((length) => length * scale));
+        context.stroke();
+      }
+      stamps.set(key, stamp);
+    }
+    return stamps.get(key);
+  };
+  /** A circle around (x, y), the colour `style` on a dark rim. */
+  const circle = (context, x, y, radius, line, style, dash = []) => {
+    const scale = window.devicePixelRatio || 1;
+    const stamp = stampOf(radius, line, style, dash);
+    const corner = (value) => Math.round(value * scale - stamp.width / 2) / scale; // whole pixels stay sharp
+    context.drawImage(stamp, corner(x), corner(y), stamp.width / scale, stamp.height / scale);
+  };
+
   const drawPicks = (canvas, position) => {
     const { context, width, height } = sized(canvas);
     const entry = shown.get(position);
     const candidates = candidatesOf(position);
     const show = at("show").value;
     if (!candidates || show === "none") return { context, width, height };
-    const unit = (entry.diameter / 255) * width;
-    // The best come first: picks are those before `end`.
-    let end = state.cut === null ? data.picks[indexOf.get(position)] : candidates.score.findIndex((k) => k < state.cut);
-    if (end < 0 || end > candidates.n) end = candidates.n;
-    const circles = (from, to) => {
-      context.beginPath();
-      for (let i = from; i < to; i++) {
-        const x = (candidates.x[i] / 65535) * width;
-        const y = (candidates.y[i] / 65535) * height;
-        const radius = Math.max(1.5, (candidates.diameter[i] * unit) / 2);
-        context.moveTo(x + radius, y);
-        context.arc(x, y, radius, 0, 2 * Math.PI);
-      }
-    };
-    if (show === "all") {
-      circles(end, candidates.n);
-      context.setLineDash([3, 3]);
-      context.lineWidth = 1;
-      context.strokeStyle = "#ffffffb0";
-      context.stroke();
-      context.setLineDash([]);
+    const end = endOf(position, candidates);
+    if (show === "agreement") {
+      agreement.drawPicks(context, position, candidates, end, width, height);
+      return { context, width, height };
     }
-    circles(0, end);
+    const unit = (entry.diameter / 255) * width;
     // Thin where particles are small: what is in the circle has to be seen.
     const line = Math.min(width > 500 ? 2 : 1.5, Math.max(0.8, (entry.diameter * width) / 12));
-    context.lineWidth = 1.8 * line;
-    context.strokeStyle = "#00000070"; // a dark rim: light colours vanish on bright ice
-    context.stroke();
-    context.lineWidth = line;
-    while (end > 0) {
-      const score = candidates.score[end - 1];
-      let from = end - 1;
-      while (from > 0 && candidates.score[from - 1] === score) from--;
-      circles(from, end);
-      context.strokeStyle = data.colours[score];
-      context.stroke();
-      end = from;
+    for (let i = (show === "all" ? candidates.n : end) - 1; i >= 0; i--) { // the best on top
+      const x = (candidates.x[i] / 65535) * width;
+      const y = (candidates.y[i] / 65535) * height;
+      const radius = Math.max(1.5, (candidates.diameter[i] * unit) / 2);
+      if (i < end) circle(context, x, y, radius, line, data.colours[candidates.score[i]]);
+      else circle(context, x, y, radius, 1, "#ffffffb0", [3, 3]);
     }
     return { context, width, height };
   };
 
   const drawScaleBar = ({ context, width, height }, entry) => {
+    if (entry.pixel_size === null) return;
     const perPixel = (entry.pixel_size * entry.width) / width / 10; // nm
     const length = BARS_NM.filter((nm) => nm / perPixel <= width / 4).pop();
     if (!length) return;
@@ -176,7 +194,12 @@
 
   // ---- plots -------------------------------------------------------------------------------------------------------
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  const palette = new Map(); // of the theme; looking up a colour can make the browser lay out the page
+  const colour = (name) => {
+    if (!palette.has(name))
+      palette.set(name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim());
+    return palette.get(name);
+  };
   const ticks = (low, high, wanted) => {
     const rough = (high - low) / wanted || 1;
     const power = 10 ** Math.floor(Math.log10(rough));
@@ -187,7 +210,7 @@
   };
 
   /** Axes with ticks; returns the context and the functions that place a value. */
-  const axes = (canvas, [left, right], top, xLabel, yLabel, whole) => {
+  const axes = (canvas, [left, right], top, xLabel, yLabel, { whole = false, fractions = false } = {}) => {
     const { context, width, height } = sized(canvas);
     const box = { left: 52, right: width - 10, top: 28, bottom: height - 40 };
     const x = (value) => box.left + ((value - left) / (right - left || 1)) * (box.right - box.left);
@@ -199,13 +222,13 @@
     context.textBaseline = "middle";
     const vertical = ticks(0, top, 5);
     for (const value of vertical.found) {
-      if (value % 1) continue;
+      if (value % 1 && !fractions) continue;
       context.strokeStyle = colour("line");
       context.beginPath();
       context.moveTo(box.left, Math.round(y(value)) + 0.5);
       context.lineTo(box.right, Math.round(y(value)) + 0.5);
       context.stroke();
-      context.fillText(number(value), box.left - 8, y(value));
+      context.fillText(number(value, fractions ? vertical.digits : 0), box.left - 8, y(value));
     }
     context.textAlign = "center";
     context.textBaseline = "top";
@@ -236,10 +259,10 @@
     const highest = Math.max(1, ...bins.map((bin) => bin.all));
     const above = Math.max(1, ...bins.filter((bin) => bin.k >= 10).map((bin) => bin.all));
     const top = highest > 4 * above ? 1.5 * above : 1.05 * highest;
-    const { context, x, y, box } = axes(canvas, [0, 1], top, "score", "candidates", false);
-    const width = x(step / 100) - x(0);
+    const { context, x, y, box } = axes(canvas, data.scores, top, "score", "candidates");
+    const width = x(scoreAt(step)) - x(scoreAt(0));
     for (const { k, all, picked } of bins) {
-      const left = x(k / 100) + 0.5;
+      const left = x(scoreAt(k)) + 0.5;
       context.fillStyle = colour("soft");
       context.fillRect(left, y(all), width - 1, box.bottom - y(all));
       context.fillStyle = colour("accent");
@@ -251,8 +274,9 @@
       context.textBaseline = "bottom";
       context.fillText(`lowest scores: up to ${number(highest)} a bar`, box.left + 6, box.top - 4);
     }
-    const cut = state.cut === null ? data.threshold : state.cut / 100;
+    const cut = cutNow();
     if (cut !== null) {
+      const right = x(cut) > box.right - 60;
       context.strokeStyle = context.fillStyle = colour("text");
       context.lineWidth = 1.5;
       context.beginPath();
@@ -260,8 +284,8 @@
       context.lineTo(x(cut), box.bottom);
       context.stroke();
       context.textBaseline = "bottom";
-      context.textAlign = cut > 0.85 ? "right" : "left";
-      context.fillText(`cut ${number(cut, 2)}`, x(cut) + (cut > 0.85 ? -5 : 5), box.top + 8);
+      context.textAlign = right ? "right" : "left";
+      context.fillText(`cut ${number(cut, 2)}`, x(cut) + (right ? -5 : 5), box.top + 8);
     }
     canvas.setAttribute(
       "aria-label",
@@ -299,7 +323,7 @@
   const drawSeries = () => {
     const canvas = at("series");
     const last = Math.max(2, count + data.skipped.length);
-    const plot = axes(canvas, [0.5, last + 0.5], topOf(state.picks), "micrograph", "picks", true);
+    const plot = axes(canvas, [0.5, last + 0.5], topOf(state.picks), "micrograph", "picks", { whole: true });
     const { context, x, y, box } = plot;
     const { middle, deviation } = state.spread;
     const bandTop = y(middle + OUTLIER * deviation);
@@ -333,7 +357,7 @@
     const low = known.reduce((least, value) => Math.min(least, value), Infinity);
     const high = known.reduce((most, value) => Math.max(most, value), -Infinity);
     const margin = (high - low) * 0.05 || 0.1;
-    const plot = axes(at("defocus"), [low - margin, high + margin], topOf(state.picks), "defocus (µm)", "picks", false);
+    const plot = axes(at("defocus"), [low - margin, high + margin], topOf(state.picks), "defocus (µm)", "picks");
     drawPoints("defocus", plot, (index) => (data.defocus[index] === null ? null : data.defocus[index] / 1e4));
     at("defocus").setAttribute(
       "aria-label",
@@ -424,7 +448,8 @@
     const picksOf = (position) => state.picks[indexOf.get(position)];
     order = data.gallery.map((entry) => entry.position);
     if (at("only-outliers").checked) order = order.filter((position) => isOutlier(indexOf.get(position)));
-    if (by !== "position") order.sort((a, b) => (by === "most" ? picksOf(b) - picksOf(a) : picksOf(a) - picksOf(b)) || a - b);
+    if (by === "worst") order.sort((a, b) => agreement.f1Of(a) - agreement.f1Of(b) || a - b);
+    else if (by !== "position") order.sort((a, b) => (by === "most" ? picksOf(b) - picksOf(a) : picksOf(a) - picksOf(b)) || a - b);
     const items = order.map((position) => cards.get(position).item);
     const present = [...at("gallery").children];
     if (items.length !== present.length || items.some((item, i) => item !== present[i])) {
@@ -440,24 +465,21 @@
   };
 
   // One stop for the Tab key; arrows move within the grid.
-  const focusCard = (position) => {
-    for (const { button } of cards.values()) button.tabIndex = -1;
-    const { button } = cards.get(position);
-    button.tabIndex = 0;
-    button.focus();
+  const roving = (grid, buttons) => {
+    grid.addEventListener("keydown", (event) => {
+      const all = buttons();
+      const here = all.indexOf(event.target);
+      const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+      const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -here, End: all.length - 1 - here };
+      if (here < 0 || !(event.key in steps)) return;
+      event.preventDefault();
+      all[here + steps[event.key]]?.focus();
+    });
+    grid.addEventListener("focusin", (event) => {
+      for (const button of grid.querySelectorAll("button")) button.tabIndex = button === event.target ? 0 : -1;
+    });
   };
-  at("gallery").addEventListener("keydown", (event) => {
-    const here = order.indexOf(Number(event.target.dataset.position));
-    const columns = getComputedStyle(at("gallery")).gridTemplateColumns.split(" ").length;
-    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -here, End: order.length - 1 - here };
-    if (here < 0 || !(event.key in steps)) return;
-    event.preventDefault();
-    const there = here + steps[event.key];
-    if (there >= 0 && there < order.length) focusCard(order[there]);
-  });
-  at("gallery").addEventListener("focusin", (event) => {
-    for (const { button } of cards.values()) button.tabIndex = button === event.target ? 0 : -1;
-  });
+  roving(at("gallery"), () => order.map((position) => cards.get(position).button));
 
   // ---- one micrograph ----------------------------------------------------------------------------------------------
 
@@ -472,20 +494,25 @@
     picture.style.width = Math.floor(entry.width * scale) + "px";
     picture.style.height = Math.floor(entry.height * scale) + "px";
     showPicture(viewer.querySelector("img"), state.open);
-    drawScaleBar(drawPicks(viewer.querySelector("canvas"), state.open), entry);
+    const drawn = drawPicks(viewer.querySelector("canvas"), state.open);
+    drawScaleBar(drawn, entry);
+    if (state.mark) agreement.drawMark(drawn, entry, state.mark);
     const place = order.indexOf(state.open);
-    const defocus = data.defocus[index] === null ? "" : `, defocus ${number(data.defocus[index] / 1e4, 2)} µm`;
+    const defocus = data.defocus[index] === null ? "" : `defocus ${number(data.defocus[index] / 1e4, 2)} µm, `;
     at("viewer-name").textContent = data.full_names[index];
     at("viewer-facts").textContent =
-      `${counted(state.picks[index])}${isOutlier(index) ? ` (outlier: ${side(index)})` : ""}${defocus}, ` +
-      `${entry.pixel_size.toLocaleString("en", { maximumFractionDigits: 3 })} Å per pixel, ` +
+      `${counted(state.picks[index])}${isOutlier(index) ? ` (outlier: ${side(index)})` : ""}, ` +
+      (agreement ? `${agreement.factsOf(index)}, ` : "") +
+      defocus +
+      (entry.pixel_size === null ? "" : `${entry.pixel_size.toLocaleString("en", { maximumFractionDigits: 3 })} Å per pixel, `) +
       `micrograph ${number(state.open + 1)} of ${number(count + data.skipped.length)}`;
     at("previous").disabled = place <= 0;
     at("next").disabled = place < 0 || place >= order.length - 1;
     if (!viewer.contains(document.activeElement) || document.activeElement.disabled) at("viewer-room").focus();
   };
-  const open = (position) => {
-    state.open = position;
+  /** Show a micrograph; `from` gets the focus back, `mark` is a place to point at. */
+  const open = (position, from = null, mark = null) => {
+    [state.open, state.from, state.mark] = [position, from, mark];
     const image = viewer.querySelector("img");
     image.removeAttribute("src");
     delete image.dataset.position;
@@ -500,15 +527,30 @@
   at("next").addEventListener("click", () => step(1));
   at("close").addEventListener("click", () => viewer.close());
   viewer.addEventListener("close", () => {
-    const position = state.open;
-    state.open = null;
-    if (order.includes(position)) focusCard(position);
+    const { open: position, from } = state;
+    state.open = state.from = state.mark = null;
+    if (from && from.checkVisibility()) from.focus();
+    else if (order.includes(position)) cards.get(position).button.focus();
   });
   viewer.addEventListener("keydown", (event) => {
     if (event.target.type === "range") return; // there the arrows move the threshold
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });
+
+  // ---- the truth, where it is known --------------------------------------------------------------------------------
+
+  const setCut = (cut) => {
+    state.cut = cut;
+    update();
+    arrange();
+  };
+  const agreement =
+    data.truth &&
+    agreementOf({
+      data, at, make, number, bytes, colour, state, scoreAt, cutNow, shown, indexOf, atLeast, perScore,
+      candidatesOf, endOf, circle, axes, roving, open, setCut,
+    });
 
   // ---- everything that follows the threshold -----------------------------------------------------------------------
 
@@ -518,7 +560,7 @@
     const total = sum(state.picks);
     const change = total - written;
     const here = state.cut === null ? start : state.cut;
-    const value = number(here / 100, 2);
+    const value = number(scoreAt(here), 2);
     for (const input of document.querySelectorAll("input.cut")) {
       input.value = here / 100;
       const perMicrograph = state.cut === null && data.threshold === null;
@@ -531,6 +573,7 @@
     at("typical").textContent = count ? `· ${number(state.spread.middle, state.spread.middle % 1 ? 1 : 0)} per micrograph, median` : "";
     at("as-picked").hidden = state.cut !== null;
     at("other").hidden = state.cut === null;
+    at("command").hidden = at("copy").hidden = data.command === null;
     at("command").textContent = `${data.command} ${value}`;
   };
   const showOutliers = () => {
@@ -562,15 +605,24 @@
       picks.textContent = counted(state.picks[index]);
       picks.classList.toggle("flag", isOutlier(index));
       if (isOutlier(index)) picks.textContent += `, ${side(index)}`;
+      if (agreement) picks.textContent += ` · ${agreement.captionOf(index)}`;
       button.setAttribute("aria-label", `${data.names[index]}, ${picks.textContent}`);
     }
   };
   const draw = () => {
+    palette.clear();
+    if (stamps.size > 2000) stamps.clear();
     drawScores();
     drawSeries();
     drawDefocus();
+    agreement?.draw();
     visible.forEach(drawCard);
     drawViewer();
+  };
+  const showKeys = () => {
+    const rings = at("show").value === "agreement";
+    at("score-key").hidden = rings;
+    if (agreement) at("agreement-key").hidden = !rings;
   };
   const update = () => {
     state.picks = picksAt(state.cut);
@@ -578,6 +630,7 @@
     showBar();
     showOutliers();
     showCounts();
+    agreement?.update();
     draw();
   };
 
@@ -598,7 +651,10 @@
       soon(update);
     });
     // Cards change places when the slider is let go, not under the eye that compares them.
-    input.addEventListener("change", () => requestAnimationFrame(arrange));
+    input.addEventListener("change", () => requestAnimationFrame(() => {
+      arrange();
+      agreement?.sort();
+    }));
   }
   at("reset").addEventListener("click", () => {
     state.cut = null;
@@ -619,7 +675,10 @@
   });
   at("order").addEventListener("change", arrange);
   at("only-outliers").addEventListener("change", arrange);
-  at("show").addEventListener("change", draw);
+  at("show").addEventListener("change", () => {
+    showKeys();
+    draw();
+  });
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
@@ -637,12 +696,16 @@
   const resized = new ResizeObserver(() => soon(draw));
   for (const plot of document.querySelectorAll("canvas.plot")) resized.observe(plot);
   // The pictures stand at the end of the file: what is in view fills in when they have arrived.
-  addEventListener("DOMContentLoaded", () => visible.forEach(drawCard));
+  addEventListener("DOMContentLoaded", () => {
+    visible.forEach(drawCard);
+    agreement?.loaded();
+  });
 
   at("key").style.background = `linear-gradient(to right, ${data.colours.filter((_, k) => k % 10 === 0).join(", ")})`;
+  [at("key-low").textContent, at("key-high").textContent] = [`score ${number(data.scores[0])}`, number(data.scores[1])];
   if (data.floor > 0) {
     at("floor-note").hidden = false;
-    at("floor-note").textContent = `Candidates with a score below ${number(data.floor / 100, 2)} are not in this file.`;
+    at("floor-note").textContent = `Candidates with a score below ${number(scoreAt(data.floor), 2)} are not in this file.`;
   }
   at("live").hidden = !count;
   at("defocus-section").hidden = data.defocus.every((value) => value === null);
@@ -650,6 +713,8 @@
   viewer.querySelector(".slide").hidden = !data.adjustable;
   at("theme").hidden = false;
   nameTheme();
+  showKeys();
   update();
   arrange();
+  agreement?.sort();
 })();

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from cryotx_cli.data.metrics import Counts, average_precision, dice, disc_overla
 from cryotx_cli.data.micrograph_names import pair_names
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ConfigError, ParticleFileError
+from cryotx_cli.report.agreement import Truth
+from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
+from cryotx_cli.report.html_report import Agreement
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +35,24 @@ class MicrographEvaluation:
         The particle diameter that sets the matching radius and the discs, in pixels.
     overlap
         Common area and sum of areas of the two unions of discs, px².
-    scores, hits
-        (n,) of each pick: its score, and whether it has a true partner.
+    picks, truth
+        The particles of both sides.
+    hits
+        (n,) of each pick: whether it has a true partner.
     """
 
     name: str
     counts: Counts
     diameter_px: float
     overlap: tuple[float, float]
-    scores: NDArray[np.float64]
+    picks: Particles
+    truth: Particles
     hits: NDArray[np.bool_]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores of the picks (n,)."""
+        return self.picks.scores
 
     @property
     def dice(self) -> float:
@@ -72,6 +83,8 @@ class EvaluationResult:
         One for each micrograph that has truth, in the order of the truth.
     radius
         Largest distance of a match as a fraction of the diameter.
+    partners
+        By micrographs of the truth: what the picks call the same micrograph.
     truth_without_picks
         Micrographs with truth for which there are no picks; their particles count as missed.
     picks_without_truth
@@ -82,6 +95,7 @@ class EvaluationResult:
 
     micrographs: list[MicrographEvaluation]
     radius: float
+    partners: Mapping[str, str] = field(default_factory=dict)
     truth_without_picks: list[str] = field(default_factory=list)
     picks_without_truth: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
@@ -126,7 +140,8 @@ def evaluate(
     Parameters
     ----------
     picks_path
-        What `read_particles` reads: a coordinate file of any format, or a folder of such files.
+        What `read_particles` reads: a coordinate file of any format, or a folder of such files. The folder of a run of
+        ``cryotx pick`` stands for the STAR file beside it.
     truth_path
         The same, or a CryoPPP tree, whose labels are turned to the rows of the MRC file where they belong to one.
     diameter
@@ -149,7 +164,7 @@ def evaluate(
     ParticleFileError, DatasetError, MicrographError
         If a side cannot be read, or no micrograph is on both sides.
     """
-    picks = read_particles(picks_path)
+    picks = read_particles(_file_of_picks(Path(picks_path)))
     truth, unlabelled = _read_truth(Path(truth_path))
     partners = pair_names(picks, truth)
     if picks and not partners:
@@ -166,10 +181,79 @@ def evaluate(
     return EvaluationResult(
         rows,
         radius,
+        partners,
         truth_without_picks=[name for name in truth if name not in partners],
         picks_without_truth=sorted(set(picks) - set(partners.values())),
         unlabelled=unlabelled,
     )
+
+
+def evaluation_report(
+    result: EvaluationResult,
+    path: str | Path,
+    picks_path: str | Path,
+    truth_path: str | Path,
+    micrographs: str | Path | None = None,
+    pixel_size: float | None = None,
+) -> EvaluationReport:
+    """Prepare a page that shows where picks and truth disagree.
+
+    Parameters
+    ----------
+    result
+        Of `evaluate`.
+    path
+        HTML file to write, whole or not at all.
+    picks_path, truth_path, pixel_size
+        As they were given to `evaluate`. Of a run of ``cryotx pick`` the report shows all stored candidates.
+    micrographs
+        Folder or micrographs STAR file in which to look for the micrographs first.
+
+    Returns
+    -------
+    EvaluationReport
+        Iterate over it to write the file.
+
+    Raises
+    ------
+    MicrographError
+        `micrographs` holds none.
+    CryotxError
+        The settings of the run cannot be read.
+    """
+    judged = [
+        JudgedPicks(
+            row.name,
+            result.partners.get(row.name),
+            replace(
+                row.picks, pixel_size=_first_known(pixel_size, row.picks.pixel_size, row.truth.pixel_size) or np.nan
+            ),
+            Truth(row.truth, row.diameter_px, result.radius * row.diameter_px, row.counts.matched),
+        )
+        for row in result.micrographs
+    ]
+    agreement = Agreement(
+        Path(truth_path),
+        result.radius,
+        result.counts.precision,
+        result.counts.recall,
+        result.counts.f1,
+        result.average_precision,
+        result.dice,
+        (
+            *((name, "without labels") for name in result.unlabelled),
+            *((name, "picks, but no labels") for name in result.picks_without_truth),
+        ),
+    )
+    return EvaluationReport(
+        Path(path), judged, agreement, Path(picks_path), None if micrographs is None else Path(micrographs)
+    )
+
+
+def _file_of_picks(path: Path) -> Path:
+    """Return the STAR file of a run of ``cryotx pick`` where its folder is given."""
+    star = path.with_name(f"{path.name}.star")
+    return star if (path / "ledger.jsonl").is_file() and star.is_file() else path
 
 
 def _figures(counts: Counts, dice: float, average_precision: float) -> dict[str, Any]:
@@ -192,7 +276,7 @@ def _evaluate_micrograph(
     hits = match(picks.centres, truth.centres, radius * diameter_px) >= 0
     counts = Counts(len(picks), len(truth), int(hits.sum()))
     overlap = disc_overlap(picks.centres, truth.centres, diameter_px)
-    return MicrographEvaluation(name, counts, diameter_px, overlap, picks.scores, hits)
+    return MicrographEvaluation(name, counts, diameter_px, overlap, picks, truth, hits)
 
 
 def _read_truth(path: Path) -> tuple[dict[str, Particles], list[str]]:

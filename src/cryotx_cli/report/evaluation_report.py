@@ -1,0 +1,273 @@
+"""The report of picks against the truth: brings together picks, stored candidates, micrographs and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.config import PickConfig, load_config
+from cryotx_cli.data.candidates import read_stored_candidates
+from cryotx_cli.data.micrograph import Micrograph, read_header, read_micrograph
+from cryotx_cli.data.micrograph_files import MicrographFile, find_micrographs
+from cryotx_cli.data.micrograph_names import pair_names
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.pick_folder import LedgerRow, PickFolder
+from cryotx_cli.data.selection import Selection
+from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.report.agreement import Place, Truth, crop_jpeg, places_to_show
+from cryotx_cli.report.annotated_image import grey_picture
+from cryotx_cli.report.html_report import (
+    Agreement,
+    ReportMicrograph,
+    ReportRun,
+    places_of_disagreement,
+    positions_in_gallery,
+    thumbnail_bytes,
+    write_report,
+)
+from cryotx_cli.report.thumbnail import write_thumbnail
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedPicks:
+    """Picks of one micrograph and the truth.
+
+    Parameters
+    ----------
+    name
+        Of the micrograph, as the truth has it.
+    picks_name
+        As the picks have it; None where there are none.
+    picks
+        The picks, in no particular order.
+    truth
+        What there was to find.
+    """
+
+    name: str
+    picks_name: str | None
+    picks: Particles
+    truth: Truth
+
+
+@dataclass(frozen=True)
+class PickRun:
+    """A finished run of ``cryotx pick``, to read."""
+
+    folder: PickFolder
+    config: PickConfig
+    rows: Mapping[str, LedgerRow]
+
+    @classmethod
+    def of(cls, picks: Path) -> PickRun | None:
+        """Return the run that left these picks; None where they are none of ``cryotx pick``."""
+        path = picks.with_suffix("") if picks.suffix.lower() == ".star" else picks
+        if not (path / "config.toml").is_file() or not (path / "ledger.jsonl").is_file():
+            return None
+        folder = PickFolder.of_run(path, to_read=True)
+        config = load_config(PickConfig, folder.config)
+        return None if config.diameter == "auto" else cls(folder, config, folder.read_ledger())
+
+    def candidates(self, row: LedgerRow, picks: int) -> tuple[Particles, int, int] | None:
+        """Return what a threshold chooses among, height and width; None where the picks are not those of the run."""
+        assert self.config.diameter != "auto"
+        stored = read_stored_candidates(self.folder.outputs(row.stem).candidates) if row.error is None else None
+        if stored is None or row.picks != picks:
+            return None
+        available = Selection.of(self.config, self.config.diameter).available(stored[1])
+        return (available, stored[1].height, stored[1].width) if len(available) >= picks else None
+
+
+class EvaluationReport:
+    """Iterate over it to write the report: it yields the name of each micrograph that it has read.
+
+    Micrographs are looked for in the folder that the user names, where the run had them, and under the names that truth
+    and picks give. Those that are not found are shown by the run's small pictures, or without a picture.
+
+    Parameters
+    ----------
+    path
+        HTML file to write, whole or not at all.
+    judged
+        All micrographs that have truth.
+    agreement
+        The numbers of all of them.
+    picks
+        File or folder of the picks, as the user typed it.
+    micrographs
+        Folder or micrographs STAR file to look in.
+
+    Attributes
+    ----------
+    messages : list of str
+        What the user should know; complete once the loop has ended.
+
+    Raises
+    ------
+    MicrographError
+        `micrographs` holds none.
+    ParticleFileError
+        The report cannot be written.
+    CryotxError
+        The settings of the run cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        judged: Sequence[JudgedPicks],
+        agreement: Agreement,
+        picks: Path,
+        micrographs: Path | None = None,
+    ) -> None:
+        self.messages: list[str] = []
+        self._path = path
+        self._run = PickRun.of(picks)
+        self._about = _about(picks, self._run, judged, agreement)
+        self._rows = _rows_of(judged, self._run)
+        self._files = _find_files(judged, self._rows, micrographs)
+        self._micrographs = [self._show(one) for one in judged]
+        places = places_to_show(places_of_disagreement(self._micrographs))
+        self._crops: dict[Place, bytes | None] = dict.fromkeys(places)
+        with_crops = {place.position for place in places}
+        self._to_read = [
+            position
+            for position in positions_in_gallery(self._micrographs)
+            if position in with_crops or self._micrographs[position].thumbnail is None
+        ]
+
+    def __len__(self) -> int:
+        return len(self._to_read)
+
+    def __iter__(self) -> Iterator[str]:
+        with TemporaryDirectory() as folder:
+            for position in self._to_read:
+                self._add_pictures(position, Path(folder, f"{position}.jpg"))
+                yield self._micrographs[position].name
+            self._tell_what_is_missing()
+            write_report(self._path, self._about, self._micrographs, list(self._crops.items()))
+
+    def _show(self, one: JudgedPicks) -> ReportMicrograph:
+        row = self._rows.get(one.name)
+        stored = self._run.candidates(row, len(one.picks)) if self._run and row else None
+        if row and stored is None:
+            self.messages.append(
+                f"{one.name}: its picks are no longer those of the run, so its rejected candidates are not shown."
+            )
+        candidates, height, width = stored or (one.picks, *_size(one, self._files.get(one.name)))
+        thumbnail = self._run.folder.outputs(row.stem).thumbnail if self._run and row and row.error is None else None
+        return ReportMicrograph(
+            name=one.name,
+            candidates=_with_diameters(candidates, one.truth.diameter_px),
+            height=height,
+            width=width,
+            picks=len(one.picks),
+            thumbnail=thumbnail if thumbnail is not None and thumbnail.is_file() else None,
+            defocus=row.defocus if row else None,
+            truth=one.truth,
+        )
+
+    def _add_pictures(self, position: int, thumbnail: Path) -> None:
+        """Cut out the crops of one micrograph, and make its small picture where the run has none."""
+        one = self._micrographs[position]
+        micrograph = self._read(one)
+        if micrograph is not None and one.thumbnail is None:
+            write_thumbnail(thumbnail, grey_picture(micrograph), thumbnail_bytes(len(self._micrographs)))
+            self._micrographs[position] = one = replace(one, thumbnail=thumbnail)
+        image: NDArray[np.generic] | None = micrograph.image if micrograph is not None else _picture(one.thumbnail)
+        if image is None:
+            return
+        scale = image.shape[1] / one.width
+        for place in self._crops:
+            if place.position == position:
+                x, y = ((place.x + 0.5) * scale - 0.5, (place.y + 0.5) * scale - 0.5)
+                self._crops[place] = crop_jpeg(image, x, y, place.diameter_px * scale)
+
+    def _read(self, one: ReportMicrograph) -> Micrograph | None:
+        file = self._files.get(one.name)
+        if file is None:
+            return None
+        try:
+            micrograph = read_micrograph(replace(file, pixel_size=file.pixel_size or 1.0))  # only its pixels count here
+        except MicrographError as error:
+            self.messages.append(error.message)
+            return None
+        if micrograph.image.shape != (one.height, one.width):
+            height, width = micrograph.image.shape
+            self.messages.append(
+                f"{file.path}: has {width} x {height} px, the picks are on {one.width} x {one.height} px: not shown."
+            )
+            return None
+        return micrograph
+
+    def _tell_what_is_missing(self) -> None:
+        bare = sum(self._micrographs[position].thumbnail is None for position in self._to_read)
+        if bare:
+            self.messages.append(
+                f"{bare} of {len(self._micrographs)} micrographs are without a picture: give --micrographs FOLDER."
+            )
+
+
+def _about(picks: Path, run: PickRun | None, judged: Sequence[JudgedPicks], agreement: Agreement) -> ReportRun:
+    if run is not None:
+        return ReportRun(run.folder.star, run.folder.path, run.config, agreement=agreement)
+    scores = np.concatenate([one.picks.scores for one in judged] or [np.zeros(0)])
+    scores = scores[np.isfinite(scores)]
+    low, high = float(scores.min(initial=0.0)), float(scores.max(initial=1.0))
+    return ReportRun(picks, None, None, (low, high), agreement)
+
+
+def _rows_of(judged: Sequence[JudgedPicks], run: PickRun | None) -> dict[str, LedgerRow]:
+    """Return what the run says of each micrograph, by the name in the truth."""
+    if run is None:
+        return {}
+    partners = {one.name: one.picks_name for one in judged if one.picks_name in run.rows}
+    # Those without a single pick are not in the file of picks.
+    without = [one.name for one in judged if one.picks_name is None]
+    partners |= pair_names(set(run.rows) - set(partners.values()), without)
+    return {name: run.rows[partner] for name, partner in partners.items() if partner is not None}
+
+
+def _find_files(
+    judged: Sequence[JudgedPicks], rows: Mapping[str, LedgerRow], micrographs: Path | None
+) -> dict[str, MicrographFile]:
+    """Return the file of each micrograph that is found, by the name in the truth."""
+    files: dict[str, MicrographFile] = {}
+    if micrographs is not None:
+        found = {file.name: file for file in find_micrographs([micrographs])}
+        files = {name: found[partner] for name, partner in pair_names(found, [one.name for one in judged]).items()}
+    for one in judged:
+        row = rows.get(one.name)
+        paths = [row.path if row else "", one.name, one.picks_name or ""]
+        path = next((Path(path) for path in paths if path and Path(path).is_file()), None)
+        if path is not None:
+            files.setdefault(one.name, MicrographFile(path, one.name))
+    return files
+
+
+def _size(one: JudgedPicks, file: MicrographFile | None) -> tuple[int, int]:
+    """Return height and width: those of the file, else of what the particles take up."""
+    if file is not None:
+        try:
+            header = read_header(file.path)
+            return header.height, header.width
+        except CryotxError:
+            pass  # the user hears of it when the image is to be read
+    centres = np.vstack([one.picks.centres, one.truth.particles.centres, np.zeros((1, 2))])
+    width, height = np.ceil(centres.max(axis=0) + one.truth.diameter_px).astype(int).tolist()
+    return height, width
+
+
+def _with_diameters(particles: Particles, usual: float) -> Particles:
+    known = np.where(np.isfinite(particles.diameters), particles.diameters, usual)
+    return Particles(particles.centres, particles.scores, known, particles.pixel_size)
+
+
+def _picture(thumbnail: Path | None) -> NDArray[np.generic] | None:
+    return None if thumbnail is None else cv2.imread(str(thumbnail), cv2.IMREAD_GRAYSCALE)
