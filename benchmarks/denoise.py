@@ -1,7 +1,9 @@
 """What denoising costs: CPU seconds of every stage and peak memory, beside a plain chain of OpenCV and NumPy calls.
 
-Run: ``python benchmarks/denoise.py [--size 4096] [--repeats 3]``. Every chain gets a fresh process; of several rounds
-the cheapest of each chain counts. The chains ``plain`` and ``original`` must give the same pixels, or it fails.
+Run: ``python benchmarks/denoise.py [--size 4096] [--repeats 3] [--gpu cuda]``. Every chain gets a fresh process; of
+several rounds the cheapest of each chain counts. The chains ``plain`` and ``original`` must give the same pixels, or it
+fails. With ``--gpu``, the chain in torch on that device follows: seconds on the clock from array to array, the fastest
+round after a first one, its memory, and how many pixels differ from those of the CPU.
 """
 
 import argparse
@@ -24,6 +26,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4096, help="height and width in pixels")
     parser.add_argument("--repeats", type=int, default=3, help="rounds; other programs make single ones noisy")
     parser.add_argument("--chain", choices=CHAINS, help=argparse.SUPPRESS)
+    parser.add_argument("--gpu", metavar="DEVICE", help="measure the chain in torch, too")
     arguments = parser.parse_args()
     if arguments.chain:
         print(json.dumps(measure(arguments.chain, arguments.size)))
@@ -31,6 +34,8 @@ def main() -> None:
     rounds = [{chain: in_a_process(chain, arguments.size) for chain in CHAINS} for _ in range(arguments.repeats)]
     measured = {chain: min((each[chain] for each in rounds), key=lambda run: run["cpu"]) for chain in CHAINS}
     report(measured, arguments.size)
+    if arguments.gpu:
+        report_in_torch(arguments.gpu, arguments.size, arguments.repeats, measured["paper"]["wall"])
     if measured["plain"]["sha256"] != measured["original"]["sha256"]:
         sys.exit("the plain chain and the original pipeline differ")
 
@@ -161,6 +166,29 @@ def report(measured: dict[str, dict], size: int) -> None:
     )
     print(f"{'wall seconds':<18}" + "".join(f"{run['wall']:>10.2f}        " for run in measured.values()))
     print(f"{'peak memory, MiB':<18}" + "".join(f"{run['peak']:>10.0f}        " for run in measured.values()))
+
+
+def report_in_torch(name: str, size: int, repeats: int, paper_on_cpu: float) -> None:
+    import torch
+
+    from cryotx_cli.data.denoise import denoise as denoise_on_cpu
+    from cryotx_cli.detector.device import resolve_device
+    from cryotx_cli.detector.torch_denoise import denoise
+
+    device, image = resolve_device(name), micrograph(size)
+    on_gpu = device.type == "cuda"
+    print(f"\nIn torch {torch.__version__} on {torch.cuda.get_device_name(device) if on_gpu else 'the CPU'}")
+    for pipeline in ("original", "paper"):
+        expected, seconds = denoise_on_cpu(image, pipeline), []
+        for _ in range(1 + repeats):
+            start = time.perf_counter()
+            denoised = denoise(image, pipeline, device)
+            seconds.append(time.perf_counter() - start)
+        memory = f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB" if on_gpu else "-"
+        print(
+            f"{pipeline:<18}{min(seconds[1:]):.3f} seconds ({paper_on_cpu / min(seconds[1:]):.1f} times as fast as the "
+            f"paper's on the CPU), {memory}, {int((denoised != expected).sum())} pixels differ"
+        )
 
 
 if __name__ == "__main__":

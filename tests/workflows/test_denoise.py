@@ -1,5 +1,7 @@
 """Denoising many files: what is written where, and what happens to the files that cannot be denoised."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from cryotx_cli.config import DenoiseConfig, load_config
 from cryotx_cli.data.denoise import denoise as denoise_image
 from cryotx_cli.data.micrograph import read_micrograph
-from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
 from cryotx_cli.workflows.denoise import denoise
 
 
@@ -91,6 +93,41 @@ def test_trees_are_kept_and_equal_stems_do_not_meet(tmp_path: Path) -> None:
     written = {"one/a.png", "two/a.png", "two/b.frames.png", "two/c.mrc.png", "two/c.tif.png"}
     assert names(tmp_path / "out") == written | {"config.toml"}
     assert {str(result.path.relative_to(tmp_path / "out")) for result in results if result.path} == written
+
+
+def test_results_come_in_the_order_of_the_input_however_many_are_worked_on(tmp_path: Path) -> None:
+    files = [write_mrc(tmp_path / f"{i}.mrc", field(64 + 96 * (i == 0), seed=i)) for i in range(4)]
+
+    for workers in (1, 3):
+        config = DenoiseConfig(format="png", device="cpu", workers=workers)
+        results = list(denoise(files, tmp_path / f"out{workers}", config))
+        assert [result.file.path for result in results] == files
+
+    for file in files:
+        one, other = (cv2.imread(str(tmp_path / f"out{n}" / f"{file.stem}.png"), cv2.IMREAD_UNCHANGED) for n in (1, 3))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    file = write_mrc(tmp_path / "a.mrc", field())
+
+    with pytest.raises(DeviceError, match="cuda:99"):
+        denoise([file], tmp_path / "out", DenoiseConfig(device="cuda:99"))
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_on_a_cpu_torch_is_not_needed(tmp_path: Path) -> None:
+    file = write_mrc(tmp_path / "a.mrc", field())
+    code = (
+        "import sys; from cryotx_cli.workflows.denoise import denoise; from cryotx_cli.config import DenoiseConfig\n"
+        f"assert not list(denoise([{str(file)!r}], {str(tmp_path / 'out')!r}, DenoiseConfig(device='cpu')))[0].error\n"
+        "assert 'torch' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+    assert (tmp_path / "out" / "a.mrc").is_file()
 
 
 def test_settings_lie_beside_the_images(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def denoise(image: NDArray[Any], pipeline: DenoisingPipeline = "paper") -> NDArr
     MicrographError
         The image has NaN or infinite pixels, or they are all equal.
     """
-    image = _measurable(image)
+    image = measurable(image)
     if pipeline == "original":
         return np.ascontiguousarray(_denoise_as_recorded(image[::-1])[::-1])
     scaled = to_8_bit(standardise(image.astype(np.float32, copy=False)))
@@ -94,7 +94,7 @@ def standardise(image: NDArray[Any]) -> NDArray[Any]:
     mean = real(np.float64(total) / pixels.size)
     variance = real(np.float64(_sum(pixels, real, centre=total / real(pixels.size))) / pixels.size)
     if variance == 0:
-        raise MicrographError(f"cannot be denoised: it is constant once blurred ({blurred.flat[0]})", _CONSTANT_HINT)
+        raise MicrographError(f"cannot be denoised: it is constant once blurred ({blurred.flat[0]})", CONSTANT_HINT)
     standard = np.subtract(blurred, mean, out=blurred if blurred.dtype == real else None)
     standard /= np.sqrt(variance)
     return standard
@@ -110,7 +110,7 @@ def to_8_bit(image: NDArray[Any]) -> NDArray[np.uint8]:
     """
     low, high = image.min(), image.max()
     if low == high:
-        raise MicrographError(f"cannot be denoised: every pixel is {low}", _CONSTANT_HINT)
+        raise MicrographError(f"cannot be denoised: every pixel is {low}", CONSTANT_HINT)
     stretched = np.empty(image.shape, np.uint8)
     for rows in _slices(len(image), _ROWS):
         block = image[rows] - low
@@ -150,8 +150,8 @@ def wiener_filter(image: NDArray[np.uint8], displacement_px: int = 0) -> NDArray
     spectrum = np.empty((height, width // 2 + 1), np.complex128)
     for rows in _slices(height, _ROWS):
         spectrum[rows] = fft.rfft(shifted[rows].astype(np.float64), axis=1)
-    transfer_y = _transfer(fft.fftfreq(height))[:, np.newaxis]
-    transfer_x = _transfer(fft.rfftfreq(width))
+    transfer_y = wiener_transfer(fft.fftfreq(height))[:, np.newaxis]
+    transfer_x = wiener_transfer(fft.rfftfreq(width))
     for columns in _slices(spectrum.shape[1], _COLUMNS):
         block = fft.fft(spectrum[:, columns], axis=0)
         transfer = transfer_y * transfer_x[columns]
@@ -204,10 +204,10 @@ def guided_filter(image: NDArray[np.uint8], guide: NDArray[np.float32], box_px: 
     return smoothed
 
 
-_CONSTANT_HINT = "The file is empty or broken: leave it out."
+CONSTANT_HINT = "The file is empty or broken: leave it out."
 
 
-def _measurable(image: NDArray[Any]) -> NDArray[Any]:
+def measurable(image: NDArray[Any]) -> NDArray[Any]:
     """Refuse images that nothing can be said about, and widen the types that OpenCV cannot blur."""
     if image.ndim != 2:
         raise ValueError(f"image must be (height, width), its shape is {image.shape}")
@@ -215,7 +215,7 @@ def _measurable(image: NDArray[Any]) -> NDArray[Any]:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise MicrographError("cannot be denoised: some pixels are NaN or infinite", "Repair the file or leave it out.")
     if low == high:
-        raise MicrographError(f"cannot be denoised: every pixel is {low}", _CONSTANT_HINT)
+        raise MicrographError(f"cannot be denoised: every pixel is {low}", CONSTANT_HINT)
     # MRC has no unsigned 8-bit mode: such an image is stored, and was recorded, with 16 bits.
     widened = {"int8": np.int16, "uint8": np.uint16, "int16": np.int16, "uint16": np.uint16}
     return image.astype(widened.get(image.dtype.name, np.float32), copy=False)
@@ -245,7 +245,7 @@ def _sum(
     return total
 
 
-def _transfer(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+def wiener_transfer(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fourier transform of the normalised, centred Gaussian kernel in one direction; frequencies in cycles/px."""
     offsets = np.arange(WIENER_PX) - WIENER_PX // 2
     kernel = np.exp(-(offsets**2) / (2 * WIENER_SIGMA_PX**2))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from cryotx_cli.data.denoise import denoise, to_8_bit
+from cryotx_cli.data.denoise import to_8_bit
 from cryotx_cli.data.image import clip_outliers
 from cryotx_cli.data.micrograph import Micrograph
 from cryotx_cli.data.particles import Particles
@@ -25,6 +25,7 @@ from cryotx_cli.detector.checkpoint import DetrCheckpoint
 from cryotx_cli.detector.detr import Detr, DetrOutput
 from cryotx_cli.detector.legacy_selection import legacy_centres, legacy_selection
 from cryotx_cli.detector.picker import Detections
+from cryotx_cli.detector.torch_denoise import denoiser_on
 from cryotx_cli.errors import CheckpointError, MicrographError
 
 # Of red, green and blue in ImageNet, the pixels being 0 to 1; a micrograph is three times the same channel.
@@ -92,7 +93,8 @@ class DetrPicker:
             If the image cannot be denoised.
         """
         try:
-            return network_grey_levels(micrograph.image, self.checkpoint.input.pipeline).astype(np.float32)
+            grey = network_grey_levels(micrograph.image, self.checkpoint.input.pipeline, self.device)
+            return grey.astype(np.float32)
         except MicrographError as error:
             raise MicrographError(f"{micrograph.source}: {error.message}", error.hint) from error
 
@@ -186,7 +188,9 @@ class DetrPicker:
         return Particles(centres, picks.scores.astype(np.float64), diameters.astype(np.float64), pixel_size)
 
 
-def network_grey_levels(image: NDArray[np.float32], pipeline: str) -> NDArray[np.uint8]:
+def network_grey_levels(
+    image: NDArray[np.float32], pipeline: str, device: torch.device | str = "cpu"
+) -> NDArray[np.uint8]:
     """Return the 8-bit image (height, width) that a network of this pipeline was trained on, in its order of rows.
 
     Raises
@@ -196,6 +200,7 @@ def network_grey_levels(image: NDArray[np.float32], pipeline: str) -> NDArray[np
     """
     if pipeline == "raw":
         return to_8_bit(clip_outliers(image, _RAW_DEVIATIONS))
+    denoise = denoiser_on(torch.device(device))
     if pipeline == "paper":
         return denoise(image, "paper")
     return np.ascontiguousarray(denoise(_as_integers(image), "original")[::-1])
