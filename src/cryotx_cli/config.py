@@ -40,6 +40,9 @@ class PickConfig:
 
     pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither STAR file nor header knows it.")] = None
     diameter: Annotated[Length | Auto, Doc("Particle diameter in Å, or auto to estimate it.")] = "auto"
+    contrast: Annotated[
+        Literal["auto", "dark", "bright"], Doc("Particles are dark, as recorded, or bright, as after an inversion.")
+    ] = "auto"
     weights: Annotated[str, Doc("Model: the name of a bundled one or a file of weights.")] = "default"
     threshold: Annotated[Probability | Auto, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = "auto"
     percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
@@ -53,7 +56,12 @@ class PickConfig:
     ] = "auto"
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
     edge: Annotated[float, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = 0.0
-    device: Device = "auto"
+    device: Annotated[
+        str, Doc("Where the network runs: auto, cpu, cuda or cuda:INDEX; several with commas: cuda:0,1.")
+    ] = "auto"
+    scheduler: Annotated[
+        str | None, Doc("Address of a Dask scheduler: its workers pick, and --device is where on each of them.")
+    ] = None
     formats: Annotated[
         tuple[Literal[MicrographFormat, "topaz"], ...],
         Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
@@ -65,12 +73,41 @@ class PickConfig:
     boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph, if box is among the formats.")] = True
     report: Annotated[bool, Doc("Write report.html: the whole run in one page, with a threshold to try.")] = True
     restart: Annotated[bool, Doc("Pick everything again instead of continuing where the last run stopped.")] = False
+    watch: Annotated[bool, Doc("Go on and pick what arrives, until Ctrl-C or until OUT/stop appears.")] = False
+    stop_after: Annotated[float | None, Gt(0), Doc("End --watch after so many seconds without a new one.")] = None
 
     def __post_init__(self) -> None:
         _refuse_together(self, {"threshold": "auto", "percentile": None, "expected_count": None})
+        _refuse_together(self, {"watch": False, "exposures": None})
+        _refuse_together(self, {"watch": False, "scheduler": None})
+        if len(device_names(self.device)) > 1:
+            _refuse_together(self, {"device": "auto", "watch": False})
+            _refuse_together(self, {"device": "auto", "scheduler": None})
+        if self.stop_after is not None and not self.watch:
+            raise ValueError("stop_after needs watch")
         if self.selection == "legacy":
             _refuse_together(self, {"threshold": "auto", "selection": "auto"})
             _refuse_together(self, {"expected_count": None, "selection": "auto"})
+
+
+def device_names(device: str) -> tuple[str, ...]:
+    """Split ``cuda:0,1`` or ``cuda:0,cuda:1`` into the devices that it names; a single one is not looked at.
+
+    Raises
+    ------
+    ValueError
+        Several are named, and one of them is not a device.
+    """
+    if "," not in device:
+        return (device,)
+    names: list[str] = []
+    for part in device.replace(" ", "").split(","):
+        name = f"cuda:{part}" if part.isdecimal() and names and names[-1].startswith("cuda:") else part
+        kind, _, index = name.partition(":")
+        if name != "cpu" and not (kind == "cuda" and index.isdecimal()):
+            raise ValueError(f"device = {device}: {part!r} cannot be one of several; write cuda:0,1 or cpu,cpu")
+        names.append(name)
+    return tuple(names)
 
 
 @settings
@@ -114,12 +151,30 @@ class ConvertConfig:
 
 
 @settings
+class DoctorConfig:
+    """Settings of ``cryotx doctor``."""
+
+    weights: Annotated[str, Doc("Model: the name of a bundled one or a file of weights.")] = "default"
+    device: Device = "auto"
+    out: Annotated[Path, Doc("Folder that picks will go to: is there room?")] = Path()
+
+
+@settings
 class EvaluateConfig:
     """Settings of ``cryotx evaluate``."""
 
     diameter: Annotated[Length | None, Doc("Particle diameter in Å; needed where neither file states one.")] = None
     pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither file states one.")] = None
     radius: Annotated[float, Gt(0), Doc("A pick within this fraction of a diameter of a true centre is a hit.")] = 0.5
+
+
+@settings
+class CheckConfig:
+    """Settings of ``cryotx check``."""
+
+    diameter: Annotated[Length | None, Doc("Particle diameter in Å, where the picks do not state one.")] = None
+    box: Annotated[int | None, Ge(1), Doc("Side of the boxes to extract in pixels; unset: 1.5 diameters.")] = None
+    sample: Annotated[int, Ge(0), Doc("How many micrographs, those with most picks, to look at as images.")] = 10
 
 
 @settings
@@ -130,6 +185,10 @@ class DenoiseConfig:
         DenoisingPipeline, Doc("paper: the published equations; original: the pixels of the authors' program.")
     ] = "paper"
     format: Annotated[Literal["mrc", "png", "jpg"], Doc("File format to write.")] = "mrc"
+    device: Annotated[str, Doc("Where to denoise: auto, cpu, cuda or cuda:INDEX; the pixels are the same.")] = "auto"
+    workers: Annotated[int | None, Ge(1), Doc("Images worked on at the same time; unset: one a core, at most 8.")] = (
+        None
+    )
 
 
 @settings
@@ -194,20 +253,34 @@ class TrainConfig:
     model: Annotated[Literal["center", "cryotransformer"], Doc("What to train; cryotransformer is the paper's.")] = (
         "center"
     )
-    data: Annotated[Path | None, Doc("Labelled micrographs: a CryoPPP tree or a folder of make-coco.")] = None
+    data: Annotated[
+        Path | None,
+        Doc("Labels: a CryoPPP tree or a folder of make-coco; center: also coordinates in any format that is read."),
+    ] = None
+    micrographs: Annotated[
+        Path | None, Doc("center: micrographs of the coordinates in --data, a folder or a STAR file.")
+    ] = None
+    diameter: Annotated[
+        Length | None, Doc("center: particle diameter in Å; unset: what the labels state, or estimated.")
+    ] = None
+    pixel_size: Annotated[
+        Length | None, Doc("center: Å per pixel; needed where neither STAR file nor header knows it.")
+    ] = None
     backbone: Annotated[
         Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] | None,
         Doc("ResNet of cryotransformer; unset: resnet152, or that of the weights in --init."),
     ] = None
     epochs: Annotated[int, Ge(1), Doc("cryotransformer: how often it sees the data.")] = 300
     refit_head: Annotated[bool, Doc("cryotransformer: refit only the class layer of the weights in --init.")] = False
-    steps: Annotated[int, Ge(1), Doc("center: optimiser steps of the whole run.")] = 20_000
+    steps: Annotated[int, Ge(1), Doc("center: optimiser steps of the whole run; 600 with --data.")] = 20_000
     minutes: Annotated[float | None, Gt(0), Doc("Stop, resumable, after this many minutes.")] = None
     batch_size: Annotated[
         int | None, Ge(1), Doc("Tiles a step, unset: 8; cryotransformer: micrographs a process, unset: 2.")
     ] = None
     learning_rate: Annotated[
-        float | None, Gt(0), Doc("Learning rate of AdamW, unset: 1e-3 at its peak; cryotransformer: 1e-4.")
+        float | None,
+        Gt(0),
+        Doc("Learning rate of AdamW, unset: 1e-3 at its peak, 1e-4 with --data; cryotransformer: 1e-4."),
     ] = None
     seed: Annotated[int, Ge(0), Doc("Seed of the initial weights, of simulated images and of augmentation.")] = 1
     workers: Annotated[int, Ge(0), Doc("Processes that prepare images beside the training; 0: none.")] = 1
@@ -215,11 +288,14 @@ class TrainConfig:
     resume: Annotated[bool, Doc("Continue the run that is in the output folder.")] = False
     init: Annotated[
         str | None,
-        Doc("Start from these weights: default or a file, unset: none; cryotransformer: imagenet, scratch or a file."),
+        Doc(
+            "Start from these weights: default or a file, unset: none, with --data default; "
+            "cryotransformer: imagenet, scratch or a file."
+        ),
     ] = None
     structures: Annotated[Path | None, Doc("Folder of PDB, mmCIF or MRC files: 40 % of the particles.")] = None
     procedural_structures: Annotated[int, Ge(1), Doc("How many invented structures to train on.")] = 400
-    validate_every: Annotated[int, Ge(1), Doc("center: steps between validations.")] = 500
+    validate_every: Annotated[int, Ge(1), Doc("center: steps between validations; 50 with --data.")] = 500
     cryotransformer: CryotransformerConfig = field(default_factory=CryotransformerConfig)
 
 

@@ -2,6 +2,8 @@
 
 import functools
 import gzip
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
+from cryotx_cli.config import PickConfig
+from cryotx_cli.data import arrivals
 from cryotx_cli.data.formats.star import read_particles_star
 from cryotx_cli.data.particles import Particles
+from cryotx_cli.detector import diameter_estimate
+from cryotx_cli.detector.load_picker import LoadedPicker
 from cryotx_cli.workflows import pick as workflow
 
 CENTRES = np.array([[30.0, 20.0], [80.0, 25.0], [60.0, 70.0]])
@@ -60,6 +66,13 @@ def micrographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mics"
 
 
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(arrivals, "STILL_SECONDS", 0.1)
+    monkeypatch.setattr(workflow, "IDLE_SECONDS", 0.02)
+
+
 def pick(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["pick", *arguments])
 
@@ -89,8 +102,72 @@ def test_the_first_line_tells_device_and_diameter(micrographs: Path) -> None:
     chosen = pick("mics", "--out", "q.star").stderr.splitlines()[0]
 
     assert given.startswith("2 micrographs, weights default, on cpu (as asked); particle diameter 40 Å (as given), ")
-    assert "on cpu (no GPU that torch can use); " in chosen
-    assert chosen.endswith("particle diameter 48 Å (estimated from the micrographs), 2 Å per network pixel")
+    assert chosen.endswith(
+        "particle diameter 48 Å (estimated: 2 of 2 agree within 15%, they say 48 to 48 Å), 2 Å per network pixel"
+    )
+
+
+def test_the_device_that_was_chosen_comes_with_the_reason(micrographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = LoadedPicker(BrightSpots(), PickConfig(diameter=40.0), (), "no GPU: no NVIDIA driver is loaded")
+    monkeypatch.undo()
+    monkeypatch.chdir(micrographs.parent)
+    monkeypatch.setattr(workflow, "load_picker", lambda config: loaded)
+
+    first = pick("mics", "--out", "p.star", "--diameter", "40").stderr.splitlines()[0]
+
+    assert ", on cpu (no GPU: no NVIDIA driver is loaded); " in first
+
+
+def test_a_wrong_diameter_is_warned_of_at_the_end(micrographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diameter_estimate, "_ENOUGH", 2)
+
+    right = pick("mics", "--out", "p.star", "--diameter", "40", "--threshold", "0.5")
+    wrong = pick("mics", "--out", "q.star", "--diameter", "64", "--threshold", "0.5")
+
+    assert "measure about" not in right.stderr
+    warnings = [line for line in wrong.stderr.splitlines() if line.startswith("The particles found measure")]
+    assert len(warnings) == 1
+    assert "about 40 Å, not 64 Å" in warnings[0]
+    assert wrong.exit_code == 0
+
+
+def test_watching_ends_by_itself_and_says_what_it_saw(micrographs: Path, quick_watch: None) -> None:
+    truncated(micrographs / "bad.mrc")
+
+    result = pick("mics", "--out", "p.star", "--diameter", "40", "--threshold", "0.1", "--watch", "--stop-after", "0.5")
+
+    assert result.exit_code == 3
+    lines = result.stderr.splitlines()
+    assert "Watching; Ctrl-C or the file p/stop ends it." in lines
+    assert [line for line in lines if line.startswith("2 micrographs, 4 picks, 1 waiting; mics/b.mrc: 1")]
+    assert [line for line in lines if line.startswith("Skipped mics/bad.mrc: truncated")]
+    assert set(read_particles_star("p.star")) == {"mics/a.mrc", "mics/b.mrc"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_watch_with_everything_written(
+    micrographs: Path, quick_watch: None, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    locate = BrightSpots.locate
+    before = signal.getsignal(number)
+
+    def interrupted(self: BrightSpots, prepared: Any, micrograph: Any) -> Particles:
+        os.kill(os.getpid(), number)
+        return locate(self, prepared, micrograph)
+
+    monkeypatch.setattr(BrightSpots, "locate", interrupted)
+    result = pick("mics", "--out", "p.star", "--diameter", "40", "--watch")
+
+    assert result.exit_code == 0, result.stderr
+    assert set(read_particles_star("p.star")) == {"mics/a.mrc"}
+    assert facts(result)["Left for the next run"] == "1"
+    assert Path("p/report.html").exists()
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("flags", [["--stop-after", "5"], ["--watch", "--exposures", "e.cs"]])
+def test_flags_that_do_not_go_with_watching(micrographs: Path, flags: list[str]) -> None:
+    assert pick("mics", "--out", "p.star", "--diameter", "40", *flags).exit_code == 2
 
 
 def test_a_log_file_gets_plain_progress(micrographs: Path) -> None:

@@ -1,17 +1,22 @@
 """Names of devices, on machines with and without GPUs (pretended: the answer must not depend on where tests run)."""
 
+import warnings
+from types import MappingProxyType
+
 import pytest
 import torch
 
-from cryotx_cli.detector.device import resolve_device, supports_bfloat16
+from cryotx_cli.detector import device as device_module
+from cryotx_cli.detector.device import choose_device, gpu_failure, resolve_device, supports_bfloat16, why_no_gpu
 from cryotx_cli.errors import DeviceError
 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    def pretend(count):
+    def pretend(count, failures=MappingProxyType({})):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: f"Accelerator {i}")
+        monkeypatch.setattr(device_module, "gpu_failure", failures.get)
 
     return pretend
 
@@ -49,6 +54,46 @@ def test_a_name_that_means_no_device_is_refused(gpus, name):
         resolve_device(name)
     assert name in caught.value.message
     assert "auto" in caught.value.hint
+
+
+def test_auto_says_which_gpu_and_passes_over_one_that_fails(gpus):
+    gpus(1)
+    assert choose_device("auto").reason == "Accelerator 0, the only GPU"
+    gpus(2)
+    assert choose_device("auto").reason == "Accelerator 0, the first of 2 GPUs"
+    gpus(2, {0: "no kernel image is available"})
+    chosen = choose_device("auto")
+    assert chosen.device == torch.device("cuda:1")
+    assert "cuda:0 fails: no kernel image" in chosen.reason
+    gpus(1, {0: "driver too old"})
+    chosen = choose_device("auto")
+    assert (chosen.device, chosen.reason) == (torch.device("cpu"), "cuda:0 fails: driver too old")
+    assert choose_device("cpu").reason == "as asked"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "visible", "complaint", "driver", "reason"),
+    [
+        (None, None, None, True, "built for the CPU alone"),
+        ("13.0", "", None, True, "CUDA_VISIBLE_DEVICES hides"),
+        ("13.0", None, "The NVIDIA driver on your system is too old (found version 11040)", True, "11040"),
+        ("13.0", None, None, False, "no NVIDIA driver is loaded"),
+        ("13.0", None, None, True, "no GPU that PyTorch"),
+    ],
+)
+def test_the_reason_for_no_gpu(monkeypatch, tmp_path, cuda, visible, complaint, driver, reason):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: complaint and warnings.warn(complaint, stacklevel=1))
+    monkeypatch.setattr(device_module, "_DRIVER", tmp_path if driver else tmp_path / "none")
+    assert reason in why_no_gpu()
+
+
+def test_a_gpu_that_does_not_exist_fails():
+    assert gpu_failure(99)
 
 
 def test_bfloat16_is_answered_for_the_processor():

@@ -273,3 +273,19 @@ def test_scales_that_do_not_fit_a_small_image_are_left_out_of_the_estimate(check
     shape, pixel_size = (150, 150), 2.0
     micrograph = micrograph_of(spread(shape, 72.0), 50.0, shape, pixel_size)
     assert SeeingPicker(checkpoint).estimate_diameter([micrograph]) == pytest.approx(100, rel=0.07)
+
+
+# --- the contrast ----------------------------------------------------------------------------------------------------
+
+
+def test_bright_particles_are_told_from_dark_ones(checkpoint):
+    picker, shape = SeeingPicker(checkpoint), (600, 600)
+    dark = micrograph_of(spread(shape, 90.0), 50.0, shape)
+    bright = replace(dark, image=-dark.image)
+    assert not picker.is_inverted([dark, dark], 100.0)
+    assert picker.is_inverted([bright, bright], 100.0)
+
+
+def test_without_evidence_the_contrast_is_as_recorded(checkpoint):
+    assert not SeeingPicker(checkpoint).is_inverted([blank((400, 400))], 100.0)
+    assert not SeeingPicker(checkpoint).is_inverted([], 100.0)

@@ -17,6 +17,7 @@ from cryotx_cli.data.formats.box import read_box
 from cryotx_cli.data.formats.star import read_particles_star
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
+from cryotx_cli.picking import micrograph_work
 from cryotx_cli.workflows import pick as workflow
 from cryotx_cli.workflows.pick import start_pick
 
@@ -47,7 +48,7 @@ class StubPicker:
         return Particles(centres, rng.uniform(0, 1, 30), diameters, micrograph.pixel_size)
 
     def estimate_diameter(self, micrographs):
-        return 40.0 + 10 * len(micrographs)
+        return 60.0 + 10 * float(np.mean([micrograph.image.mean() for micrograph in micrographs]))
 
 
 class FixedPicker(StubPicker):
@@ -114,7 +115,7 @@ def test_one_run_writes_every_file_of_every_micrograph(tmp_path):
         assert cv2.imread(str(out.parent / f"particles/png/{stem}.png")).shape[1] == 128
         candidates = np.loadtxt(out.parent / f"particles/candidates/{stem}.csv", delimiter=",", skiprows=2)
         assert candidates.shape == (30, 4)
-    assert load_config(PickConfig, out.parent / "particles/config.toml") == CONFIG
+    assert load_config(PickConfig, out.parent / "particles/config.toml") == replace(CONFIG, contrast="dark")
     rows = ledger(out)
     assert [row["micrograph"] for row in rows] == [result.file.name for result in results]
     assert [row["picks"] for row in rows] == [len(result.particles) for result in results]
@@ -300,12 +301,90 @@ def test_order_of_the_input_does_not_matter(tmp_path):
 
 
 def test_automatic_diameter_is_the_same_for_any_order_and_passes_over_bad_files(tmp_path):
-    paths = sorted(folder_of(tmp_path, [f"m{i}.mrc" for i in range(9)]).iterdir())
+    paths = sorted(folder_of(tmp_path, [f"m{i:02}.mrc" for i in range(25)]).iterdir())
     paths[4].write_bytes(b"not a micrograph")
     auto = PickConfig(diameter="auto", threshold=0.5)
     forward = start_pick(paths, tmp_path / "p.star", auto, StubPicker())
-    assert forward.diameter == start_pick(paths[::-1], tmp_path / "q.star", auto, StubPicker()).diameter == 90.0
-    assert load_config(PickConfig, tmp_path / "p" / "config.toml").diameter == 90.0
+    backward = start_pick(paths[::-1], tmp_path / "q.star", auto, StubPicker())
+    assert forward.estimate == backward.estimate
+    spread_over_the_set = [0, 2, 6, 8, 10, 12, 14, 16, 18, 20]
+    alone = [60 + 10 * float(np.random.default_rng(i).normal(0, 1, (96, 128)).mean()) for i in spread_over_the_set]
+    assert forward.estimate.tried == 10
+    np.testing.assert_allclose(forward.estimate.each, sorted(alone), rtol=1e-5)
+    assert forward.diameter == pytest.approx(np.median(alone), rel=1e-6)
+    assert load_config(PickConfig, tmp_path / "p" / "config.toml").diameter == forward.diameter
+
+
+def test_an_estimated_diameter_stays_when_micrographs_are_added(tmp_path):
+    mics, auto = folder_of(tmp_path), replace(CONFIG, diameter="auto")
+    _, first = run([mics], tmp_path / "p.star", auto)
+    write_mrc(mics / "m4.mrc", 4)
+    results, again = run([mics], tmp_path / "p.star", auto)
+    assert again.diameter == first.diameter
+    assert [result.resumed for result in results] == [True, True, True, False]
+    _, anew = run([mics], tmp_path / "p.star", replace(auto, restart=True))
+    assert anew.diameter != first.diameter
+    others = StubPicker()
+    others.fingerprint = "other weights"
+    _, weights = run([mics], tmp_path / "p.star", auto, others)
+    assert weights.estimate.tried == 4
+
+
+def test_micrographs_that_disagree_about_the_diameter_are_counted(tmp_path, monkeypatch):
+    said = iter([100.0, MicrographError("nothing seen"), 110.0, 160.0, 104.0])
+
+    def estimate(self, micrographs):
+        one = next(said)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    monkeypatch.setattr(StubPicker, "estimate_diameter", estimate)
+    mics = folder_of(tmp_path, [f"m{i}.mrc" for i in range(5)])
+    run = start_pick([mics], tmp_path / "p.star", replace(CONFIG, diameter="auto"), StubPicker())
+    assert run.diameter == 107.0
+    assert str(run.estimate) == "3 of 5 agree within 15%, they say 100 to 160 Å"
+
+
+def test_particles_too_faint_for_one_micrograph_are_looked_for_in_all(tmp_path, monkeypatch):
+    def estimate(self, micrographs):
+        if len(micrographs) == 1:
+            raise MicrographError("nothing seen")
+        return 123.0
+
+    monkeypatch.setattr(StubPicker, "estimate_diameter", estimate)
+    run = start_pick([folder_of(tmp_path)], tmp_path / "p.star", replace(CONFIG, diameter="auto"), StubPicker())
+    assert run.diameter == 123.0
+
+
+@pytest.mark.parametrize(
+    ("given", "confident", "warns"),
+    [
+        (60.0, 200, False),
+        (50.0, 200, False),
+        (74.0, 200, False),
+        (40.0, 200, True),
+        (90.0, 200, True),
+        (90.0, 9, False),
+    ],
+)
+def test_a_given_diameter_that_the_particles_do_not_have_is_said(tmp_path, given, confident, warns):
+    # Two stray sizes and many of 60 Å; low scores do not count.
+    rows = [(5 + i % 100, 5 + i // 100, 0.9 if i < confident else 0.1, 60.0 if i > 1 else 500.0) for i in range(400)]
+
+    class Sized(FixedPicker):
+        def locate(self, prepared, micrograph):
+            return Particles(self.table[:, :2], self.table[:, 2], self.table[:, 3] / 2.0, micrograph.pixel_size)
+
+    config = replace(CONFIG, diameter=float(given), threshold=0.0, min_distance=0.001)
+    mics = folder_of(tmp_path, ["m.mrc"])
+    for _ in ("anew", "resumed"):
+        _, started = run([mics], tmp_path / "p.star", config, Sized(rows))
+        warnings = [message for message in started.messages if "measure about" in message]
+        assert len(warnings) == warns
+        assert not warns or f"60 Å, not {given:.0f} Å" in warnings[0]
+    _, started = run([mics], tmp_path / "q.star", replace(config, diameter="auto"), Sized(rows))
+    assert not any("measure about" in message for message in started.messages)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -357,14 +436,14 @@ def test_a_micrograph_that_vanishes_is_reported(tmp_path):
 
 
 def test_a_full_disk_is_reported_and_the_rest_goes_on(tmp_path, monkeypatch):
-    write = workflow.write_annotated_image
+    write = micrograph_work.write_annotated_image
 
     def full_for_m2(path, *args):
         if path.name == "m2.png":
             raise OSError(28, "No space left on device")
         write(path, *args)
 
-    monkeypatch.setattr(workflow, "write_annotated_image", full_for_m2)
+    monkeypatch.setattr(micrograph_work, "write_annotated_image", full_for_m2)
     results, started = run([folder_of(tmp_path)], tmp_path / "p.star")
     assert [result.error for result in results if result.error] == [f"{tmp_path}/mics/m2.mrc: No space left on device"]
     assert started.summary.micrographs == 2
@@ -372,6 +451,51 @@ def test_a_full_disk_is_reported_and_the_rest_goes_on(tmp_path, monkeypatch):
     monkeypatch.undo()
     results, started = run([tmp_path / "mics"], tmp_path / "p.star")
     assert (started.summary.micrographs, started.summary.resumed) == (3, 2)
+
+
+@pytest.mark.parametrize("kind", ["thumbnails", "candidates", "relion", "box", "png"])
+def test_a_disk_that_is_full_for_one_file_loses_that_micrograph_and_no_other(tmp_path, monkeypatch, kind):
+    rename = Path.replace
+
+    def full_for_m2(self, target):
+        if Path(target).parent.name == kind and Path(target).name.startswith("m2"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", full_for_m2)
+    results, started = run([folder_of(tmp_path)], tmp_path / "out/p.star")
+    assert [result.file.path.name for result in results if result.error] == ["m2.mrc"]
+    assert "No space left on device" in started.summary.skipped[0].error
+    assert [Path(name).name for name in read_particles_star(tmp_path / "out/p.star")] == ["m1.mrc", "m3.mrc"]
+    assert not list(tmp_path.rglob("*.tmp"))
+    monkeypatch.undo()
+    _, started = run([tmp_path / "mics"], tmp_path / "out/p.star")
+    assert (started.summary.micrographs, started.summary.resumed) == (3, 2)
+    run([tmp_path / "mics"], tmp_path / "fresh/p.star")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_ledger_without_room_skips_and_does_not_stop(tmp_path, monkeypatch):
+    append = workflow.PickFolder.append_ledger
+
+    def full_for_m2(self, row):
+        if row.micrograph.endswith("m2.mrc"):
+            raise OSError(28, "No space left on device")
+        append(self, row)
+
+    monkeypatch.setattr(workflow.PickFolder, "append_ledger", full_for_m2)
+    results, _ = run([folder_of(tmp_path)], tmp_path / "p.star")
+    assert [result.error for result in results if result.error] == [f"{tmp_path}/mics/m2.mrc: No space left on device"]
+    assert not list((tmp_path / "p/box").glob("m2*"))
+
+
+def test_a_name_that_star_cannot_hold_costs_one_micrograph(tmp_path):
+    results, _ = run([folder_of(tmp_path, ["a.mrc", 'quoted".mrc'])], tmp_path / "p.star")
+    assert {result.file.path.name: "quotes" in (result.error or "") for result in results} == {
+        "a.mrc": False,
+        'quoted".mrc': True,
+    }
+    assert len(read_particles_star(tmp_path / "p.star")) == 1
 
 
 def test_nothing_readable_at_all(tmp_path):
@@ -546,6 +670,31 @@ def test_a_changed_or_damaged_file_is_done_again(tmp_path):
     assert out.read_bytes() == (tmp_path / "fresh" / "p.star").read_bytes()
 
 
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    mics, out = folder_of(tmp_path), tmp_path / "out" / "p.star"
+    run([mics], out)
+    before = contents(tmp_path / "out")
+    for name in (".p.star.4711.tmp", "p/box/.m1.box.4711.tmp", "p/png/.m1.png.4711.tmp", "p/.ledger.jsonl.4711.tmp"):
+        (tmp_path / "out" / name).write_text("half")
+    (tmp_path / "out" / ".other.star.4711.tmp").write_text("of another run")
+    run([mics], out)
+    (tmp_path / "out" / ".other.star.4711.tmp").unlink()
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_ledger_row_tells_everything(tmp_path):
+    results, _ = run([folder_of(tmp_path)], tmp_path / "p.star")
+    for row, result in zip(ledger(tmp_path / "p.star"), results, strict=True):
+        parts = [row[f"{name}_seconds"] for name in ("read", "prepare", "pick", "write")]
+        assert all(part >= 0 for part in parts)
+        assert row["write_seconds"] > 0
+        assert row["seconds"] == pytest.approx(sum(parts), abs=1e-6)
+        assert result.seconds == row["seconds"]
+        assert row["candidates"] == 30
+        assert row["picks"] == len(result.particles)
+        assert row["error"] is None
+
+
 def test_a_ledger_cut_off_in_the_middle_of_a_line(tmp_path):
     mics, out = folder_of(tmp_path), tmp_path / "p.star"
     run([mics], out)
@@ -574,3 +723,59 @@ def test_own_pictures_are_not_picked(tmp_path):
     shutil.rmtree(mics / "p" / "candidates")
     results, _ = run([mics], mics / "p.star")
     assert len(results) == 3
+
+
+# ---- contrast, and the check at the end ------------------------------------------------------------------------------
+
+
+class ContrastPicker(StubPicker):
+    """Knows bright particles by the sign of the mean."""
+
+    def is_inverted(self, micrographs, diameter):
+        return float(np.mean([micrograph.image.mean() for micrograph in micrographs])) > 0
+
+    def prepare(self, micrograph, diameter):
+        assert micrograph.image.mean() < 0
+        return micrograph.image
+
+
+def offset_mrc(path, offset):
+    with mrcfile.new(path) as mrc:
+        mrc.set_data((np.random.default_rng(3).normal(0, 1, (96, 128)) + offset).astype(np.float32))
+        mrc.voxel_size = 2.0
+    return path
+
+
+@pytest.mark.parametrize(("offset", "noticed"), [(9, True), (-9, False)])
+def test_inverted_micrographs_are_picked_as_such(tmp_path, offset, noticed):
+    run = start_pick([offset_mrc(tmp_path / "m.mrc", offset)], tmp_path / "out.star", CONFIG, ContrastPicker())
+    assert any("bright" in message for message in run.messages) is noticed
+    (result,) = run
+    assert result.error is None
+
+
+def test_the_contrast_can_be_said(tmp_path):
+    micrograph = offset_mrc(tmp_path / "m.mrc", 9)
+    run = start_pick([micrograph], tmp_path / "out.star", replace(CONFIG, contrast="bright"), ContrastPicker())
+    assert not run.messages
+    assert len(list(run)) == 1
+    other = FixedPicker([(50, 40, 0.9)])
+    again = start_pick([micrograph], tmp_path / "out.star", replace(CONFIG, contrast="dark"), other)
+    assert [result.resumed for result in again] == [False]
+
+
+def test_what_an_import_would_lose_is_said_at_the_end(tmp_path):
+    picker = FixedPicker([(4, 40, 0.9), (60, 48, 0.8)])
+    run = start_pick([write_mrc(tmp_path / "m.mrc")], tmp_path / "out.star", CONFIG, picker)
+    list(run)
+    (message,) = [message for message in run.messages if "Check of out.star" in message]
+    assert "1 of 2 picks" in message
+    assert "edge" in message
+
+
+def test_micrographs_that_get_no_picks_are_counted_with_the_way_out(tmp_path):
+    guesses = FixedPicker([(x, 40, 0.3) for x in range(10, 110, 30)])
+    run = start_pick([write_mrc(tmp_path / "m.mrc")], tmp_path / "out.star", replace(CONFIG, threshold="auto"), guesses)
+    (result,) = run
+    assert len(result.particles) == 0
+    assert any("1 of 1 micrographs" in message and "--threshold 0.25" in message for message in run.messages)

@@ -78,8 +78,7 @@ def contents(folder):
         if path.is_file()
     }
     rows = [json.loads(line) for line in found.pop("p/ledger.jsonl").decode().splitlines()]
-    for row in rows:
-        del row["read_seconds"], row["pick_seconds"]
+    rows = [{name: value for name, value in row.items() if not name.endswith("seconds")} for row in rows]
     return found, sorted(rows, key=lambda row: row["index"])
 
 
@@ -126,7 +125,7 @@ def test_what_is_not_given_stays(mics, tmp_path):
     pick(mics, tmp_path / "p.star", replace(CONFIG, edge=20.0, formats=("csv",), images=False))
     choose(tmp_path / "p", expected_count=4)
     assert load_config(PickConfig, tmp_path / "p/config.toml") == replace(
-        CONFIG, threshold="auto", expected_count=4, edge=20.0, formats=("csv",), images=False
+        CONFIG, threshold="auto", expected_count=4, edge=20.0, formats=("csv",), images=False, contrast="dark"
     )
     choose(tmp_path / "p", edge=0.0)
     assert load_config(PickConfig, tmp_path / "p/config.toml").expected_count == 4

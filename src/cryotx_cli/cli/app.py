@@ -10,8 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from cryotx_cli import __version__
+from cryotx_cli.cli.check import check
 from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
+from cryotx_cli.cli.doctor import doctor
 from cryotx_cli.cli.evaluate import evaluate
 from cryotx_cli.cli.make_coco import make_coco
 from cryotx_cli.cli.pick import pick
@@ -74,12 +76,14 @@ def cryotx(
 
 app.command()(pick)
 app.command()(threshold)
+app.command()(check)
 app.command()(convert)
 app.command()(evaluate)
 app.command()(denoise)
 app.command()(make_coco)
 app.command()(simulate)
 app.command()(train)
+app.command()(doctor)
 
 
 def main() -> None:

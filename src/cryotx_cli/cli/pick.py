@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +15,8 @@ from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import PickConfig
 
 if TYPE_CHECKING:
-    from cryotx_cli.workflows.pick import PickRun, PickSummary
+    from cryotx_cli.data.pick_result import PickSummary
+    from cryotx_cli.workflows.pick import PickRun
 
 
 @settings_flags(PickConfig)
@@ -31,37 +35,77 @@ def pick(
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.workflows.pick import start_pick
 
+    if config.watch and config.diameter == "auto":
+        status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
     run = start_pick(micrographs, out, config)
     status(_opening(run, config))
-    for message in run.messages:
-        status(message)
-    with progress(len(run), "micrographs") as bar:
-        for result in run:
-            if result.error:
-                bar.note(f"Skipped {result.error}")
-            bar.advance()
-    _print_summary(run.summary)
+    _tell(run, status)
+    if config.watch:
+        _watch(run)
+    else:
+        with progress(len(run), "micrographs") as bar:
+            for result in run:
+                if result.error:
+                    bar.note(f"Skipped {result.error}")
+                bar.advance()
+    _tell(run, status)
+    _print_summary(run.summary, config.watch)
     if run.summary.skipped:
         raise typer.Exit(SOME_SKIPPED)
+
+
+def _tell(run: PickRun, say: Callable[[str], None]) -> None:
+    """Show what the run has to say since the last time."""
+    while run.messages:
+        say(run.messages.pop(0))
+
+
+def _watch(run: PickRun) -> None:
+    """Show a line for each micrograph, or now and then while many wait; end at the first Ctrl-C in good order."""
+    from cryotx_cli.cli.console import SECONDS_BETWEEN_LINES, counted, status
+
+    def stop(*_: object) -> None:
+        run.stop()
+        for number, handler in before.items():  # a second Ctrl-C does not wait
+            signal.signal(number, handler)
+
+    status(f"Watching; Ctrl-C or the file {run.stop_file} ends it.")
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    micrographs = picks = 0
+    next_line = 0.0
+    try:
+        for result in run:
+            if result.error:
+                status(f"Skipped {result.error}")
+            micrographs, picks = micrographs + (result.particles is not None), picks + len(result.particles or ())
+            _tell(run, status)
+            if not result.error and (run.is_idle or time.monotonic() >= next_line):
+                next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+                waiting = f", {run.waiting} waiting" if run.waiting else ""
+                status(
+                    f"{counted(micrographs, 'micrographs')}, {picks} picks{waiting}; "
+                    f"{result.file.name}: {len(result.particles or ())}"
+                )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _opening(run: PickRun, config: PickConfig) -> str:
     from cryotx_cli.cli.console import counted
     from cryotx_cli.data.image import PIXELS_PER_DIAMETER
 
-    if config.device != "auto":
-        reason = "as asked"
-    else:
-        reason = "no GPU that torch can use" if run.device == "cpu" else "found by --device auto"
-    measured = "estimated from the micrographs" if config.diameter == "auto" else "as given"
+    reason = "as asked" if config.device != "auto" and not config.scheduler else run.device_reason
+    device = f"{run.device} ({reason})" if reason else run.device
+    measured = f"estimated: {run.estimate}" if run.estimate else "as given"
     scale = f", {run.diameter / PIXELS_PER_DIAMETER:.2g} Å per network pixel" if run.scales_to_diameter else ""
     return (
-        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {run.device} ({reason}); particle diameter "
+        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {device}; particle diameter "
         f"{run.diameter:.0f} Å ({measured}){scale}"
     )
 
 
-def _print_summary(summary: PickSummary) -> None:
+def _print_summary(summary: PickSummary, watched: bool) -> None:
     from cryotx_cli.cli.console import facts
 
     here = summary.micrographs - summary.resumed
@@ -73,9 +117,10 @@ def _print_summary(summary: PickSummary) -> None:
             ("Micrographs", f"{summary.micrographs}{earlier}"),
             ("Picks", f"{summary.particles}"),
             ("Picks per micrograph", f"{summary.particles / max(summary.micrographs, 1):.1f}"),
-            ("Seconds each", f"{summary.seconds / here:.2f}" if here else "-"),
+            *([] if watched else [("Seconds each", f"{summary.seconds / here:.2f}" if here else "-")]),
             ("Dropped at the border", f"{summary.edge}"),
             ("Dropped beside a better pick", f"{summary.distance}"),
+            *([("Left for the next run", f"{summary.left}")] if summary.left else []),
             ("Skipped", f"{len(summary.skipped)}"),
             *(("", f"{result.error}") for result in summary.skipped),
         ],

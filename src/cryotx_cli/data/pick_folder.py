@@ -12,11 +12,15 @@
         report.html the run in one page; it is made from thumbnails/ and candidates/
         candidates/ every candidate with score and diameter, before any threshold
         ledger.jsonl, config.toml
+        diameter.json  what --diameter auto estimated, for the next run
+        stop        ends a run with --watch as soon as somebody makes it
 """
 
+import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -29,8 +33,9 @@ from cryotx_cli.data.formats.cryosparc import Exposure, write_cs
 from cryotx_cli.data.formats.star import write_coordinate_index, write_particles_star
 from cryotx_cli.data.formats.topaz import write_topaz
 from cryotx_cli.data.formats.whole_file import whole_file
+from cryotx_cli.data.micrograph import MicrographFile
 from cryotx_cli.data.particles import Particles
-from cryotx_cli.errors import CryotxError
+from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 
 _FOLDERS: dict[MicrographFormat, str] = {
     "relion": "relion",
@@ -39,6 +44,8 @@ _FOLDERS: dict[MicrographFormat, str] = {
     "csv": "csv",
     "eman": "eman/info",  # where an EMAN2 project keeps them
 }
+
+_TEMPORARY = re.compile(r"\.\d+\.tmp$")  # the number is that of the process that wrote it
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,11 @@ class LedgerRow:
         Path of its outputs within each of the folders, without suffix.
     key
         Fingerprint of everything that decides its picks; a run with another one starts it anew.
-    read_seconds, pick_seconds
-        Time to read it; time to prepare it and to run the network on it (0 where stored candidates were reused).
+    read_seconds, prepare_seconds, pick_seconds, write_seconds
+        Time to read it, to bring it to the network's scale, to run the network and choose, and to write its files;
+        0 for what stored candidates have made unnecessary.
+    seconds
+        Their sum. Micrographs overlap: a run takes less than the sum of its rows.
     candidates, picks
         How many the network proposed, how many were kept.
     edge, distance
@@ -85,7 +95,10 @@ class LedgerRow:
     stem: str
     key: str
     read_seconds: float = 0.0
+    prepare_seconds: float = 0.0
     pick_seconds: float = 0.0
+    write_seconds: float = 0.0
+    seconds: float = 0.0
     candidates: int = 0
     picks: int = 0
     edge: int = 0
@@ -101,6 +114,8 @@ class PickFolder:
     ----------
     star
         The merged STAR file; the folder has its name without the suffix.
+    to_read
+        Only read what is there; the folder need not be writable.
 
     Raises
     ------
@@ -108,17 +123,20 @@ class PickFolder:
         The folder cannot be written.
     """
 
-    def __init__(self, star: Path) -> None:
+    def __init__(self, star: Path, to_read: bool = False) -> None:
         self.star = star
         self.path = star.with_suffix("")
         self.ledger = self.path / "ledger.jsonl"
         self.config = self.path / "config.toml"
         self.report = self.path / "report.html"
-        _require_writable(star.parent)
-        _require_writable(self.path)
+        self.diameter = self.path / "diameter.json"
+        self.stop = self.path / "stop"
+        if not to_read:
+            _require_writable(star.parent)
+            _require_writable(self.path)
 
     @classmethod
-    def of_run(cls, run: Path) -> "PickFolder":
+    def of_run(cls, run: Path, to_read: bool = False) -> "PickFolder":
         """Open the folder of an earlier run, named by its merged STAR file or by the folder itself.
 
         Raises
@@ -132,7 +150,14 @@ class PickFolder:
                 f"{run}: not a run of cryotx pick: there is no {path / 'config.toml'} with a ledger.jsonl beside it",
                 "Give the STAR file that cryotx pick wrote, or the folder of the same name.",
             )
-        return cls(path.with_name(f"{path.name}.star"))
+        return cls(path.with_name(f"{path.name}.star"), to_read)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed run has left half-written under temporary names."""
+        beside = self.star.parent.glob(f".{glob.escape(self.star.name)}.*.tmp")
+        for path in [*beside, *self.path.rglob(".*.tmp")]:
+            if _TEMPORARY.search(path.name):
+                path.unlink(missing_ok=True)
 
     def outputs(self, stem: str | PurePath) -> MicrographOutputs:
         """Return the paths of the outputs of the micrograph with this stem.
@@ -243,6 +268,38 @@ def remove_picks(outputs: MicrographOutputs) -> None:
     """Remove picks of other settings, or of a file that can no longer be read: they must not pass for current ones."""
     for path in (outputs.png, *outputs.coordinates.values()):
         path.unlink(missing_ok=True)
+
+
+def check_star_name(out: Path, inputs: Sequence[str | Path]) -> None:
+    """Check the name of the merged STAR file.
+
+    Raises
+    ------
+    ConfigError
+        It is not that of a STAR file, or it is one of the inputs.
+    """
+    if out.suffix.lower() != ".star" or out.is_dir():
+        raise ConfigError(f"--out {out}: not the name of a STAR file", "Give a file such as --out particles.star.")
+    if any(Path(given).resolve() == out.resolve() for given in inputs):
+        raise ConfigError(f"--out {out}: also an input, which would be overwritten", "Give --out another name.")
+
+
+def without_own_pictures(files: Iterable[MicrographFile], star: Path) -> list[MicrographFile]:
+    """Leave out the pictures that a run writes, should they lie below an input folder.
+
+    Raises
+    ------
+    MicrographError
+        Nothing is left.
+    """
+    folder = star.resolve().with_suffix("")
+    own = {folder / "png", folder / "thumbnails"}
+    foreign = [file for file in files if own.isdisjoint(file.path.resolve().parents)]
+    if not foreign:
+        raise MicrographError(
+            f"nothing but pictures of earlier picks found in {folder}", "Name the micrographs' folder."
+        )
+    return foreign
 
 
 def relion_path(file: Path, micrograph: str | Path, name: str) -> str:

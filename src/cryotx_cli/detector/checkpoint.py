@@ -115,6 +115,13 @@ class DetrCheckpoint:
     name: str = "unnamed"
 
 
+def checkpoint_path(name: str | Path) -> Path:
+    """Return the file that a name of weights means: that of a bundled model, or the name itself."""
+    if name in _BUNDLED:
+        return Path(str(resources.files("cryotx_cli") / "weights" / f"{name}.safetensors"))
+    return Path(name)
+
+
 def load_checkpoint(name: str | Path) -> Checkpoint:
     """Read a `center` model: a bundled one by name (`default`) or a file that `cryotx train` wrote.
 
@@ -141,9 +148,7 @@ def read_checkpoint(name: str | Path) -> Checkpoint | DetrCheckpoint:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = (
-        Path(str(resources.files("cryotx_cli") / "weights" / f"{name}.safetensors")) if name in _BUNDLED else Path(name)
-    )
+    path = checkpoint_path(name)
     if not path.is_file():
         raise CheckpointError(
             f"--weights {name}: no such file", f"Give a .safetensors file of cryotx, or one of: {', '.join(_BUNDLED)}."

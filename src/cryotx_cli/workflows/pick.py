@@ -4,163 +4,58 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cryotx_cli import __version__
-from cryotx_cli.config import PickConfig, save_config
-from cryotx_cli.data.candidates import Candidates, read_candidates, write_candidates
-from cryotx_cli.data.formats import output_stems
+from cryotx_cli.config import PickConfig, device_names, save_config
+from cryotx_cli.data.arrivals import IDLE_SECONDS, Arrivals
+from cryotx_cli.data.drift import Drift
 from cryotx_cli.data.formats.cryosparc import Exposure, exposures_of
 from cryotx_cli.data.formats.topaz import topaz_names
-from cryotx_cli.data.micrograph import Micrograph, MicrographFile, find_micrographs, read_micrograph
+from cryotx_cli.data.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.pick_check import Target, check_run
 from cryotx_cli.data.pick_folder import (
     LedgerRow,
-    MicrographOutputs,
     PickFolder,
-    absolute_path,
-    coordinate_files,
+    check_star_name,
     fingerprint,
     remove_picks,
-    write_coordinates,
+    without_own_pictures,
 )
-from cryotx_cli.data.selection import Picks, Selection
-from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
-from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
-from cryotx_cli.report.html_report import thumbnail_bytes, write_run_report
-from cryotx_cli.report.thumbnail import write_thumbnail
+from cryotx_cli.data.pick_jobs import PickJob, PickJobs, earlier_row
+from cryotx_cli.data.pick_result import PickResult, PickSummary
+from cryotx_cli.data.refreshed import Refreshed
+from cryotx_cli.detector.diameter_estimate import (
+    SAMPLE,
+    DiameterEstimate,
+    SizeCheck,
+    estimate_diameter,
+    is_inverted,
+    keep_estimate,
+    kept_estimate,
+)
+from cryotx_cli.detector.load_picker import LoadedPicker, ParticlePicker, load_picker
+from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.picking.cluster import Cluster, connect
+from cryotx_cli.picking.device_processes import DeviceProcesses
+from cryotx_cli.picking.micrograph_work import MicrographWork, PickedMicrograph, ReadMicrograph
+from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
+from cryotx_cli.report.html_report import GALLERY_SIZE, write_run_report
 
 _READ_AHEAD = 2  # micrographs in memory: these, the one in the network and those being written
 _WRITE_BEHIND = 2
 _WRITERS = 2
-_DIAMETER_SAMPLE = 5
-_PUBLISHED_SUFFIXES = (".pth", ".pt")
-_LEGACY_PERCENTILE = 25.0  # the original's own default
-_DEGENERATE = (
-    '{} was trained with "particle" and "no object" as one class: its scores cannot tell good picks from bad ones. '
-    "Picks are therefore those of the original program (--selection legacy): a fixed share of the boxes, with scores "
-    "that are not theirs. cryotx train --refit-head gives such weights true probabilities."
+_CHECKED = 3  # images that the check of what was written looks at
+_BRIGHT = (
+    "Particles are bright in these micrographs: they seem to be inverted, and are picked as such (--contrast bright; "
+    "--contrast dark if that is wrong)."
 )
-
-
-class ParticlePicker(Protocol):
-    """What picking needs of `cryotx_cli.detector.picker.Picker`."""
-
-    @property
-    def device(self) -> object:
-        """Where the network runs."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Text that differs between pickers that may pick differently: weights and input settings."""
-
-    def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
-        """Bring a micrograph to the network's scale and grey levels."""
-
-    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Particles:
-        """Return every candidate with a calibrated probability, in the micrograph's own pixels."""
-
-    def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
-        """Return the particle diameter in Å that suits all these micrographs best."""
-
-
-@dataclass(frozen=True, eq=False)
-class PickResult:
-    """What became of one micrograph.
-
-    Parameters
-    ----------
-    file
-        The micrograph.
-    particles
-        Its picks in its own pixels; None where it was skipped.
-    error
-        Why it was skipped; None where it was picked.
-    seconds
-        Time spent on it: reading, network and writing (they overlap with those of other micrographs).
-    resumed
-        True where an earlier run had finished it.
-    """
-
-    file: MicrographFile
-    particles: Particles | None
-    error: str | None
-    seconds: float
-    resumed: bool = False
-
-
-@dataclass(frozen=True)
-class PickSummary:
-    """What a run has done so far.
-
-    Parameters
-    ----------
-    micrographs, particles
-        Micrographs picked, earlier ones included, and picks on them.
-    resumed
-        How many of the micrographs an earlier run had finished.
-    edge, distance
-        Would-be picks dropped because they lay too close to the border, or to a better pick.
-    skipped
-        Micrographs without picks because of an error, with their reasons.
-    seconds
-        Wall-clock time from the first micrograph on.
-    star, folder, report
-        The merged STAR file, the folder that holds everything else, and the report in it (None: not wanted).
-    """
-
-    micrographs: int
-    particles: int
-    resumed: int
-    edge: int
-    distance: int
-    skipped: tuple[PickResult, ...]
-    seconds: float
-    star: Path
-    folder: Path
-    report: Path | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """One micrograph, where its files go, and fingerprints of all that decides its candidates and its picks."""
-
-    index: int
-    file: MicrographFile
-    stem: Path
-    outputs: MicrographOutputs
-    candidates_key: str
-    picks_key: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """What the settings need of a micrograph: its image, the network's input, or candidates of an earlier run."""
-
-    micrograph: Micrograph | None
-    prepared: NDArray[np.float32] | None
-    candidates: Candidates | None
-    read_seconds: float
-    prepare_seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Picked:
-    """A micrograph with its picks, on its way to the files."""
-
-    job: _Job
-    micrograph: Micrograph | None
-    candidates: Candidates
-    picks: Picks
-    row: LedgerRow
+_MERGE_SECONDS, _REPORT_SECONDS = 5.0, 60.0  # between two writings of what shows all micrographs, while watching
 
 
 def start_pick(
@@ -175,9 +70,9 @@ def start_pick(
     out
         Merged STAR file to write; a folder of the same name without the suffix holds everything else.
     config
-        Settings.
+        Settings. With ``watch`` and ``diameter = "auto"`` this waits for the first ten micrographs.
     picker
-        Use this one instead of loading ``config.weights`` on ``config.device``.
+        Use this one instead of loading ``config.weights`` on ``config.device``; other processes get copies of it.
 
     Returns
     -------
@@ -187,7 +82,7 @@ def start_pick(
     Raises
     ------
     ConfigError
-        `out` is not a STAR file that may be written.
+        `out` is not a STAR file that may be written, or no Dask scheduler answers at the address.
     MicrographError
         No micrograph is found, or none can be read to estimate the diameter.
     ParticleFileError
@@ -198,20 +93,31 @@ def start_pick(
         The output folder cannot be written.
     """
     out = Path(out)
-    _check_out(out, inputs)
-    files = _without_own_pictures(find_micrographs(inputs), out)
+    check_star_name(out, inputs)
+    arrivals = Arrivals(inputs, out) if config.watch else None
+    files = arrivals.files if arrivals else without_own_pictures(find_micrographs(inputs), out)
     names = [file.name for file in files]
     if "topaz" in config.formats:
         topaz_names(names)
     exposures = exposures_of(config.exposures, names) if config.exposures else {}
     folder = PickFolder(out)
+    folder.remove_unfinished()
+    folder.stop.unlink(missing_ok=True)
     messages = _without_exposure(config, names, exposures)
-    if picker is None:
-        picker, config, about_weights = _load_picker(config)
-        messages += about_weights
-    diameter = _estimate_diameter(files, config, picker) if config.diameter == "auto" else config.diameter
-    run = PickRun(files, folder, replace(config, diameter=diameter), picker, exposures)
-    run.messages[:0] = messages
+    client = connect(config.scheduler) if config.scheduler is not None else None
+    loaded = load_picker(config) if picker is None else LoadedPicker(picker, config, (), "")
+    estimate = _estimate(folder, files, arrivals, loaded) if config.diameter == "auto" else None
+    config = loaded.config if estimate is None else replace(loaded.config, diameter=estimate.value)
+    if config.contrast == "auto":
+        # A session that has just begun has nothing to judge by; its files come from the microscope, unchanged.
+        bright = arrivals is None and is_inverted(files, config.pixel_size, loaded.picker, float(config.diameter))
+        messages += [_BRIGHT] if bright else []
+        config = replace(config, contrast="bright" if bright else "dark")
+    settings = WorkerSettings(replace(config, scheduler=None), loaded.picker.fingerprint, len(files), picker)
+    workers = _workers(client, settings)
+    run = PickRun(arrivals or files, folder, config, loaded.picker, exposures, workers)
+    run.estimate, run.device_reason = estimate, loaded.device_reason if workers is None else ""
+    run.messages[:0] = [*messages, *loaded.messages]
     return run
 
 
@@ -222,75 +128,109 @@ class PickRun:
     run finished. A micrograph that fails is reported and the rest goes on. The merged STAR file is written when the
     loop ends, also when it is left early or interrupted; it then holds what is done, in the order of the input.
 
+    A run that watches its inputs goes on until `stop` is called, the stop file appears, ``stop_after`` seconds have
+    passed without a new micrograph, or it is interrupted. Meanwhile it yields a micrograph again if somebody replaces
+    its file, and writes the merged STAR file every few seconds if there is something new.
+
     At its end the loop raises `MicrographError` if not one micrograph could be picked, and `CryotxError` if the merged
     STAR file cannot be written.
 
     Attributes
     ----------
-    device : str
-        Where the network runs.
+    device, device_reason : str
+        Where the network runs, and why there; the reason is empty where the picker was brought along.
     diameter : float
         Particle diameter in Å, as given or as estimated.
+    estimate : DiameterEstimate or None
+        How it was estimated.
     scales_to_diameter : bool
         Whether the network sees micrographs at a scale that follows from the diameter.
     messages : list of str
-        What the user should know before the work begins.
+        What the user should know; more are added during the work. Who shows them may take them out.
+    stop_file : Path
+        Making this file ends a run that watches.
     """
 
     def __init__(
         self,
-        files: Sequence[MicrographFile],
+        source: Sequence[MicrographFile] | Arrivals,
         folder: PickFolder,
         config: PickConfig,
         picker: ParticlePicker,
         exposures: Mapping[str, Exposure],
+        workers: Workers | None = None,
     ) -> None:
         assert config.diameter != "auto"
-        self.device = str(picker.device)
+        self.device, self.device_reason = str(picker.device) if workers is None else workers.name, ""
         self.diameter = config.diameter
+        self.estimate: DiameterEstimate | None = None
         self.scales_to_diameter = bool(getattr(picker, "scales_to_diameter", True))
         self.messages: list[str] = []
-        self._folder, self._config, self._picker, self._exposures = folder, config, picker, exposures
-        self._selection = Selection.of(config, self.diameter)
+        self.stop_file = folder.stop
+        self._folder, self._config, self._exposures = folder, config, exposures
+        self._steps, self._workers = MicrographWork(config, picker), workers
+        self._plan = PickJobs(folder, config, picker.fingerprint)
         self._results: dict[int, tuple[PickResult, LedgerRow]] = {}
         self._first_error: CryotxError | OSError | None = None
+        self._started = time.perf_counter()
         self._seconds = 0.0
-        stems = output_stems([str(absolute_path(file.path)) for file in files])
-        self._jobs = [self._job(index, *one) for index, one in enumerate(zip(files, stems, strict=True))]
-        save_config(config, folder.config)
+        self._left = 0
+        self._stopped = self._idle = False
+        self._drift, self._sizes = Drift(), SizeCheck(config.diameter)
+        self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
+        self._report = Refreshed(self._write_report, _REPORT_SECONDS)
+        self._arrivals = source if isinstance(source, Arrivals) else None
+        if isinstance(source, Arrivals):
+            self._jobs = [self._plan.arrived(file, source.folders) for file in source.files]
+        else:
+            self._jobs = self._plan.plan(source)
+        # How long a run waits, and who works for it, decide nothing about its picks, and do not go with every setting
+        # of cryotx threshold.
+        save_config(replace(config, watch=False, stop_after=None, scheduler=None), folder.config)
         self._take_up_earlier_run()
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def __iter__(self) -> Iterator[PickResult]:
-        started = time.perf_counter()
+        self._started = time.perf_counter()
         readers, writers = ThreadPoolExecutor(1), ThreadPoolExecutor(_WRITERS)
-        writing: deque[tuple[_Picked, Future[float]]] = deque()
+        writing: deque[tuple[PickedMicrograph, Future[float]]] = deque()
         try:
-            todo = [job for job in self._jobs if job.index not in self._results]
-            yield from [result for result, _ in self._results.values()]
-            for job, reading in _read_ahead(readers, todo, self._read):
-                try:
-                    picked = self._pick(job, reading.result())
-                except (CryotxError, OSError) as error:
-                    yield self._skip(job, error)
-                    continue
-                writing.append((picked, writers.submit(self._write, picked)))
-                while writing and (len(writing) > _WRITE_BEHIND or writing[0][1].done()):
-                    yield self._finish(*writing.popleft())
-            while writing:
-                yield self._finish(*writing.popleft())
+            for result, _ in list(self._results.values()):
+                self._follow(result)
+                yield result
+            try:
+                if self._workers is None:
+                    yield from self._work(readers, writers, writing)
+                else:
+                    yield from self._work_elsewhere(self._workers)
+            except KeyboardInterrupt:
+                if self._arrivals is None:
+                    raise
+            yield from self._leave_off()
         finally:
             readers.shutdown(cancel_futures=True)
             while writing:
                 self._finish(*writing.popleft())
             writers.shutdown()
-            self._write_merged()
-            self._write_report()
-            self._seconds = time.perf_counter() - started
-        if not self.summary.micrographs:
+            self._end()
+        if not self.summary.micrographs and self._first_error is not None:
             raise self._nothing_picked()
+
+    def stop(self) -> None:
+        """End a run that watches as soon as what is in the network is written; may be called from a signal handler."""
+        self._stopped = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that has become whole so far is picked."""
+        return self._idle
+
+    @property
+    def waiting(self) -> int:
+        """How many micrographs are there but not whole, or not yet known to be."""
+        return self._arrivals.waiting if self._arrivals else 0
 
     @property
     def summary(self) -> PickSummary:
@@ -302,30 +242,15 @@ class PickRun:
             resumed=sum(result.resumed for result, _ in done),
             edge=sum(row.edge for _, row in done),
             distance=sum(row.distance for _, row in done),
-            skipped=tuple(result for result, _ in self._results.values() if result.error is not None),
+            skipped=tuple(result for result, _ in self._in_order() if result.error is not None),
+            left=self._left,
             seconds=self._seconds,
             star=self._folder.star,
             folder=self._folder.path,
-            report=self._folder.report if self._config.report else None,
+            report=self._folder.report if self._config.report and done else None,
         )
 
     # ---- before the work ---------------------------------------------------------------------------------------------
-
-    def _job(self, index: int, file: MicrographFile, stem: Path) -> _Job:
-        candidates_key = fingerprint(
-            __version__,
-            self._picker.fingerprint,
-            self.diameter,
-            self._config.pixel_size,
-            file.pixel_size,
-            *_identity(file.path),
-        )
-        picks_key = fingerprint(candidates_key, repr(self._selection))
-        return _Job(index, file, stem, self._folder.outputs(stem), candidates_key, picks_key)
-
-    def _row(self, job: _Job) -> LedgerRow:
-        path = str(absolute_path(job.file.path))
-        return LedgerRow(job.index, job.file.name, path, job.stem.as_posix(), job.picks_key, defocus=job.file.defocus)
 
     def _take_up_earlier_run(self) -> None:
         """Keep the micrographs that an earlier run finished with the same settings; begin the ledger with them."""
@@ -335,12 +260,11 @@ class PickRun:
             row = rows.get(job.file.name)
             if row is None or row.error is not None:
                 continue
-            particles = self._finished_earlier(job) if row.key == job.picks_key else None
+            particles = self._plan.finished_earlier(job) if row.key == job.picks_key else None
             if particles is not None:
-                # The same micrograph may stand elsewhere in this input.
-                here = self._row(job)
-                row = replace(row, index=here.index, path=here.path, stem=here.stem, defocus=here.defocus)
-                self._keep(job, PickResult(job.file, particles, None, 0.0, resumed=True), row)
+                self._keep(job, PickResult(job.file, particles, None, 0.0, resumed=True), earlier_row(job, row))
+                if self._arrivals is not None:
+                    self._arrivals.take(job.file)
             changed += row.key != job.picks_key
         if self._results:
             self.messages.append(
@@ -352,95 +276,199 @@ class PickRun:
             )
         self._folder.start_ledger(row for _, row in self._results.values())
 
-    def _finished_earlier(self, job: _Job) -> Particles | None:
-        """Return the picks of a finished micrograph: choosing again among its candidates gives the same ones."""
-        pictures = [job.outputs.png] * self._config.images + [job.outputs.thumbnail] * self._config.report
-        if not all(path.exists() for path in (*coordinate_files(job.outputs, self._config).values(), *pictures)):
-            return None
-        candidates = read_candidates(job.outputs.candidates, job.candidates_key)
-        return None if candidates is None else self._selection.choose(candidates).particles
+    # ---- which micrographs -------------------------------------------------------------------------------------------
+
+    def _to_do(self) -> Iterator[PickJob | None]:
+        """Yield what has to be picked; None where there is nothing now and something may come."""
+        if self._arrivals is None:
+            yield from [job for job in self._jobs if job.index not in self._results]
+            return
+        while not self._is_told_to_stop() and not self._arrivals.is_silent(self._config.stop_after):
+            for file in self._arrivals.look():
+                if self._is_told_to_stop():
+                    return
+                job = self._plan.arrived(file, self._arrivals.folders)
+                if job.index >= len(self._jobs):
+                    self._jobs.append(job)
+                yield job
+            yield None
+
+    def _is_told_to_stop(self) -> bool:
+        self._stopped = self._stopped or self._folder.stop.exists()
+        return self._stopped
+
+    def _leave_off(self) -> Iterator[PickResult]:
+        """Report what never became whole."""
+        if self._arrivals is None:
+            return
+        for file, error in self._arrivals.incomplete():
+            if file.path not in self._paths():
+                yield self._skip(self._plan.arrived(file, self._arrivals.folders), error)
+
+    def _paths(self) -> set[Path]:
+        return {result.file.path for result, _ in self._results.values()}
 
     # ---- one micrograph ----------------------------------------------------------------------------------------------
 
-    def _read(self, job: _Job) -> _Read:
-        """Read and prepare what the settings need of a micrograph; runs in the reading thread."""
-        started = time.perf_counter()
-        stored = None if self._config.restart else read_candidates(job.outputs.candidates, job.candidates_key)
-        has_thumbnail = not self._config.report or job.outputs.thumbnail.exists()
-        if stored is not None and has_thumbnail and not self._config.images:
-            return _Read(None, None, stored, time.perf_counter() - started, 0.0)
-        micrograph = read_micrograph(job.file, self._config.pixel_size)
-        read = time.perf_counter()
-        prepared = self._picker.prepare(micrograph, self.diameter) if stored is None else None
-        return _Read(micrograph, prepared, stored, read - started, time.perf_counter() - read)
+    def _work(
+        self,
+        readers: ThreadPoolExecutor,
+        writers: ThreadPoolExecutor,
+        writing: deque[tuple[PickedMicrograph, Future[float]]],
+    ) -> Iterator[PickResult]:
+        for ready in _read_ahead(readers, self._to_do(), self._read):
+            self._idle = ready is None
+            while writing and (ready is None or len(writing) > _WRITE_BEHIND or writing[0][1].done()):
+                yield self._finish(*writing.popleft())
+            self._refresh()
+            if self._stopped:
+                break
+            if ready is None:
+                time.sleep(IDLE_SECONDS)
+                continue
+            job, reading = ready
+            try:
+                picked = self._steps.pick(job, reading.result())
+            except (CryotxError, OSError) as error:
+                yield self._skip(job, error)
+                continue
+            writing.append((picked, writers.submit(self._steps.write, picked, self._expected())))
+        while writing:
+            yield self._finish(*writing.popleft())
 
-    def _pick(self, job: _Job, read: _Read) -> _Picked:
-        started = time.perf_counter()
-        candidates = read.candidates
-        if candidates is None:
-            assert read.micrograph is not None
-            assert read.prepared is not None
-            candidates = Candidates(self._picker.locate(read.prepared, read.micrograph), *read.micrograph.image.shape)
-        picks = self._selection.choose(candidates)
-        row = replace(
-            self._row(job),
-            read_seconds=round(read.read_seconds, 4),
-            pick_seconds=round(read.prepare_seconds + time.perf_counter() - started, 4),
-            candidates=len(candidates.particles),
-            picks=len(picks.particles),
-            edge=picks.edge,
-            distance=picks.distance,
-        )
-        return _Picked(job, read.micrograph, candidates, picks, row)
+    def _read(self, job: PickJob) -> ReadMicrograph:
+        self._plan.check_name(job)
+        return self._steps.read(job)
 
-    def _write(self, picked: _Picked) -> float:
-        """Write all files of one micrograph; runs in a writing thread and returns the seconds it took."""
-        started = time.perf_counter()
-        outputs, particles, micrograph = picked.job.outputs, picked.picks.particles, picked.micrograph
-        remove_picks(outputs)
-        grey = None
-        if micrograph is not None:
-            # Before the candidates: the thumbnail has no key of its own, current candidates vouch for it.
-            outputs.thumbnail.unlink(missing_ok=True)
-            if self._config.images or self._config.report:
-                grey = grey_picture(micrograph)
-            if self._config.report and grey is not None:
-                write_thumbnail(outputs.thumbnail, grey, thumbnail_bytes(len(self)))
-        write_candidates(outputs.candidates, picked.candidates, picked.job.candidates_key)
-        write_coordinates(outputs, particles, self._config, self.diameter)
-        if self._config.images:
-            assert micrograph is not None
-            outputs.png.parent.mkdir(parents=True, exist_ok=True)
-            write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey)
-        return time.perf_counter() - started
+    def _expected(self) -> int:
+        """How many micrographs the report has to have room for."""
+        return len(self) if self._arrivals is None else max(len(self), GALLERY_SIZE)
 
-    def _finish(self, picked: _Picked, written: Future[float]) -> PickResult:
-        row = picked.row
+    def _finish(self, picked: PickedMicrograph, written: Future[float]) -> PickResult:
         try:
-            seconds = row.read_seconds + row.pick_seconds + written.result()
-            self._folder.append_ledger(row)
+            row = picked.row_when_written(written.result())
         except (CryotxError, OSError) as error:
             return self._skip(picked.job, error)
-        return self._keep(picked.job, PickResult(picked.job.file, picked.picks.particles, None, seconds), row)
+        return self._done(picked.job, row, picked.picks.particles)
 
-    def _skip(self, job: _Job, error: CryotxError | OSError) -> PickResult:
+    def _done(self, job: PickJob, row: LedgerRow, particles: Particles) -> PickResult:
+        try:
+            self._folder.append_ledger(row)
+        except (CryotxError, OSError) as error:
+            return self._skip(job, error)
+        result = PickResult(job.file, particles, None, row.seconds)
+        self.messages += self._follow(result)
+        return self._keep(job, result, row)
+
+    def _follow(self, result: PickResult) -> list[str]:
+        """Compare a micrograph with those before it; return what should be said of it."""
+        assert result.particles is not None
+        self._sizes.add(result.particles)
+        return self._drift.add(result.particles) if self._arrivals else []
+
+    def _skip(self, job: PickJob, error: CryotxError | OSError) -> PickResult:
         reason = error.message if isinstance(error, CryotxError) else f"{job.file.path}: {error.strerror or error}"
         self._first_error = self._first_error or error
-        row = replace(self._row(job), error=reason)
+        row = replace(job.row(), error=reason)
         with suppress(OSError):  # the disk may be full: the reason is shown all the same
             remove_picks(job.outputs)
             self._folder.append_ledger(row)
         return self._keep(job, PickResult(job.file, None, reason, 0.0), row)
 
-    def _keep(self, job: _Job, result: PickResult, row: LedgerRow) -> PickResult:
+    def _keep(self, job: PickJob, result: PickResult, row: LedgerRow) -> PickResult:
         self._results[job.index] = (result, row)
+        self._merged.is_stale = self._report.is_stale = True
         return result
 
-    # ---- after the work ----------------------------------------------------------------------------------------------
+    # ---- elsewhere ---------------------------------------------------------------------------------------------------
+
+    def _work_elsewhere(self, workers: Workers) -> Iterator[PickResult]:
+        try:
+            for job in self._to_do():
+                assert job is not None  # for a run that watches picks here
+                try:
+                    self._plan.check_name(job)
+                except CryotxError as error:
+                    yield self._skip(job, error)
+                    continue
+                while not workers.has_room:
+                    yield from self._receive(workers)
+                workers.send(job)
+            while workers.under_way:
+                yield from self._receive(workers)
+        except (GeneratorExit, KeyboardInterrupt):
+            workers.cancel()
+            while workers.under_way:
+                self._receive(workers)
+            raise
+        finally:
+            workers.close()
+            self._folder.remove_unfinished()  # what workers that have died were writing
+
+    def _receive(self, workers: Workers) -> list[PickResult]:
+        results = [
+            self._done(job, outcome.row, outcome.particles) if isinstance(outcome, Done) else self._skip(job, outcome)
+            for job, outcome in workers.receive()
+        ]
+        self.messages += workers.messages
+        workers.messages.clear()
+        return results
+
+    # ---- what shows all micrographs ----------------------------------------------------------------------------------
+
+    def _in_order(self) -> list[tuple[PickResult, LedgerRow]]:
+        return [self._results[index] for index in sorted(self._results)]
+
+    def _refresh(self) -> None:
+        """Bring the merged files and the report up to date while watching, not too often."""
+        if self._arrivals is None:
+            return
+        for part in (self._merged, self._report):
+            try:
+                part.if_due()
+            except (CryotxError, OSError) as error:
+                # There may be room again later; the end of the run is strict.
+                self.messages.append(error.message if isinstance(error, CryotxError) else str(error))
+
+    def _end(self) -> None:
+        if list(self._results) != sorted(self._results):
+            with suppress(CryotxError):  # as it is, it holds the same lines
+                self._folder.start_ledger(row for _, row in self._in_order())
+        self._write_merged()
+        self._write_report()
+        self._folder.stop.unlink(missing_ok=True)
+        self._seconds = time.perf_counter() - self._started
+        self._left = len({file.path for file in self._arrivals.files} - self._paths()) if self._arrivals else 0
+        if self._left:
+            self.messages.append(f"Not picked yet: {self._left} micrographs; the same command goes on with them.")
+        if self.estimate is None and self.scales_to_diameter and (warning := self._sizes.warning()):
+            self.messages.append(warning)
+        self.messages += [*self._without_picks(), *self._check_written()]
+
+    def _without_picks(self) -> list[str]:
+        """Say how many micrographs the automatic threshold leaves empty, and how to see what it has left out."""
+        rows = [row for result, row in self._results.values() if result.particles is not None]
+        empty = [row for row in rows if row.candidates and not row.picks]
+        if not empty or self._config.threshold != "auto" or self._config.percentile or self._config.expected_count:
+            return []
+        return [
+            f"{len(empty)} of {len(rows)} micrographs show nothing that convinces and got no picks; cryotx threshold "
+            f"{self._folder.path} --threshold 0.25 shows the guesses."
+        ]
+
+    def _check_written(self) -> list[str]:
+        """Read the merged STAR file as an importer would; what may go wrong then is said now."""
+        done = [result.file for result, row in self._in_order() if result.particles is not None and row.picks]
+        if not done:
+            return []
+        try:
+            findings = check_run(self._folder.star, [Target.of(file) for file in done], self.diameter, _CHECKED)
+        except (CryotxError, OSError):  # it could not be written, which is said elsewhere
+            return []
+        return [f"Check of {self._folder.star.name}: {one.summary}. {one.advice}" for one in findings]
 
     def _write_merged(self) -> None:
-        in_order = [self._results[index] for index in sorted(self._results)]
-        done = [(row, result.particles) for result, row in in_order if result.particles is not None]
+        done = [(row, result.particles) for result, row in self._in_order() if result.particles is not None]
         if done:
             self._folder.write_merged(done, self._config, self._exposures)
 
@@ -457,11 +485,11 @@ class PickRun:
         return MicrographError(count + reason, error.hint if isinstance(error, CryotxError) else "")
 
 
-def _check_out(out: Path, inputs: Sequence[str | Path]) -> None:
-    if out.suffix.lower() != ".star" or out.is_dir():
-        raise ConfigError(f"--out {out}: not the name of a STAR file", "Give a file such as --out particles.star.")
-    if any(Path(given).resolve() == out.resolve() for given in inputs):
-        raise ConfigError(f"--out {out}: also an input, which would be overwritten", "Give --out another name.")
+def _workers(client: Any, settings: WorkerSettings) -> Workers | None:
+    if client is not None:
+        return Cluster(client, settings)
+    devices = device_names(settings.config.device)
+    return DeviceProcesses(devices, settings) if len(devices) > 1 else None
 
 
 def _without_exposure(config: PickConfig, names: Sequence[str], exposures: Mapping[str, Exposure]) -> list[str]:
@@ -470,96 +498,33 @@ def _without_exposure(config: PickConfig, names: Sequence[str], exposures: Mappi
     return [f"{len(without)} not among the exposures, left out of particles.cs: {examples}"] if without else []
 
 
-def _without_own_pictures(files: list[MicrographFile], out: Path) -> list[MicrographFile]:
-    """Leave out the PNG files that an earlier run wrote, should they lie below an input folder."""
-    folder = out.resolve().with_suffix("")
-    own = {folder / "png", folder / "thumbnails"}
-    foreign = [file for file in files if own.isdisjoint(file.path.resolve().parents)]
-    if not foreign:
-        raise MicrographError(
-            f"nothing but pictures of earlier picks found in {folder}", "Name the micrographs' folder."
-        )
-    return foreign
-
-
-def _load_picker(config: PickConfig) -> tuple[ParticlePicker, PickConfig, list[str]]:
-    """Return the picker, the settings that it turns out to need, and what the user should know about it."""
-    # Torch takes seconds to import: who brings a picker need not wait for it.
-    from cryotx_cli.detector.checkpoint import Checkpoint, read_checkpoint
-    from cryotx_cli.detector.device import resolve_device
-
-    device = resolve_device(config.device)
-    if Path(config.weights).suffix.lower() in _PUBLISHED_SUFFIXES:
-        from cryotx_cli.detector.published_checkpoint import read_published_checkpoint
-
-        checkpoint = read_published_checkpoint(config.weights).as_detr_checkpoint()
-    elif isinstance(own := read_checkpoint(config.weights), Checkpoint):
-        from cryotx_cli.detector.picker import Picker
-
-        if config.selection == "legacy":
-            raise ConfigError(
-                f"--selection legacy: {config.weights} is not a model of the original program",
-                "Leave it out, or give weights of the original with --weights FILE.pth.",
-            )
-        return Picker(own, device), config, []
-    else:
-        checkpoint = own
-    from cryotx_cli.detector.detr_picker import DetrPicker
-
-    messages = []
-    if config.selection == "auto" and checkpoint.degenerate_class_head:
-        config = _with_legacy_selection(config)
-        messages = [_DEGENERATE.format(config.weights)]
-    percentile = _LEGACY_PERCENTILE if config.percentile is None else config.percentile
-    legacy = percentile if config.selection == "legacy" else None
-    return DetrPicker(checkpoint, device, legacy_percentile=legacy), config, messages
-
-
-def _with_legacy_selection(config: PickConfig) -> PickConfig:
-    try:
-        return replace(config, selection="legacy")
-    except ValueError as error:
-        raise ConfigError(
-            f"{config.weights}: its class scores mean nothing, so picks cannot be chosen by probability ({error})",
-            "Leave out --threshold and --expected-count, or refit the class head with cryotx train --refit-head.",
-        ) from error
-
-
-def _estimate_diameter(files: Sequence[MicrographFile], config: PickConfig, picker: ParticlePicker) -> float:
-    """Estimate from micrographs spread over the whole set, the same ones whatever the order of the input."""
-    by_path = sorted(files, key=lambda file: str(file.path))
-    step = max(1, len(by_path) // _DIAMETER_SAMPLE)
-    sample: list[Micrograph] = []
-    first_error: MicrographError | None = None
-    for file in [file for offset in range(step) for file in by_path[offset::step]]:
-        try:
-            sample.append(read_micrograph(file, config.pixel_size))
-        except MicrographError as error:
-            first_error = first_error or error
-        if len(sample) == _DIAMETER_SAMPLE:
-            break
-    if not sample and first_error is not None:
-        raise MicrographError(f"no micrograph can be read; the first: {first_error.message}", first_error.hint)
-    return picker.estimate_diameter(sample)
-
-
-def _identity(path: Path) -> tuple[str, int, int]:
-    """Path, size and modification time: what changes when the file does. A file that is gone fails when it is read."""
-    try:
-        status = path.stat()
-    except OSError:
-        return str(path), 0, 0
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+def _estimate(
+    folder: PickFolder, files: Sequence[MicrographFile], arrivals: Arrivals | None, loaded: LoadedPicker
+) -> DiameterEstimate:
+    """Return the diameter that an earlier run has estimated with these weights, or else estimate it."""
+    config = loaded.config
+    key = fingerprint(loaded.picker.fingerprint, config.pixel_size)
+    kept = None if config.restart else kept_estimate(folder.diameter, key)
+    if kept is not None:
+        return kept
+    if arrivals is not None:
+        files = arrivals.first(SAMPLE, config.stop_after, folder.stop)
+    estimate = estimate_diameter(files, config.pixel_size, loaded.picker)
+    keep_estimate(folder.diameter, estimate, key)
+    return estimate
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, jobs: Sequence[_Job], read: Callable[[_Job], _Read]
-) -> Iterator[tuple[_Job, Future[_Read]]]:
-    """Yield jobs in order while a few of those that follow are being read."""
-    readings: deque[tuple[_Job, Future[_Read]]] = deque()
+    readers: ThreadPoolExecutor, jobs: Iterable[PickJob | None], read: Callable[[PickJob], ReadMicrograph]
+) -> Iterator[tuple[PickJob, Future[ReadMicrograph]] | None]:
+    """Yield jobs in order while a few of those that follow are being read; None where there is none at the moment."""
+    readings: deque[tuple[PickJob, Future[ReadMicrograph]]] = deque()
     for job in jobs:
-        readings.append((job, readers.submit(read, job)))
-        if len(readings) > _READ_AHEAD:
+        if job is not None:
+            readings.append((job, readers.submit(read, job)))
+        while len(readings) > (0 if job is None else _READ_AHEAD):
             yield readings.popleft()
+        if job is None:
+            yield None
     while readings:
         yield readings.popleft()

@@ -1,0 +1,159 @@
+"""How large particles are, and whether dark or bright: judged by a few micrographs before a run, checked after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.data.formats.whole_file import whole_file
+from cryotx_cli.data.micrograph import Micrograph, MicrographFile, read_micrograph
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.detector.load_picker import ParticlePicker
+from cryotx_cli.errors import MicrographError
+
+SAMPLE = 10
+"""How many micrographs an estimate is made from."""
+_TOGETHER = 3  # micrographs in memory at once
+
+_AGREE = 0.15  # of the estimate: F1 hardly falls within it
+_DISAGREE = 1.25
+_CONFIDENT = 0.5
+_ENOUGH = 100  # confident picks: a few are often contamination or ice
+
+
+@dataclass(frozen=True)
+class DiameterEstimate:
+    """A particle diameter and what each micrograph alone says of it.
+
+    Parameters
+    ----------
+    value
+        The median in Å.
+    each
+        Å, one for each micrograph that shows particles, in rising order.
+    tried
+        How many micrographs were looked at.
+    """
+
+    value: float
+    each: tuple[float, ...]
+    tried: int
+
+    @property
+    def agreeing(self) -> int:
+        """How many micrographs say the same within 15 %."""
+        return sum(abs(one / self.value - 1) <= _AGREE for one in self.each)
+
+    def __str__(self) -> str:
+        spread = f"{self.each[0]:.0f} to {self.each[-1]:.0f} Å"
+        return f"{self.agreeing} of {self.tried} agree within {_AGREE:.0%}, they say {spread}"
+
+
+def estimate_diameter(
+    files: Sequence[MicrographFile], pixel_size: float | None, picker: ParticlePicker
+) -> DiameterEstimate:
+    """Estimate from micrographs spread over the whole set, the same ones whatever the order of the input.
+
+    Raises
+    ------
+    MicrographError
+        No micrograph can be read, or none shows particles.
+    """
+    each: list[float] = []
+    tried = 0
+    for micrograph in _sample(files, pixel_size, SAMPLE):  # one at a time: ten may fill the memory
+        tried += 1
+        try:
+            each.append(picker.estimate_diameter([micrograph]))
+        except MicrographError:  # nothing on this one
+            continue
+    if not each:
+        # What no micrograph shows alone a few may show together.
+        each = [picker.estimate_diameter(list(_sample(files, pixel_size, _TOGETHER)))]
+    return DiameterEstimate(float(np.median(each)), tuple(sorted(each)), tried)
+
+
+def is_inverted(
+    files: Sequence[MicrographFile], pixel_size: float | None, picker: ParticlePicker, diameter: float
+) -> bool:
+    """Whether particles are bright in these micrographs, judged by a few of them; no where the picker cannot tell.
+
+    Raises
+    ------
+    MicrographError
+        No micrograph can be read.
+    """
+    tell = getattr(picker, "is_inverted", None)
+    return tell is not None and bool(tell(list(_sample(files, pixel_size, _TOGETHER)), diameter))
+
+
+def _sample(files: Sequence[MicrographFile], pixel_size: float | None, count: int) -> Iterator[Micrograph]:
+    by_path = sorted(files, key=lambda file: str(file.path))
+    step = max(1, len(by_path) // count)
+    first_error: MicrographError | None = None
+    read = 0
+    for file in [file for offset in range(step) for file in by_path[offset::step]]:
+        if read == count:
+            return
+        try:
+            micrograph = read_micrograph(file, pixel_size)
+        except MicrographError as error:
+            first_error = first_error or error
+            continue
+        read += 1
+        yield micrograph
+    if not read and first_error is not None:
+        raise MicrographError(f"no micrograph can be read; the first: {first_error.message}", first_error.hint)
+
+
+def keep_estimate(path: Path, estimate: DiameterEstimate, key: str) -> None:
+    """Write an estimate for the next run: with other micrographs it would be another one, and all picks with it."""
+    with whole_file(path) as file:
+        json.dump({"key": key, **asdict(estimate)}, file)
+
+
+def kept_estimate(path: Path, key: str) -> DiameterEstimate | None:
+    """Return what `keep_estimate` wrote under `key`; None if there is nothing."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        estimate = DiameterEstimate(float(stored["value"]), tuple(map(float, stored["each"])), int(stored["tried"]))
+        return estimate if stored["key"] == key and estimate.each else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class SizeCheck:
+    """Collects the sizes of confident picks and compares them with the diameter that was given.
+
+    The size that the network sees is drawn towards the given diameter: of particles 1.6 times as large as given it
+    says 1.27 to 1.42 times, of those 1.6 times smaller 0.70 to 0.73 times. Hence the limit of 1.25 either way, which
+    the four well labelled real sets keep with the right diameter (0.84 to 1.06) and break with those.
+    """
+
+    def __init__(self, diameter: float) -> None:
+        self._diameter = diameter
+        self._ratios: list[NDArray[np.float64]] = []
+
+    def add(self, picks: Particles) -> None:
+        """Take the picks of one more micrograph."""
+        sizes = picks.diameters[picks.scores > _CONFIDENT] * picks.pixel_size
+        self._ratios.append(sizes[np.isfinite(sizes)] / self._diameter)
+
+    def warning(self) -> str | None:
+        """Say that the diameter is wrong; None if it fits, or if there are too few picks to tell."""
+        ratios = np.concatenate(self._ratios) if self._ratios else np.zeros(0)
+        if len(ratios) < _ENOUGH:
+            return None
+        ratio = float(np.median(ratios))
+        if 1 / _DISAGREE <= ratio <= _DISAGREE:
+            return None
+        found, way = self._diameter * ratio, "larger" if ratio > 1 else "smaller"
+        return (
+            f"The particles found measure about {found:.0f} Å, not {self._diameter:.0f} Å, and may be {way} still: the "
+            f"network expects what --diameter says. Try --diameter {found:.0f} or --diameter auto."
+        )

@@ -1,0 +1,149 @@
+"""What is done to one micrograph: read it, find and choose its particles, write its files."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.data.candidates import Candidates, write_candidates
+from cryotx_cli.data.micrograph import Micrograph, read_micrograph
+from cryotx_cli.data.pick_folder import LedgerRow, remove_picks, write_coordinates
+from cryotx_cli.data.pick_jobs import PickJob, stored_candidates
+from cryotx_cli.data.selection import Picks, Selection
+from cryotx_cli.detector.load_picker import ParticlePicker
+from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
+from cryotx_cli.report.html_report import thumbnail_bytes
+from cryotx_cli.report.thumbnail import write_thumbnail
+
+
+@dataclass(frozen=True, eq=False)
+class ReadMicrograph:
+    """What the settings need of a micrograph: its image, the network's input, or candidates of an earlier run."""
+
+    micrograph: Micrograph | None
+    prepared: NDArray[np.float32] | None
+    candidates: Candidates | None
+    read_seconds: float
+    prepare_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class PickedMicrograph:
+    """A micrograph with its picks, on its way to the files."""
+
+    job: PickJob
+    micrograph: Micrograph | None
+    candidates: Candidates
+    picks: Picks
+    row: LedgerRow
+
+    def row_when_written(self, seconds: float) -> LedgerRow:
+        """Return its row of the ledger once its files are written, which took so many seconds."""
+        row = self.row
+        total = row.read_seconds + row.prepare_seconds + row.pick_seconds + round(seconds, 4)
+        return replace(row, write_seconds=round(seconds, 4), seconds=round(total, 4))
+
+
+class MicrographWork:
+    """The three steps of the work on a micrograph, which may run in three threads for three micrographs.
+
+    Parameters
+    ----------
+    config
+        Settings of the run: its diameter is a number of Å, its contrast dark or bright.
+    picker
+        Finds the candidates; used by one thread at a time.
+    """
+
+    def __init__(self, config: PickConfig, picker: ParticlePicker) -> None:
+        assert config.diameter != "auto"
+        self._config, self._picker, self._diameter = config, picker, config.diameter
+        self._selection = Selection.of(config, config.diameter)
+
+    def read(self, job: PickJob) -> ReadMicrograph:
+        """Read and prepare what the settings need of a micrograph.
+
+        Raises
+        ------
+        MicrographError, OSError
+            It cannot be read, or the diameter does not fit it.
+        """
+        started = time.perf_counter()
+        stored = stored_candidates(job, self._config)
+        has_thumbnail = not self._config.report or job.outputs.thumbnail.exists()
+        if stored is not None and has_thumbnail and not self._config.images:
+            return ReadMicrograph(None, None, stored, time.perf_counter() - started, 0.0)
+        micrograph = read_micrograph(job.file, self._config.pixel_size)
+        read = time.perf_counter()
+        prepared = None
+        if stored is None:
+            prepared = self._picker.prepare(self._with_dark_particles(micrograph), self._diameter)
+        return ReadMicrograph(micrograph, prepared, stored, read - started, time.perf_counter() - read)
+
+    def pick(self, job: PickJob, read: ReadMicrograph) -> PickedMicrograph:
+        """Run the network, unless there are candidates already, and choose among them.
+
+        Raises
+        ------
+        CryotxError
+            The network cannot pick this micrograph.
+        """
+        started = time.perf_counter()
+        candidates = read.candidates
+        if candidates is None:
+            assert read.micrograph is not None
+            assert read.prepared is not None
+            candidates = Candidates(self._picker.locate(read.prepared, read.micrograph), *read.micrograph.image.shape)
+        picks = self._selection.choose(candidates)
+        row = replace(
+            job.row(),
+            read_seconds=round(read.read_seconds, 4),
+            prepare_seconds=round(read.prepare_seconds, 4),
+            pick_seconds=round(time.perf_counter() - started, 4),
+            candidates=len(candidates.particles),
+            picks=len(picks.particles),
+            edge=picks.edge,
+            distance=picks.distance,
+        )
+        return PickedMicrograph(job, read.micrograph, candidates, picks, row)
+
+    def write(self, picked: PickedMicrograph, micrographs: int) -> float:
+        """Write all files of one micrograph; return the seconds it took.
+
+        Parameters
+        ----------
+        micrographs
+            How many the report has to have room for.
+
+        Raises
+        ------
+        ParticleFileError, OSError
+            A file cannot be written.
+        """
+        started = time.perf_counter()
+        outputs, particles, micrograph = picked.job.outputs, picked.picks.particles, picked.micrograph
+        remove_picks(outputs)
+        grey = None
+        if micrograph is not None:
+            # Before the candidates: the thumbnail has no key of its own, current candidates vouch for it.
+            outputs.thumbnail.unlink(missing_ok=True)
+            if self._config.images or self._config.report:
+                grey = grey_picture(micrograph)
+            if self._config.report and grey is not None:
+                write_thumbnail(outputs.thumbnail, grey, thumbnail_bytes(micrographs))
+        write_candidates(outputs.candidates, picked.candidates, picked.job.candidates_key)
+        write_coordinates(outputs, particles, self._config, self._diameter)
+        if self._config.images:
+            assert micrograph is not None
+            outputs.png.parent.mkdir(parents=True, exist_ok=True)
+            write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey)
+        return time.perf_counter() - started
+
+    def _with_dark_particles(self, micrograph: Micrograph) -> Micrograph:
+        if self._config.contrast != "bright":
+            return micrograph
+        return replace(micrograph, image=-micrograph.image)

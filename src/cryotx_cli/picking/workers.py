@@ -1,0 +1,145 @@
+"""One micrograph after another in another process: the same work, and an answer for the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import Protocol
+
+from cryotx_cli import __version__
+from cryotx_cli.config import PickConfig
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.pick_folder import LedgerRow
+from cryotx_cli.data.pick_jobs import PickJob
+from cryotx_cli.detector.load_picker import ParticlePicker, load_picker
+from cryotx_cli.errors import CheckpointError, CryotxError
+from cryotx_cli.picking.micrograph_work import MicrographWork
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """All that a worker has to know besides the micrograph; it is sent to other processes and machines.
+
+    Parameters
+    ----------
+    config
+        Settings of the run: its diameter is a number of Å, its contrast dark or bright, its device that of the worker.
+    fingerprint
+        That of the picker whose results are wanted.
+    micrographs
+        How many the report has to have room for.
+    picker
+        A copy to use instead of loading ``config.weights``.
+    version
+        Of cryotx, where the run was started.
+    """
+
+    config: PickConfig
+    fingerprint: str
+    micrographs: int
+    picker: ParticlePicker | None = None
+    version: str = __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A micrograph whose files are written: its row of the ledger and its picks."""
+
+    row: LedgerRow
+    particles: Particles
+
+
+Outcome = Done | CryotxError | OSError
+"""What became of a micrograph; errors are those that skip it."""
+
+
+class Workers(Protocol):
+    """Processes that pick: micrographs go out, outcomes come back in any order, none is lost."""
+
+    name: str
+    """Where they are, in words."""
+    messages: list[str]
+    """What the user should know; who shows them takes them out."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether sending one more micrograph now keeps them busier."""
+
+    @property
+    def under_way(self) -> int:
+        """How many micrographs have been sent and not come back."""
+
+    def send(self, job: PickJob) -> None:
+        """Give them one more micrograph."""
+
+    def receive(self) -> Sequence[tuple[PickJob, Outcome]]:
+        """Wait for at least one micrograph to come back.
+
+        Raises
+        ------
+        CryotxError
+            None can: the model cannot be loaded there, or nobody is left to work.
+        """
+
+    def cancel(self) -> None:
+        """Begin no more micrographs; those that are being worked on still come back."""
+
+    def close(self) -> None:
+        """End what has been started for this run."""
+
+
+class Worker:
+    """Does all the work on one micrograph at a time in each of several threads.
+
+    Raises
+    ------
+    CheckpointError
+        The model is not the one that the run was started with.
+    CryotxError
+        It cannot be loaded.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        picker = load_picker(settings.config).picker if settings.picker is None else settings.picker
+        # Other weights or another version would give other picks, which nobody could tell from the rest.
+        if (picker.fingerprint, __version__) != (settings.fingerprint, settings.version):
+            raise CheckpointError(
+                f"--weights {settings.config.weights}: not the same on all machines, or cryotx is {__version__} on a "
+                f"worker and {settings.version} here",
+                "Install the same version everywhere, and keep the weights on a file system that all machines share.",
+            )
+        self._work, self._micrographs = MicrographWork(settings.config, picker), settings.micrographs
+        self._network = Lock()
+
+    def __call__(self, job: PickJob) -> Outcome:
+        """Pick one micrograph; what would skip it is returned, not raised."""
+        try:
+            read = self._work.read(job)
+            # Other threads read and write meanwhile; the memory that the network takes is that of one micrograph.
+            with self._network:
+                picked = self._work.pick(job, read)
+            seconds = self._work.write(picked, self._micrographs)
+        except (CryotxError, OSError) as error:
+            return error
+        return Done(picked.row_when_written(seconds), picked.picks.particles)
+
+
+_loading = Lock()
+_loaded = lru_cache(maxsize=1)(Worker)  # one: the memory of a worker that other runs use, too, is theirs as well
+
+
+def pick_one(settings: WorkerSettings, job: PickJob) -> Outcome:
+    """Pick one micrograph with a picker that this process loads once.
+
+    Raises
+    ------
+    CryotxError
+        The picker cannot be loaded.
+    """
+    if settings.picker is not None:
+        return Worker(settings)(job)
+    with _loading:
+        worker = _loaded(settings)
+    return worker(job)

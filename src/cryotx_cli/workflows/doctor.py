@@ -1,0 +1,205 @@
+"""Whether picking can work on this machine, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from cryotx_cli import __version__
+from cryotx_cli.config import DoctorConfig, PickConfig
+from cryotx_cli.data.micrograph import Micrograph
+from cryotx_cli.errors import CryotxError
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "mrcfile", "safetensors", "pydantic")
+_OPENCV = ("opencv-contrib-python-headless", "opencv-contrib-python", "opencv-python-headless", "opencv-python")
+_LITTLE_DISK = 2e9  # bytes
+_LITTLE_GPU = 1.5e9  # bytes: what the default model wants for a micrograph of 1536 x 1536 network pixels
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_INSTALL_GPU = "Install the PyTorch build for your driver, see https://pytorch.org/get-started/locally"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    name, value
+        What, and how it is.
+    problem
+        What is wrong with it; empty if nothing is.
+    remedy
+        What to do.
+    fatal
+        Whether picking cannot work like this.
+    """
+
+    name: str
+    value: str
+    problem: str = ""
+    remedy: str = ""
+    fatal: bool = False
+
+
+def examine(config: DoctorConfig) -> Iterator[Finding]:
+    """Look at everything that picking needs, and pick once.
+
+    Yields
+    ------
+    Finding
+        One after the other; what a missing library makes impossible is left out.
+    """
+    yield Finding("cryotx", f"{__version__}, in {Path(__file__).parents[1]}")
+    yield _python()
+    libraries = list(_libraries())
+    yield from libraries
+    yield _cores()
+    yield _disk(config.out)
+    if any(finding.fatal for finding in libraries):
+        return
+    yield from _device(config.device)
+    yield from _weights(config.weights)
+    yield _trial(config)
+
+
+def _python() -> Finding:
+    problem = "" if sys.version_info >= (3, 11) else "cryotx needs Python 3.11 or later"
+    value = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    return Finding(
+        "Python", value, problem, "Make an environment with a newer Python." if problem else "", bool(problem)
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    for name in _LIBRARIES:
+        try:
+            yield Finding(name, version(name))
+        except PackageNotFoundError:
+            yield _missing(name)
+    opencv = [(name, version(name)) for name in _OPENCV if _is_installed(name)]
+    if not opencv:
+        yield _missing("opencv")
+        return
+    value = ", ".join(f"{number} ({name})" for name, number in opencv)
+    if len(opencv) == 1:
+        yield Finding("opencv", value)
+    else:
+        # All of them install the same module: the last one wins, and removing one breaks the others.
+        remedy = f"pip uninstall -y {' '.join(name for name, _ in opencv)}; then install cryotx again."
+        yield Finding("opencv", value, "these builds of OpenCV overwrite each other", remedy)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _missing(name: str) -> Finding:
+    return Finding(name, "missing", f"{name} is not installed", "Install cryotx again: pip install cryotx-cli.", True)
+
+
+def _cores() -> Finding:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    value = f"{allowed} of {os.cpu_count()}"
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():
+        value += f"; OMP_NUM_THREADS allows {threads}"
+    return Finding("Processor cores", value)
+
+
+def _disk(folder: Path) -> Finding:
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    value = f"{free / 1e9:.1f} GB free in {existing}"
+    try:
+        # Trying is the only reliable test: mode bits say nothing about read-only file systems and quotas.
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        reason = f"{existing}: cannot write there ({error.strerror})"
+        return Finding("Disk", value, reason, "Choose another folder with --out, or make room.", True)
+    if free < _LITTLE_DISK:
+        return Finding(
+            "Disk", value, "little room: about 2 MB go into each micrograph", "Use --no-images, or make room."
+        )
+    return Finding("Disk", value)
+
+
+def _device(name: str) -> Iterator[Finding]:
+    import torch
+
+    from cryotx_cli.detector.device import choose_device, gpu_failure
+
+    yield Finding("CUDA in torch", torch.version.cuda or "none: this build is for the CPU alone")
+    yield Finding("torch threads", f"{torch.get_num_threads()}")
+    try:
+        chosen = choose_device(name)
+    except CryotxError as error:
+        yield Finding("Device", name, error.message, error.hint, True)
+        return
+    value = f"{chosen.device} ({chosen.reason})"
+    if chosen.device.type == "cpu":
+        passed_over = name == "auto" and _NVIDIA_DRIVER.exists()
+        problem = f"there is an NVIDIA driver, but torch does not use the GPU: {chosen.reason}" if passed_over else ""
+        yield Finding("Device", value, problem, _INSTALL_GPU if problem else "")
+        return
+    failure = gpu_failure(chosen.device.index or 0)
+    if failure is not None:
+        yield Finding(
+            "Device", value, f"the GPU cannot compute: {failure}", f"{_INSTALL_GPU}, or use --device cpu.", True
+        )
+        return
+    yield Finding("Device", value)
+    free, total = torch.cuda.mem_get_info(chosen.device)
+    little = "little GPU memory is free, large micrographs may not fit" if free < _LITTLE_GPU else ""
+    remedy = "See with nvidia-smi who uses it, choose another GPU, or use --device cpu." if little else ""
+    yield Finding("GPU memory", f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free", little, remedy)
+
+
+def _weights(name: str) -> Iterator[Finding]:
+    from cryotx_cli.detector.checkpoint import checkpoint_path
+
+    path = checkpoint_path(name)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = f"{path}: cannot be read ({error.strerror})"
+        yield Finding("Weights", name, reason, "Check --weights, or install cryotx again for its own model.", True)
+        return
+    yield Finding("Weights", f"{path}, {len(content) / 1e6:.1f} MB")
+    yield Finding("SHA-256 of weights", hashlib.sha256(content).hexdigest())
+
+
+def _trial(config: DoctorConfig) -> Finding:
+    """Load the weights and pick an image of noise."""
+    from cryotx_cli.detector.load_picker import load_picker
+
+    noise = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    micrograph = Micrograph(noise, 2.0, Path("noise"))
+    try:
+        started = time.perf_counter()
+        picker = load_picker(PickConfig(weights=config.weights, device=config.device)).picker
+        loaded = time.perf_counter()
+        picker.locate(picker.prepare(micrograph, 100.0), micrograph)
+    except CryotxError as error:
+        return Finding("Picking", "does not work", error.message, error.hint, True)
+    except (RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        return Finding("Picking", "does not work", reason, f"Try --device cpu. {_INSTALL_GPU}.", True)
+    return Finding(
+        "Picking", f"works: {loaded - started:.1f} s to load, {time.perf_counter() - loaded:.1f} s for 512 x 512 pixels"
+    )

@@ -1,0 +1,255 @@
+"""Picking in several processes and on a Dask cluster: the bytes of one process, whoever dies meanwhile."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryotx_cli.config import PickConfig, device_names, load_config
+from cryotx_cli.errors import CheckpointError, ConfigError, DeviceError
+from cryotx_cli.workflows.pick import start_pick
+from quick_picker import QuickPicker
+
+CONFIG = PickConfig(diameter=60.0, threshold=0.5, contrast="dark", formats=("relion", "box", "topaz"))
+TWO = replace(CONFIG, device="cpu,cpu")
+MICROGRAPHS = 12
+
+
+@pytest.fixture(scope="module")
+def mics(tmp_path_factory):
+    """Noise in MRC files; the fifth of them is none."""
+    folder = tmp_path_factory.mktemp("session") / "mics"
+    folder.mkdir()
+    for number in range(MICROGRAPHS):
+        path = folder / f"m{number:02}.mrc"
+        with mrcfile.new(path) as mrc:
+            mrc.set_data(np.random.default_rng(number).normal(0, 1, (96, 128)).astype(np.float32))
+            mrc.voxel_size = 2.0
+    (folder / "m04.mrc").write_bytes(b"no micrograph")
+    return folder
+
+
+@pytest.fixture
+def pick(mics, tmp_path, monkeypatch):
+    """Pick into a folder of that name; leave the loop where `during` says so of the number of results."""
+
+    def pick_into(name, config, picker, during=lambda count: False):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        with suppress(FileExistsError):
+            (folder / "mics").symlink_to(mics)
+        run = start_pick(["mics"], "p.star", config, picker)
+        results = []
+        for result in run:
+            results.append(result)
+            if during(len(results)):
+                break
+        return contents(folder), run, results
+
+    return pick_into
+
+
+def contents(folder):
+    """Bytes of every file but the times in the ledger and the place where the network ran."""
+    found = {
+        str(path.relative_to(folder)): path.read_bytes().replace(str(folder).encode(), b"FOLDER")
+        for path in folder.rglob("*")
+        if path.is_file() and "mics" not in path.relative_to(folder).parts[:1]
+    }
+    settings = found["p/config.toml"].decode().splitlines()
+    rows = [json.loads(line) for line in found["p/ledger.jsonl"].splitlines()]
+    found["p/config.toml"] = [line for line in settings if not line.startswith("device")]
+    found["p/ledger.jsonl"] = [
+        {name: value for name, value in row.items() if not name.endswith("seconds")} for row in rows
+    ]
+    return found
+
+
+def kill_a_child(count):
+    if count == 3:
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+# ---- one process for each device -------------------------------------------------------------------------------------
+
+
+def test_two_processes_write_the_bytes_of_one(pick):
+    picker = QuickPicker(refused=("m02.mrc",))
+    whole, _, results = pick("one", CONFIG, picker)
+    found, run, shared = pick("two", TWO, picker)
+    assert found == whole
+    assert len(whole) > 4 * (MICROGRAPHS - 2)
+    assert run.device == "cpu, cpu"
+    assert {result.file.name for result in shared} == {result.file.name for result in results}
+    assert [result.file.name for result in run.summary.skipped] == ["mics/m02.mrc", "mics/m04.mrc"]
+    reasons = [row["error"] for row in found["p/ledger.jsonl"] if row["error"]]
+    assert reasons[0] == "mics/m02.mrc: refused"
+    assert reasons[1].startswith("mics/m04.mrc: ")
+
+
+def test_a_process_that_is_killed_loses_nothing(pick):
+    whole, _, _ = pick("one", CONFIG, QuickPicker())
+    found, run, results = pick("two", TWO, QuickPicker(seconds=0.05), kill_a_child)
+    assert found == whole
+    assert len(results) == MICROGRAPHS
+    assert [text for text in run.messages if "signal 9" in text]
+
+
+@pytest.mark.slow
+def test_a_micrograph_that_kills_whoever_picks_it_is_skipped_and_no_other(pick):
+    whole, _, _ = pick("one", CONFIG, QuickPicker(refused=("m07.mrc",)))
+    found, run, _ = pick("two", TWO, QuickPicker(deadly=("m07.mrc",)))
+    reasons = {result.file.name: result.error for result in run.summary.skipped}
+    assert sorted(reasons) == ["mics/m04.mrc", "mics/m07.mrc"]
+    assert reasons["mics/m07.mrc"] == "mics/m07.mrc: 3 processes have died over it, the last by signal 9"
+    for file in ("p/ledger.jsonl", "p/report.html"):  # both give the reason
+        del whole[file], found[file]
+    assert found == whole
+
+
+@pytest.mark.slow
+def test_leaving_the_loop_keeps_what_is_done_and_the_next_run_goes_on(pick):
+    whole, _, _ = pick("one", CONFIG, QuickPicker())
+    pick("two", TWO, QuickPicker(seconds=0.02), lambda count: count == 4)
+    assert not multiprocessing.active_children()
+    found, run, _ = pick("two", TWO, QuickPicker())
+    assert found == whole
+    assert 3 <= run.summary.resumed < MICROGRAPHS - 1
+
+
+@dataclass
+class Fatal(QuickPicker):
+    """Kills the process that it is sent to."""
+
+    def __setstate__(self, state):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Shifting(QuickPicker):
+    """Says in every process that its weights are others."""
+
+    @property
+    def fingerprint(self):
+        return str(os.getpid())
+
+
+@pytest.mark.slow
+def test_processes_that_cannot_load_the_model_end_the_run(pick):
+    with pytest.raises(DeviceError, match=r"--device cpu: the process there died while it loaded the model"):
+        pick("dead", TWO, Fatal())
+    with pytest.raises(CheckpointError, match="not the same on all machines"):
+        pick("other", TWO, Shifting())
+
+
+def test_each_of_the_devices_has_to_be_there(mics, tmp_path):
+    with pytest.raises(DeviceError, match="--device cuda:98: this GPU is not there"):
+        start_pick([mics], tmp_path / "p.star", replace(CONFIG, device="cuda:98,99"))
+
+
+# ---- a Dask cluster --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed", reason="Dask comes with the extra 'cluster'")
+    import dask
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.comm.timeouts.connect": "3s"}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0", silence_logs=50) as local,
+    ):
+        yield local
+
+
+def test_a_cluster_that_loses_a_worker_writes_the_bytes_of_one_process(pick, cluster):
+    pids = [worker.process.pid for worker in cluster.workers.values()]
+
+    def kill_a_worker(count):
+        if count == 3:
+            os.kill(pids[0], signal.SIGKILL)
+
+    whole, _, _ = pick("one", CONFIG, QuickPicker(refused=("m02.mrc",)))
+    picker = QuickPicker(seconds=0.2, refused=("m02.mrc",))
+    config = replace(CONFIG, scheduler=cluster.scheduler_address)
+    found, run, results = pick("cluster", config, picker, kill_a_worker)
+    assert found == whole
+    assert len(results) == MICROGRAPHS
+    assert run.device == f"2 workers of {cluster.scheduler_address}"
+
+
+def test_a_micrograph_that_kills_workers_is_skipped(pick, cluster):
+    config = replace(CONFIG, scheduler=cluster.scheduler_address)
+    _, run, results = pick("cluster", config, QuickPicker(deadly=("m07.mrc",)))
+    reasons = {result.file.name: result.error for result in run.summary.skipped}
+    assert reasons["mics/m07.mrc"] == "mics/m07.mrc: 2 workers were lost over it"
+    assert len(results) == MICROGRAPHS
+
+
+def test_a_worker_with_another_model_ends_the_run(pick, cluster):
+    with pytest.raises(CheckpointError, match="not the same on all machines"):
+        pick("other", replace(CONFIG, scheduler=cluster.scheduler_address), Shifting())
+
+
+def test_no_scheduler_at_the_address(pick):
+    distributed = pytest.importorskip("distributed", reason="Dask comes with the extra 'cluster'")
+    import dask
+
+    assert distributed
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
+        pytest.raises(ConfigError, match=r"--scheduler tcp://127.0.0.1:9: no Dask scheduler answers there"),
+    ):
+        pick("none", replace(CONFIG, scheduler="tcp://127.0.0.1:9"), QuickPicker())
+
+
+def test_without_dask_one_line_says_how_to_get_it(pick, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigError, match="needs Dask, which is not installed") as caught:
+        pick("none", replace(CONFIG, scheduler="tcp://127.0.0.1:9"), QuickPicker())
+    assert "cryotx-cli[cluster]" in caught.value.hint
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "names"),
+    [
+        ("auto", ("auto",)),
+        ("cuda:0,1", ("cuda:0", "cuda:1")),
+        ("cuda:0, cuda:3,5", ("cuda:0", "cuda:3", "cuda:5")),
+        ("cpu,cpu", ("cpu", "cpu")),
+        ("cuda:1,1", ("cuda:1", "cuda:1")),
+    ],
+)
+def test_several_devices_in_one_flag(device, names):
+    assert device_names(device) == names
+    assert PickConfig(device=device).device == device
+
+
+@pytest.mark.parametrize("device", ["auto,cpu", "cpu,1", "1,2", "cuda:0,", "cuda:0,x", "cuda,cuda:1", "cuda:0,-1"])
+def test_a_list_of_devices_that_is_none(device):
+    with pytest.raises(ConfigError, match="cannot be one of several"):
+        load_config(PickConfig, overrides={"device": device})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"device": "cpu,cpu", "watch": True},
+        {"scheduler": "tcp://here:1", "watch": True},
+        {"scheduler": "tcp://here:1", "device": "cpu,cpu"},
+    ],
+)
+def test_what_does_not_go_together(settings):
+    with pytest.raises(ConfigError, match="exclude each other"):
+        load_config(PickConfig, overrides=settings)
