@@ -1,14 +1,22 @@
 """Where the time of ``cryotx pick`` goes: reading, preparing, network and writing, in seconds a micrograph.
 
     python benchmarks/speed.py [--micrographs 6] [--size 4096] [--device auto] [--weights default]
+    python benchmarks/speed.py --peers [--micrographs 20] [--topaz PROGRAM] [--relion PROGRAM] [--threads 2]
 
 Micrographs are float32 MRC files of noise with discs, freshly written, so the operating system reads them from memory.
 The stages are timed one after the other; the last line is the whole command's work, where they overlap.
+
+With --peers whole commands are compared instead, start included: cryotx without and with pictures and report; RELION's
+LoG; the chain of the original CryoTransformer, its denoising and a ResNet-152 DETR at a short side of 800 px with
+random weights, run by cryotx; Topaz's pretrained model. The slow ones get --slow-micrographs of the files. They take
+turns, --rounds times. Other work on the machine stretches seconds on the clock, CPU seconds hardly.
 """
 
 import argparse
+import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -16,18 +24,21 @@ import mrcfile
 import numpy as np
 import torch
 
+import child
 from cryotx_cli.config import PickConfig
 from cryotx_cli.data.candidates import Candidates, write_candidates
 from cryotx_cli.data.formats.box import box_side_px, write_box
 from cryotx_cli.data.formats.star import write_micrograph_star
 from cryotx_cli.data.micrograph import read_micrograph
 from cryotx_cli.data.selection import ExpectedF1, choose
-from cryotx_cli.detector.checkpoint import load_checkpoint
+from cryotx_cli.detector.checkpoint import DetrCheckpoint, DetrInput, load_checkpoint, save_detr_checkpoint
+from cryotx_cli.detector.detr import Detr, DetrConfig
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.detector.picker import Picker
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.workflows.pick import start_pick
 from machine import describe_machine
+from programs import run_cryotx, run_relion, run_topaz
 
 PIXEL_SIZE = 1.0625  # Å; not 1.0, which a header uses for "unknown"
 STAGES = ("reading", "preparing", "network", "writing")
@@ -35,6 +46,13 @@ STAGES = ("reading", "preparing", "network", "writing")
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.peers:
+        compare_commands(arguments)
+    else:
+        compare_stages(arguments)
+
+
+def compare_stages(arguments: argparse.Namespace) -> None:
     picker = Picker(load_checkpoint(arguments.weights), resolve_device(arguments.device))
     print_header(arguments, picker)
     with tempfile.TemporaryDirectory() as name:
@@ -64,6 +82,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--diameter", type=float, default=150.0, help="particle diameter in Å")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--weights", default="default")
+    parser.add_argument("--peers", action="store_true", help="compare whole commands of several programs")
+    parser.add_argument("--slow-micrographs", type=int, default=2, help="for the original's chain, RELION and Topaz")
+    parser.add_argument("--threads", type=int, default=2, help="of each program that can use several")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--topaz", default="topaz", help="the program or its path")
+    parser.add_argument("--relion", default="relion_autopick", help="the program or its path")
     return parser.parse_args()
 
 
@@ -73,6 +97,83 @@ def print_header(arguments: argparse.Namespace, picker: Picker) -> None:
     print(f"threads   torch {torch.get_num_threads()}, OpenCV {cv2.getNumThreads()}; network on {picker.device}{gpu}")
     size = f"{arguments.size} x {arguments.size} px of {PIXEL_SIZE} Å"
     print(f"input     {arguments.micrographs} micrographs of {size}, particles of {arguments.diameter:g} Å\n")
+
+
+def compare_commands(arguments: argparse.Namespace) -> None:
+    print(describe_machine("torch", "numpy"))
+    size = f"{arguments.size} x {arguments.size} px of {PIXEL_SIZE} Å"
+    print(f"input     micrographs of {size}, particles of {arguments.diameter:g} Å; {arguments.threads} threads\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        many, few = folder / "many", folder / "few"
+        many.mkdir()
+        few.mkdir()
+        for seed in range(arguments.micrographs):
+            path = write_micrograph(many / f"m{seed}.mrc", arguments.size, arguments.diameter, seed)
+            if seed < arguments.slow_micrographs:
+                (few / path.name).symlink_to(path)
+        programs = commands(arguments, many, few, write_random_detr(folder / "detr152.safetensors"))
+        costs: dict[str, list[child.Cost]] = {program: [] for program in programs}
+        for turn in range(arguments.rounds):
+            for number, (program, run) in enumerate(programs.items()):
+                print(f"round {turn + 1}: {program}", flush=True)
+                work = folder / f"{turn}-{number}"
+                work.mkdir()
+                try:
+                    costs[program].append(run(work))
+                except RuntimeError as error:
+                    print(f"{program}: {error}")
+                shutil.rmtree(work)
+            print_costs(costs, arguments)
+
+
+def commands(
+    arguments: argparse.Namespace, many: Path, few: Path, detr: Path
+) -> dict[str, Callable[[Path], child.Cost]]:
+    """Every program's run, given a folder to work in; those not installed are left out, and it is said."""
+    diameter, threads = arguments.diameter, arguments.threads
+    lean = ("--no-images", "--no-report")
+    found = {
+        "cryotx": lambda work: run_cryotx(many, work / "p.star", PIXEL_SIZE, diameter, *lean, threads=threads),
+        "cryotx, pictures": lambda work: run_cryotx(many, work / "p.star", PIXEL_SIZE, diameter, threads=threads),
+        "original's chain": lambda work: run_cryotx(
+            few, work / "p.star", PIXEL_SIZE, diameter, *lean, "--weights", detr, threads=threads
+        ),
+    }
+    if relion := shutil.which(arguments.relion):
+        found["RELION LoG"] = lambda work: run_relion(Path(relion), few, work, PIXEL_SIZE, diameter)
+    if topaz := shutil.which(arguments.topaz):
+        found["Topaz"] = lambda work: run_topaz(Path(topaz), few, work, PIXEL_SIZE, diameter, threads=threads)
+    for program in ("RELION LoG", "Topaz"):
+        if program not in found:
+            print(f"{program}: not installed, skipped")
+    return found
+
+
+def print_costs(costs: dict[str, list[child.Cost]], arguments: argparse.Namespace) -> None:
+    print(f"{'a micrograph':20}{'files':>6}{'clock s':>9}{'ratio':>8}{'CPU s':>9}{'ratio':>8}{'peak MiB':>10}")
+    wall_unit = cpu_unit = 1.0
+    for program, runs in costs.items():
+        if not runs:
+            continue
+        files = arguments.micrographs if program.startswith("cryotx") else arguments.slow_micrographs
+        wall = float(np.median([run.wall for run in runs])) / files
+        cpu = float(np.median([run.cpu for run in runs])) / files
+        if program == "cryotx":
+            wall_unit, cpu_unit = wall, cpu
+        peak = max(run.peak_mib for run in runs)
+        print(f"{program:20}{files:6}{wall:9.2f}{wall / wall_unit:8.2f}{cpu:9.2f}{cpu / cpu_unit:8.2f}{peak:10.0f}")
+
+
+def write_random_detr(path: Path) -> Path:
+    """Write the paper's network with random weights that see no particles; its cost does not depend on them."""
+    torch.manual_seed(0)
+    model = Detr(DetrConfig())
+    with torch.no_grad():
+        model.class_embed.weight.zero_()
+        model.class_embed.bias.copy_(torch.tensor([-3.0, 3.0]))
+    save_detr_checkpoint(DetrCheckpoint(model.state_dict(), model.config, DetrInput("original")), path)
+    return path
 
 
 def write_micrograph(path: Path, size: int, diameter: float, seed: int) -> Path:
