@@ -132,8 +132,9 @@ class PickFolder:
         self.diameter = self.path / "diameter.json"
         self.stop = self.path / "stop"
         if not to_read:
-            _require_writable(star.parent)
-            _require_writable(self.path)
+            # Under names that remove_unfinished knows, for a run may be killed at this moment, too.
+            _require_writable(star.parent, star.name)
+            _require_writable(self.path, star.name)
 
     @classmethod
     def of_run(cls, run: Path, to_read: bool = False) -> "PickFolder":
@@ -326,9 +327,9 @@ def _line(row: LedgerRow) -> str:
     return json.dumps(asdict(row)) + "\n"
 
 
-def _require_writable(folder: Path) -> None:
+def _require_writable(folder: Path, name: str) -> None:
     # Trying is the only reliable test: mode bits say nothing about read-only file systems, quotas and full disks.
-    probe = folder / f".writable.{os.getpid()}.tmp"
+    probe = folder / f".{name}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(bytes(4096))
