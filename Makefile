@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo/fetch_micrograph.py $(DEMO)/real || echo "Going on without a real micrograph."
 	@rm -rf $(DEMO)/simulated
 	$(BIN)/cryotx simulate --out $(DEMO)/simulated --micrographs 2 --seed 2
-	$(BIN)/cryotx pick $(DEMO)/simulated --out $(DEMO)/simulated_picks.star --diameter 157 --restart
+	$(BIN)/cryotx pick $(DEMO)/simulated --out $(DEMO)/simulated_picks.star --diameter 188 --restart
 	$(BIN)/cryotx evaluate $(DEMO)/simulated_picks.star $(DEMO)/simulated --json $(DEMO)/simulated_picks.json
 	@if [ -e $(DEMO)/real/*.mrc ]; then set -x; \
 	  $(BIN)/cryotx pick $(DEMO)/real --out $(DEMO)/real_picks.star --diameter 100 --restart; fi
