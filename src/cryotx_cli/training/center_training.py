@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cryotx_cli.config import CenterConfig, TrainConfig, save_config
-from cryotx_cli.detector.center_detr import CenterDETR
+from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput
 from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.errors import CheckpointError, DatasetError
@@ -218,13 +218,7 @@ def _step(
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    images = torch.stack([crop.image for crop in batch])
-    if device.type == "cuda":  # from pinned memory the copy does not wait for the device
-        images = images.pin_memory()
-    images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-    queries = round(150 * images.shape[-1] * images.shape[-2] / 256**2) + 30
-    with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-        output = model(images, max_queries=queries)
+    output = forward(model, batch, device, low_precision)
     losses = center_losses(output, batch, model.config.radius)
     values = torch.stack(list(losses.values()))
     clock.lap("forward")
@@ -241,6 +235,18 @@ def _step(
             "Resume from the last saved state with a lower --learning-rate.",
         )
     return terms
+
+
+def forward(model: CenterDETR, batch: list[Crop], device: torch.device, low_precision: bool) -> CenterOutput:
+    """Run the network on a batch, with as many queries as crops of this size may need."""
+    images = torch.stack([crop.image for crop in batch])
+    if device.type == "cuda":  # from pinned memory the copy does not wait for the device
+        images = images.pin_memory()
+    images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+    queries = round(150 * images.shape[-1] * images.shape[-2] / 256**2) + 30
+    with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
+        output: CenterOutput = model(images, max_queries=queries)
+    return output
 
 
 def _checkpoint(average: WeightAverage, run: RunState, config: TrainConfig) -> Checkpoint:

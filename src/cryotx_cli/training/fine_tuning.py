@@ -33,6 +33,7 @@ from cryotx_cli.training.center_training import (
     RunState,
     StepLog,
     WeightAverage,
+    forward,
     parameter_groups,
     restore_state,
     save_state,
@@ -303,10 +304,7 @@ def _step(
             module.eval()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    images = torch.stack([crop.image for crop in batch]).to(device, memory_format=torch.channels_last)
-    queries = round(150 * images.shape[-1] * images.shape[-2] / 256**2) + 30
-    with torch.autocast(device.type, torch.bfloat16, enabled=supports_bfloat16(device)):
-        output = model(images, max_queries=queries)
+    output = forward(model, batch, device, supports_bfloat16(device))
     terms = center_losses(output, batch, model.config.radius)
     del terms["junk"]  # nobody labels contamination
     loss = torch.stack(list(terms.values())).sum()
