@@ -29,7 +29,7 @@ from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.simulator.structures import procedural_structure
 from cryotx_cli.training.center_criterion import center_losses
 from cryotx_cli.training.center_training import WeightAverage, parameter_groups
-from cryotx_cli.training.training_data import Crop, SimulatedCrops
+from cryotx_cli.training.training_data import Crop, SimulatedCrops, unpacked
 from cryotx_cli.training.validation import score
 from machine import describe_machine
 
@@ -117,11 +117,11 @@ def whole_steps(trainer: Trainer, crops: SimulatedCrops, steps: int, workers: in
     trainer.apart = False
     loader = iter(DataLoader(crops, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
     for _ in range(WARM_UP):
-        trainer.step(next(loader))
+        trainer.step(unpacked(next(loader)))
     images, waited, start = 0, 0.0, time.perf_counter()
     for _ in range(steps):
         before = time.perf_counter()
-        batch = next(loader)
+        batch = unpacked(next(loader))
         waited += time.perf_counter() - before
         trainer.step(batch)
         images += len(batch)

@@ -5,7 +5,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cryotx_cli.data.image import CLIP, PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
+from cryotx_cli.data.image import CLIP, PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
 
 
 def noise(shape=(96, 120), seed=0, mean=0.0, sigma=1.0):
@@ -173,3 +173,52 @@ def test_a_constant_image_becomes_zero_and_the_input_is_kept():
     image = np.full((64, 64), 3.0, np.float32)
     assert_array_equal(normalise(image), 0)
     assert_array_equal(image, 3.0)
+
+
+# --- padding ----------------------------------------------------------------------------------------------------------
+
+
+def framed(inner, top, bottom, left, right, mode):
+    """Pad as filters do: with one value, or with copies of the outermost row."""
+    settings = {"constant_values": 0.3} if mode == "constant" else {}
+    return np.pad(inner, ((top, bottom), (left, right)), mode, **settings).astype(np.float32)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+@pytest.mark.parametrize("widths", [(12, 0, 0, 0), (0, 7, 20, 0), (15, 15, 11, 21)])
+def test_padded_borders_are_measured_to_a_row_or_two(mode, widths):
+    found = padding(framed(noise((160, 200)), *widths, mode))
+    assert all(width <= seen <= width + 2 if width else seen == 0 for seen, width in zip(found, widths, strict=True))
+
+
+def test_a_few_rows_from_the_other_side_may_lie_beyond_the_padding():
+    image = framed(noise((160, 200)), 0, 15, 0, 0, "edge")
+    image = np.concatenate([image, image[:4]])
+    assert_allclose(padding(image), (0, 20, 0, 0), atol=1)
+
+
+def test_padding_survives_the_loss_of_a_jpg():
+    import cv2
+
+    grey = np.clip(128 + 30 * framed(noise((160, 200)), 16, 0, 0, 12, "edge"), 0, 255).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert_allclose(padding(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32)), (16, 0, 0, 12), atol=8)
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_and_particles_at_the_border_are_no_padding(factor, seed):
+    image = noise((160, 200), seed) - 3 * spot((160, 200), 2, 80, 9)
+    assert padding(rescale(image, factor)) == (0, 0, 0, 0)
+
+
+def test_an_image_of_one_value_has_no_padding():
+    assert padding(np.full((90, 80), 3.0, np.float32)) == (0, 0, 0, 0)
+
+
+def test_padding_becomes_zero_and_changes_nothing_inside():
+    inner = noise((160, 200)) + 40
+    whole = normalise(framed(inner, 15, 0, 11, 0, "constant"))
+    assert not whole[:16].any()
+    assert not whole[:, :12].any()
+    assert_allclose(whole[16:, 12:], normalise(inner[1:, 1:]), atol=1e-5)

@@ -155,6 +155,13 @@ def test_detections_outside_the_image_are_dropped(checkpoint):
     assert len(picker.pick(micrograph, 90.0)) == 2
 
 
+def test_nothing_is_found_in_padding(checkpoint):
+    micrograph = blank()
+    micrograph.image[:50] = micrograph.image[50]  # 20 px at network scale
+    picker = SayingPicker(checkpoint).say([[30, 15], [30, 40], [80, 100]])
+    assert_allclose(np.sort(picker.pick(micrograph, 90.0).centres[:, 1]), [99.5, 249.5], atol=1)
+
+
 def test_padded_queries_are_no_particles(checkpoint):
     picker = SayingPicker(checkpoint).say([[30, 40], [50, 40]])
     picker.said = replace(picker.said, valid=torch.tensor([[True, False]]))

@@ -260,18 +260,18 @@ def test_a_film_hides_particles_and_dims_the_beam(ball):
     assert seen >= 3
 
 
-def test_beside_a_hole_most_labs_do_not_want_the_particles_on_the_film(ball):
+def test_beside_a_hole_nobody_wants_the_particles_on_the_film(ball):
     conditions = replace(EMPTY, coverage=0.5, film=1.0)
-    labelled_on_film = []
+    shown = 0
     for seed in range(12):
         micrograph = simulate(ball, conditions, seed=seed)
         if not 0.1 < micrograph.junk.mean() < 0.5:
             continue
         x, y = micrograph.centres.round().astype(int).clip(0, 255).T
-        on_film = micrograph.junk[y, x] > 0.7
-        assert micrograph.ignored[on_film].all()
-        labelled_on_film.append(bool(on_film.any()))
-    assert set(labelled_on_film) == {True, False}
+        assert not (micrograph.junk[y, x] > 0.7).any()
+        assert len(micrograph.centres) > 5
+        shown += 1
+    assert shown >= 3
 
 
 def test_contamination_is_dark_and_marked(ball):

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from cryotx_cli.simulator.micrograph import draw_conditions
 from cryotx_cli.simulator.structures import Structure, procedural_structure
 from cryotx_cli.training import training_data
-from cryotx_cli.training.training_data import SimulatedCrops, develop, simulated_crop
+from cryotx_cli.training.training_data import Crop, SimulatedCrops, develop, simulated_crop, unpacked
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,26 @@ def test_diameters_lie_around_24_pixels_within_the_jitter(structures, jitter):
         assert max(radii) / min(radii) > 1.4
 
 
+def test_particles_below_a_border_are_no_labels(ball, clean, monkeypatch):
+    def bordered(image, rng):
+        image = image.copy()
+        image[:42] = image[42]
+        return image
+
+    monkeypatch.setattr(training_data, "develop", bordered)
+    hidden_pixels = labels = 0
+    for seed in range(12):
+        crop = simulated_crop([ball], np.random.default_rng(seed), 160, jitter=1.0)
+        hidden = (crop.image[0] == 0).numpy()
+        hidden_pixels += hidden.sum()
+        inside = (crop.centres > 0).all(1) & (crop.centres < 159).all(1)
+        column, row = crop.centres[inside].round().long().T
+        labels += len(row)
+        assert not hidden[row, column].any()
+    assert hidden_pixels > 3 * 160 * 20
+    assert labels > 20
+
+
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
@@ -146,24 +166,40 @@ def test_a_batch_is_that_of_its_seed_and_number(structures):
     assert not np.array_equal(first.image, other.image)
 
 
+def drawn(structures, rng, *_):
+    """Draw a crop of up to five particles out of nothing."""
+    n = int(rng.integers(6))
+    numbers = torch.from_numpy(rng.random((2 * 4 * 4 + 4 * n)).astype(np.float32))
+    image, junk, rows = numbers[:16].view(1, 4, 4), numbers[16:32].view(4, 4), numbers[32:].view(n, 4)
+    return Crop(image, rows[:, :2], rows[:, 2], rows[:, 3] > 0.5, junk)
+
+
+def assert_same_batches(found, expected):
+    assert len(found) == len(expected)
+    for batch, other in zip(found, expected, strict=True):
+        for one, two in zip(batch, other, strict=True):
+            for a, b in zip(fields(one), fields(two), strict=True):
+                assert_array_equal(a, b)
+
+
 def test_a_run_that_goes_on_sees_the_batches_it_would_have_seen(structures, monkeypatch):
-    small(monkeypatch)
-    whole = list(batches_of(structures, batch_size=3))
+    monkeypatch.setattr(training_data, "simulated_crop", drawn)
+    whole = [unpacked(batch) for batch in batches_of(structures, batch_size=3)]
     assert len(whole) == 40
-    assert list(batches_of(structures, batch_size=3, first=31)) == whole[31:]
+    assert_same_batches([unpacked(b) for b in batches_of(structures, batch_size=3, first=31)], whole[31:])
     assert list(batches_of(structures, first=40)) == []
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_any_number_of_workers_gives_the_same_batches_in_order(structures, monkeypatch, workers):
-    monkeypatch.setattr(training_data, "simulated_crop", lambda structures, rng, *_: f"crop {rng.integers(2**31)}")
+    monkeypatch.setattr(training_data, "simulated_crop", drawn)
     crops = batches_of(structures, batch_size=2, steps=11, first=2)
     loader = torch.utils.data.DataLoader(crops, batch_size=None, num_workers=workers)
-    assert list(loader) == [crops.batch(n) for n in range(2, 11)]
+    assert_same_batches([unpacked(batch) for batch in loader], [crops.batch(n) for n in range(2, 11)])
 
 
 def test_simulating_leaves_the_threads_of_the_training_alone(structures, monkeypatch):
-    small(monkeypatch)
+    monkeypatch.setattr(training_data, "simulated_crop", drawn)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
@@ -182,6 +218,8 @@ def test_a_run_starts_easy_and_ends_with_fewer_larger_crops(structures, monkeypa
     early, late = crops.batch(70), crops.batch(71)  # the last eighth
     assert (len(early), early[0][:2]) == (8, (256, 1.6))
     assert (len(late), late[0][:2]) == (4, (384, 1.4))
+    large = batches_of(structures, batch_size=96, steps=80).batch(71)
+    assert (len(large), large[0][:2]) == (24, (512, 1.4))
 
 
 # --- marks of cameras and software -----------------------------------------------------------------------------------

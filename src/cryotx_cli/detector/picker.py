@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryotx_cli.data.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
+from cryotx_cli.data.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
 from cryotx_cli.data.micrograph import Micrograph
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.data.selection import highest_expected_f1
@@ -165,22 +165,22 @@ class Picker:
         return found.with_minimum_distance(0.5 * diameter / micrograph.pixel_size)
 
     def detect(self, image: NDArray[np.float32]) -> Detections:
-        """Run the network on a prepared image of any size, in tiles if it is large."""
+        """Run the network on a prepared image of any size, in tiles if it is large; nothing is found in padding."""
         height, width = image.shape
+        top, bottom, left, right = (border or -np.inf for border in padding(image))
         parts = []
         for tile in tiles(height, width, largest=_WHOLE, size=_TILE, overlap=_OVERLAP):
-            queries = self._run(image[tile.y0 : tile.y1, tile.x0 : tile.x1])
-            valid = queries.valid[0]
+            found = _on_host(self._run(image[tile.y0 : tile.y1, tile.x0 : tile.x1]))
             # The network counts from the corner of the image, (0.5, 0.5) being the first pixel's centre.
-            centres = queries.centres[0][valid].double().cpu().numpy() + [tile.x0, tile.y0]
+            centres = found.centres + [tile.x0, tile.y0]
             x0, y0, x1, y1 = tile.core
             edge_x, edge_y = x1 >= width, y1 >= height
             own = (centres[:, 0] >= x0) | (x0 <= 0)
             own &= (centres[:, 0] < x1) | edge_x
             own &= (centres[:, 1] >= y0) | (y0 <= 0)
             own &= (centres[:, 1] < y1) | edge_y
-            radii, logits = (t[0][valid].double().cpu().numpy() for t in (queries.radii, queries.logits))
-            parts.append((centres[own] - 0.5, radii[own], logits[own]))
+            own &= (centres >= [left, top]).all(1) & (centres <= [width - right, height - bottom]).all(1)
+            parts.append((centres[own] - 0.5, found.radii[own], found.logits[own]))
         return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _run(self, image: NDArray[np.float32]) -> Queries:
@@ -191,6 +191,14 @@ class Picker:
         with torch.inference_mode():
             output: CenterOutput = self.model(batch.contiguous(memory_format=torch.channels_last))
         return output.final if self.checkpoint.use_decoder else output.peaks
+
+
+def _on_host(queries: Queries) -> Detections:
+    """Return the queries of the first image, as the network counts; all at once, for each copy waits for a GPU."""
+    columns = [queries.logits[0], queries.radii[0], *queries.centres[0].unbind(-1), queries.valid[0]]
+    logits, radii, x, y, valid = torch.stack([column.double() for column in columns]).cpu().numpy()
+    known = valid > 0
+    return Detections(np.column_stack([x, y])[known], radii[known], logits[known])
 
 
 def _longest(diameters: NDArray[np.float64]) -> float:

@@ -114,8 +114,8 @@ def draw_conditions(rng: np.random.Generator, severity: float = 1.0) -> Conditio
         soup_length=math.exp(rng.uniform(math.log(10), math.log(160))),
         fragments=rng.uniform(0, 3) * severity if rng.random() < 0.5 else 0.0,
         coverage=float(0.95 * rng.beta(1.25, 2.4)) if severity >= 0.5 else rng.uniform(0.12, 0.4),
-        junk=float(rng.gamma(1.0, 1.2)) * severity + 0.15,
-        film=0.25 * severity,
+        junk=float(rng.gamma(1.0, 1.5)) * severity + 0.15,
+        film=0.35 * severity,
         artefacts=severity,
     )
 
@@ -166,33 +166,31 @@ def simulate_micrograph(
     phase, junk, film, transmission = _contamination(full, structure, conditions, pixel_size, rng, noise)
     background = _background(full, conditions, rng) * transmission
     # Beads are a coarse sampling of a smooth density: blur them by their own size.
-    smooth = torch.exp(-2 * (math.pi * max(4.0, 0.75 * pixel_size)) ** 2 * k**2)
+    smooth = _gaussian(ky, kx, max(4.0, 0.75 * pixel_size))
     ice_power = _ice_power(conditions, sigma_e, pixel_size)
     colour = (water_decorrelation(k, optics.dose) * ice_power).sqrt()
     soup_power = 1 / (1 + (k * conditions.soup_length) ** 2) ** 2
     soup_power *= conditions.soup**2 * ice_power / soup_power.mean()
     white = torch.fft.rfft2(torch.randn(full, generator=noise))
     other = torch.fft.rfft2(torch.randn(full, generator=noise))
-    spectrum = (
-        torch.fft.rfft2(potential) * (sigma_e * smooth)
-        + torch.fft.rfft2(phase)
-        + white * colour
-        + other * soup_power.sqrt()
-    )
-    contrast = torch.fft.irfft2(spectrum * transfer, s=full)
-    intensity = background * (1 - 2 * contrast)
-    electrons = optics.dose * conditions.dqe * pixel_size**2 * background
-    shot = torch.randn(full, generator=noise) * (intensity / background).clamp_min(0.1).sqrt()
-    image = intensity + background * shot / electrons.sqrt()
+    spectrum = white.mul_(colour).add_(other.mul_(soup_power.sqrt()))
+    spectrum += torch.fft.rfft2(potential).mul_(sigma_e * smooth)
+    if phase.abs().max() > 0:
+        spectrum += torch.fft.rfft2(phase)
+    relative = torch.fft.irfft2(spectrum.mul_(transfer), s=full).mul_(-2).add_(1)  # intensity over background
+    shot_power = 1 / (optics.dose * conditions.dqe * pixel_size**2)  # of clear ice
+    shot = torch.randn(full, generator=noise).mul_(relative.clamp_min(0.1).mul_(background).sqrt_())
+    image = relative.mul_(background).add_(shot, alpha=math.sqrt(shot_power))
 
-    shot_power = 1 / (optics.dose * conditions.dqe * pixel_size**2)
-    power = 4 * transfer**2 * (colour**2 + soup_power) + shot_power
-    visible = (k > 0.5 / structure.diameter).float()  # slower changes are lost with the background
-    detectability = _detectability(structure, sigma_e, transfer * visible * smooth, power, full, pixel_size, rng)
+    passed = 4 * transfer**2
+    power = passed * (colour**2 + soup_power) + shot_power
+    visible = k > 0.5 / structure.diameter  # slower changes are lost with the background
+    ratio = passed.mul_(visible).mul_((sigma_e * smooth) ** 2).div_(power)
+    detectability = _detectability(structure, ratio, full, pixel_size, rng)
     row, column = (centres[:, axis].round().astype(int).clip(0, full[1 - axis] - 1) for axis in (1, 0))
     # Signal buried by optics or contamination cannot be asked for.
     ignored |= (junk[row, column].numpy() > 0.6) | (detectability < 2.5)
-    if rng.random() < 0.7 and film.mean() < 0.6:  # beside a hole, nobody wants the particles on the film
+    if film.mean() < 0.6:  # beside a hole, nobody wants the particles on the film
         wanted = film[row, column].numpy() < 0.6
         centres, ignored = centres[wanted], ignored[wanted]
     centres = centres - margin
@@ -296,7 +294,7 @@ def _contamination(
         texture = 1 + rng.uniform(0, 0.5) * _grain(shape, rng.uniform(1, 6), noise)
         phase += profile * strength * texture
         junk = torch.maximum(junk, profile.clamp(0, 1))
-    if rng.random() < 0.25 * conditions.artefacts:  # ice that settled on the grid, of many sizes
+    if rng.random() < 0.35 * conditions.artefacts:  # ice that settled on the grid, of many sizes
         count = int(rng.poisson(rng.uniform(1, 20) * shape[0] * shape[1] / (20 * diameter_px) ** 2))
         balls = torch.zeros(shape)
         largest = diameter_px * rng.uniform(0.3, 1.0)
@@ -334,41 +332,53 @@ def _contamination(
 
 def _grain(shape: tuple[int, int], length: float, noise: torch.Generator) -> Tensor:
     """Gaussian random field of unit variance with a correlation length in pixels."""
-    ky, kx = frequencies(*shape, 1.0)
-    spectrum = torch.fft.rfft2(torch.randn(shape, generator=noise)) * torch.exp(
-        -2 * (math.pi * length) ** 2 * (ky**2 + kx**2)
-    )
+    spectrum = torch.fft.rfft2(torch.randn(shape, generator=noise)).mul_(_gaussian(*frequencies(*shape, 1.0), length))
     field: Tensor = torch.fft.irfft2(spectrum, s=shape)
-    return field / field.std()
+    return field.div_(field.std())
+
+
+def _gaussian(ky: Tensor, kx: Tensor, deviation: float) -> Tensor:
+    """Transfer of a blur by a Gaussian of this standard deviation: exp(-2 pi² deviation² k²)."""
+    factor = -2 * (math.pi * deviation) ** 2
+    return torch.exp(factor * ky**2) * torch.exp(factor * kx**2)
 
 
 def _background(shape: tuple[int, int], conditions: Conditions, rng: np.random.Generator) -> Tensor:
     """Mean intensity: inelastic loss exp(-t / Lambda) with a tilted and bowed ice layer, and uneven illumination."""
-    v, u = torch.meshgrid(torch.linspace(-1, 1, shape[0]), torch.linspace(-1, 1, shape[1]), indexing="ij")
+    v, u = torch.linspace(-1, 1, shape[0])[:, None], torch.linspace(-1, 1, shape[1])[None]
     angle = rng.uniform(0, 2 * math.pi)
     tilt, bowl = rng.uniform(0, 0.6), rng.uniform(0, 0.8) if rng.random() < 0.5 else 0.0
-    relative = 1 + tilt * (u * math.cos(angle) + v * math.sin(angle)) / 2 + bowl * (u**2 + v**2) / 2
     loss = conditions.ice_thickness / rng.uniform(2500, 4000)
-    light = rng.uniform(0, 0.2) * conditions.artefacts * (u * math.sin(angle * 3) + v * math.cos(angle * 3))
-    return torch.exp(-loss * relative + light)
+    light = rng.uniform(0, 0.2) * conditions.artefacts
+    # The exponent is a sum of one term for the rows and one for the columns.
+    across = torch.exp(u * (light * math.sin(angle * 3) - loss * tilt * math.cos(angle) / 2) - loss * bowl / 2 * u**2)
+    down = torch.exp(v * (light * math.cos(angle * 3) - loss * tilt * math.sin(angle) / 2) - loss * bowl / 2 * v**2)
+    return math.exp(-loss) * down * across
 
 
 def _detectability(
-    structure: Structure,
-    sigma_e: float,
-    transfer: Tensor,
-    power: Tensor,
-    shape: tuple[int, int],
-    pixel_size: float,
-    rng: np.random.Generator,
+    structure: Structure, ratio: Tensor, shape: tuple[int, int], pixel_size: float, rng: np.random.Generator
 ) -> float:
-    """Return d' of the matched filter, mean over three views: d'² = sum |2 S(k)|² / P(k), P the noise power a pixel."""
-    values = []
-    for _ in range(3):
-        alone = torch.zeros(shape)
-        specimen.project(alone, structure, np.array([[shape[1] / 2, shape[0] / 2]]), pixel_size, rng, beads_each=400)
-        spectrum = torch.fft.rfft2(alone * sigma_e) * transfer * 2
-        weight = torch.full_like(power, 2.0)
-        weight[:, 0] = 1.0
-        values.append(float((weight * spectrum.abs() ** 2 / power).sum() / (shape[0] * shape[1])))
-    return math.sqrt(float(np.mean(values)))
+    """Return d' of the matched filter, mean over three views: d'² = sum_k |V(k)|² ratio(k) / pixels.
+
+    V is the projected potential of one particle and `ratio`, on the frequencies of a real FFT of `shape`, what a unit
+    of it puts into the signal's power over the noise's power a pixel. By Parseval's theorem the sum over frequencies is
+    one over distances, of the autocorrelation of V times the inverse transform of `ratio`. The former vanishes beyond
+    the particle's width, so it takes a small field only.
+    """
+    reach = math.sqrt(np.einsum("ij,ij->i", structure.beads, structure.beads).max()) / pixel_size
+    small = [min(side, _fft_size(math.ceil(4 * reach) + 8)) for side in shape]
+    views = torch.zeros(3, *small)
+    for view in views:
+        specimen.project(view, structure, np.array([[small[1] / 2, small[0] / 2]]), pixel_size, rng, beads_each=400)
+    spectra = torch.view_as_real(torch.fft.rfft2(views))
+    autocorrelation = torch.fft.irfft2((spectra**2).sum(-1).mean(0), s=small)
+    rows = _ends(torch.fft.ifft(ratio, dim=0), small[0], axis=0)
+    weight = _ends(torch.fft.irfft(rows, n=shape[1], dim=1), small[1], axis=1)
+    return math.sqrt(max(0.0, float((autocorrelation * weight).sum())))
+
+
+def _ends(field: Tensor, count: int, axis: int) -> Tensor:
+    """Keep the first and the last `count` / 2 along an axis: the shortest distances of a periodic function."""
+    half = count // 2
+    return torch.cat([field.narrow(axis, 0, half), field.narrow(axis, field.shape[axis] - half, half)], axis)

@@ -5,6 +5,7 @@ Positions and sizes are in pixels of the simulated field, x to the right and y d
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 from cryotx_cli.simulator.structures import Structure
 
 Points = NDArray[np.float64]
+
+_SPLAT_AT_ONCE = 32768  # beads: few enough that the arrays in between stay in the processor's cache
 
 
 def place_particles(
@@ -48,27 +51,36 @@ def place_particles(
 
 def _thrown(tries: Points, target: int, spacing: float) -> Points:
     """Keep the first `target` of `tries` that stay `spacing` apart, with a grid so that the cost stays linear."""
-    cells: dict[tuple[int, int], list[Points]] = {}
-    kept: list[Points] = []
-    for point in tries:
-        if len(kept) >= target:
-            break
-        column, row = int(point[0] // spacing), int(point[1] // spacing)
-        near = (q for i in (-1, 0, 1) for j in (-1, 0, 1) for q in cells.get((column + i, row + j), ()))
-        if all((point[0] - q[0]) ** 2 + (point[1] - q[1]) ** 2 >= spacing**2 for q in near):
-            cells.setdefault((column, row), []).append(point)
-            kept.append(point)
-    return np.array(kept).reshape(-1, 2)
+    if not len(tries) or target < 1:
+        return np.empty((0, 2))
+    cells = np.floor_divide(tries, spacing).astype(int)
+    cells -= cells.min(0) - 1
+    columns = int(cells[:, 0].max()) + 2
+    around = [i * columns + j for i in (0, -1, 1) for j in (0, -1, 1)]
+    taken: dict[int, list[tuple[float, float]]] = {}
+    kept: list[int] = []
+    least = spacing**2
+    at = (cells[:, 1] * columns + cells[:, 0]).tolist()
+    for number, (cell, (x, y)) in enumerate(zip(at, tries.tolist(), strict=True)):
+        near = (taken[cell + step] for step in around if cell + step in taken)
+        for u, v in itertools.chain.from_iterable(near):
+            if (x - u) * (x - u) + (y - v) * (y - v) < least:
+                break
+        else:
+            taken.setdefault(cell, []).append((x, y))
+            kept.append(number)
+            if len(kept) >= target:
+                break
+    return tries[kept]
 
 
 def _touching_patches(target: int, size: Points, spacing: float, diameter: float, rng: np.random.Generator) -> Points:
     """Grow patches of particles that touch their neighbours."""
-    seeds = [rng.random(2) * size for _ in range(max(1, target // 12))]
-    order = list(seeds)
+    order = [tuple((rng.random(2) * size).tolist()) for _ in range(max(1, target // 12))]
     while len(order) < target * 3 + 1:
-        parent = order[rng.integers(len(order))]
+        x, y = order[rng.integers(len(order))]
         angle, distance = rng.uniform(0, 2 * math.pi), diameter * rng.uniform(0.8, 1.15)
-        order.append(parent + distance * np.array([math.cos(angle), math.sin(angle)]))
+        order.append((x + distance * math.cos(angle), y + distance * math.sin(angle)))
     points = np.array(order)
     inside = ((points >= 0) & (points <= size)).all(1)
     return _thrown(points[inside], target, max(spacing, 0.7 * diameter))
@@ -133,33 +145,57 @@ def project(
     weights = structure.weights[kept] * (structure.weights.sum() / structure.weights[kept].sum())
     beads = torch.from_numpy(structure.beads[kept]).to(field)
     rotations = torch.from_numpy(random_rotations(n, rng)).to(field)
-    xy = torch.einsum("nij,bj->nbi", rotations[:, :2], beads) / pixel_size
-    xy += torch.from_numpy(centres.astype(np.float32)).to(field)[:, None]
-    amounts = torch.from_numpy(weights).to(field)[None].repeat(n, 1)
-    amounts *= torch.from_numpy(rng.normal(1, 0.1, (n, 1)).clip(0.5).astype(np.float32)).to(field)
+    contrast = rng.normal(1, 0.1, n).clip(0.5)
+    amounts = torch.from_numpy(np.outer(contrast.astype(np.float32), weights / np.float32(pixel_size**2))).to(field)
     broken = np.flatnonzero(rng.random(n) < 0.05)
-    for i in broken:
-        direction = torch.from_numpy(rng.normal(size=3).astype(np.float32)).to(field)
-        along = beads @ (direction / direction.norm())
-        amounts[i] *= (along < along.quantile(float(rng.uniform(0.5, 0.9)))).float()
-    splat(field, xy.reshape(-1, 2), amounts.reshape(-1) / pixel_size**2)
+    if len(broken):
+        amounts[broken] *= _left_of_broken(beads, len(broken), rng)
+    places = torch.from_numpy(centres.astype(np.float32)).to(field)[:, :, None]
+    scaled = beads.T / pixel_size
+    at_once = max(1, _SPLAT_AT_ONCE // count)
+    for some in (slice(start, start + at_once) for start in range(0, n, at_once)):
+        x, y = (rotations[some, axis] @ scaled + places[some, axis] for axis in (0, 1))
+        _splat(field, x.view(-1), y.view(-1), amounts[some].view(-1))
+
+
+def _left_of_broken(beads: Tensor, copies: int, rng: np.random.Generator) -> Tensor:
+    """Say for each of `copies` which beads are still there, (copies, n) bool: those below a random plane."""
+    directions, shares = np.empty((copies, 3)), np.empty(copies)
+    for i in range(copies):
+        directions[i], shares[i] = rng.normal(size=3), rng.uniform(0.5, 0.9)
+    along = (torch.from_numpy(directions.astype(np.float32)).to(beads) @ beads.T).cpu().numpy()
+    place = shares * (len(beads) - 1)
+    lower = place.astype(int)
+    ordered, copy = np.sort(along, axis=1), np.arange(copies)
+    low, high = ordered[copy, lower], ordered[copy, np.minimum(lower + 1, len(beads) - 1)]
+    return torch.from_numpy(along < (low + (place - lower) * (high - low))[:, None]).to(beads.device)
 
 
 def splat(field: Tensor, xy: Tensor, amounts: Tensor) -> None:
     """Add `amounts` (m,) at positions `xy` (m, 2), bilinearly; what falls outside is lost. Changes `field` in place."""
+    for start in range(0, len(xy), _SPLAT_AT_ONCE):
+        some = slice(start, start + _SPLAT_AT_ONCE)
+        x, y = xy[some].T.contiguous().unbind()
+        _splat(field, x, y, amounts[some])
+
+
+def _splat(field: Tensor, x: Tensor, y: Tensor, amounts: Tensor) -> None:
     height, width = field.shape
-    inside = (xy[:, 0] >= 0) & (xy[:, 0] < width - 1) & (xy[:, 1] >= 0) & (xy[:, 1] < height - 1)
-    xy, amounts = xy[inside], amounts[inside]
-    corner = xy.floor()
-    fx, fy = (xy - corner).unbind(1)
-    index = corner[:, 1].long() * width + corner[:, 0].long()
+    column, row = x.floor(), y.floor()
+    fx, fy = x - column, y - row
+    left_column, upper_row = column.clamp(0, width - 2), row.clamp(0, height - 2)
+    # How many pixels outside: whole numbers. Comparisons of torch take several times as long as arithmetic.
+    outside = column.sub_(left_column).abs_().add_(row.sub_(upper_row).abs_())
+    amounts = outside.neg_().add_(1).clamp_min_(0).mul_(amounts)
+    index = upper_row.int().mul_(width).add_(left_column.int()).long()
     right = amounts * fx
-    left = amounts - right
+    left = amounts.sub_(right)
+    lower_left, lower_right = left * fy, fy.mul_(right)
     flat = field.view(-1)
-    flat.index_add_(0, index, left * (1 - fy))
-    flat.index_add_(0, index + 1, right * (1 - fy))
-    flat.index_add_(0, index + width, left * fy)
-    flat.index_add_(0, index + width + 1, right * fy)
+    flat.scatter_add_(0, index, left.sub_(lower_left))
+    flat[1:].scatter_add_(0, index, right.sub_(lower_right))
+    flat[width:].scatter_add_(0, index, lower_left)
+    flat[width + 1 :].scatter_add_(0, index, lower_right)
 
 
 def distance_to_edge(xx: Tensor, yy: Tensor, rng: np.random.Generator, pixel_size: float) -> Tensor:
@@ -190,16 +226,31 @@ def blob(xx: Tensor, yy: Tensor, radius: float, rng: np.random.Generator) -> Ten
     y0 = rng.uniform(-0.5 * radius, height + 0.5 * radius)
     turn = rng.uniform(0, math.pi)
     stretch = math.exp(rng.uniform(0, 0.7))
-    u = ((xx - x0) * math.cos(turn) + (yy - y0) * math.sin(turn)) * stretch
-    v = (-(xx - x0) * math.sin(turn) + (yy - y0) * math.cos(turn)) / stretch
-    angle = torch.atan2(v, u)
-    outline = torch.full_like(u, radius)
-    for harmonic in range(2, 6):
-        outline += radius * rng.normal(0, 0.12) * torch.cos(harmonic * angle + rng.uniform(0, 6.28))
-    inside = torch.sigmoid((outline - torch.hypot(u, v)) / max(0.08 * radius, 0.7))
-    if rng.random() < 0.2:  # a ring: vesicle, bubble or rim of ice
-        inside = inside - torch.sigmoid((outline * rng.uniform(0.6, 0.9) - torch.hypot(u, v)) / max(0.06 * radius, 0.7))
-    return inside
+    outline_waves = [radius * rng.normal(0, 0.12) * np.exp(1j * rng.uniform(0, 6.28)) for _ in range(2, 6)]
+    ring = (rng.uniform(0.6, 0.9),) if rng.random() < 0.2 else ()  # a vesicle, bubble or rim of ice
+    softness = max(0.08 * radius, 0.7)
+    # Beyond, the profile is below exp(-14).
+    reach = radius + sum(abs(wave) for wave in outline_waves) + 14 * softness
+    half_width = reach * math.hypot(math.cos(turn) / stretch, math.sin(turn) * stretch)
+    half_height = reach * math.hypot(math.sin(turn) / stretch, math.cos(turn) * stretch)
+    left, right = (int(np.clip(x, 0, width)) for x in (x0 - half_width, x0 + half_width + 1))
+    top, bottom = (int(np.clip(y, 0, height)) for y in (y0 - half_height, y0 + half_height + 1))
+    profile = torch.zeros(height, width)
+    x, y = xx[:1, left:right] - x0, yy[top:bottom, :1] - y0
+    at = torch.complex(
+        (x * math.cos(turn) + y * math.sin(turn)) * stretch, (y * math.cos(turn) - x * math.sin(turn)) / stretch
+    )
+    direction, distance = at.sgn(), at.abs()
+    # The real part of a polynomial in exp(i angle): cosines of 2 to 5 times the angle.
+    outline = direction * outline_waves[-1]
+    for wave in outline_waves[-2::-1]:
+        outline = (outline + wave) * direction
+    outline = radius + (outline * direction).real
+    inside = torch.sigmoid((outline - distance) / softness)
+    for share in ring:
+        inside -= torch.sigmoid((outline * share - distance) / max(0.06 * radius, 0.7))
+    profile[top:bottom, left:right] = inside
+    return profile
 
 
 def clutter(field: Tensor, count: int, structure: Structure, pixel_size: float, rng: np.random.Generator) -> None:

@@ -218,12 +218,14 @@ def _about_z(angle: float) -> NDArray[np.float64]:
 
 def _ring(subunit: NDArray[np.float64], copies: int) -> NDArray[np.float64]:
     """Arrange copies about z at the radius where neighbours just touch; (copies * n, 3)."""
+    from scipy.spatial.distance import cdist
+
     thin = subunit[:: max(1, len(subunit) // 120)]
 
     def gap(radius: float) -> float:
         first = thin + [radius, 0, 0]
         second = first @ _about_z(2 * math.pi / copies).T
-        return float(np.sqrt(((first[:, None] - second[None]) ** 2).sum(-1)).min())
+        return math.sqrt(cdist(first, second, "sqeuclidean").min())
 
     low, high = 0.0, 4 * float(np.linalg.norm(subunit, axis=1).max()) * max(copies / math.pi, 1)
     for _ in range(18):

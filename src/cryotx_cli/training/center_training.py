@@ -26,7 +26,7 @@ from cryotx_cli.simulator.structures import Structure, procedural_structure, rea
 from cryotx_cli.training.calibration import fit_calibration
 from cryotx_cli.training.center_criterion import center_losses
 from cryotx_cli.training.progress import StepReport
-from cryotx_cli.training.training_data import Crop, SimulatedCrops, simulated_crop
+from cryotx_cli.training.training_data import Crop, SimulatedCrops, simulated_crop, unpacked
 from cryotx_cli.training.validation import score
 
 _WARM_UP, _LOG_EVERY, _SAVE_SECONDS = 200, 20, 150.0
@@ -112,7 +112,8 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
     clock = _Clock()
     with StepLog(out / "log.csv") as log:
-        for batch in loader:
+        for packed in loader:
+            batch = unpacked(packed)
             clock.lap("waiting")
             terms = _step(model, optimizer, batch, _learning_rate(config, run.step), device, low_precision, clock)
             average.update(model)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from cryotx_cli.data.image import PIXELS_PER_DIAMETER, normalise
+from cryotx_cli.data.image import PIXELS_PER_DIAMETER, normalise, padding
 from cryotx_cli.simulator.micrograph import SimulatedMicrograph, draw_conditions, simulate_micrograph
 from cryotx_cli.simulator.structures import Structure
 
@@ -41,11 +42,41 @@ class Crop:
     junk: Tensor
 
 
-class SimulatedCrops(IterableDataset[list[Crop]]):
+class PackedCrops(NamedTuple):
+    """Crops of one size in four tensors: a process hands each tensor over by a file descriptor of its own."""
+
+    images: Tensor
+    junk: Tensor
+    particles: Tensor  # (n, 4): x, y, radius and whether ignored, crop after crop
+    counts: Tensor
+
+
+def packed(crops: Sequence[Crop]) -> PackedCrops:
+    """Put crops of one size together for the way to another process."""
+    columns = [torch.column_stack([crop.centres, crop.radii, crop.ignored.float()]) for crop in crops]
+    return PackedCrops(
+        torch.stack([crop.image for crop in crops]),
+        torch.stack([crop.junk for crop in crops]),
+        torch.cat(columns),
+        torch.tensor([len(column) for column in columns]),
+    )
+
+
+def unpacked(batch: PackedCrops) -> list[Crop]:
+    """Take the crops apart again."""
+    particles = torch.split(batch.particles, batch.counts.tolist())
+    return [
+        Crop(image, rows[:, :2], rows[:, 2], rows[:, 3] > 0, junk)
+        for image, junk, rows in zip(batch.images, batch.junk, particles, strict=True)
+    ]
+
+
+class SimulatedCrops(IterableDataset[PackedCrops]):
     """Endless batches of simulated crops, reproducible from a seed.
 
-    The first tenth of a run may be easy (fair defocus and dose, little junk); the last eighth has crops of 384 px,
-    fewer of them, and diameters closer to the nominal one, as whole micrographs have.
+    The first tenth of a run may be easy (fair defocus and dose, little junk); the last eighth has larger crops, 384 px
+    or, where a batch has room for at least eight, 512 px, fewer of them, and diameters closer to the nominal one, as
+    whole micrographs have.
 
     Parameters
     ----------
@@ -74,11 +105,11 @@ class SimulatedCrops(IterableDataset[list[Crop]]):
         self.structures, self.batch_size, self.steps = structures, batch_size, steps
         self.seed, self.first, self.easy_start = seed, first, easy_start
 
-    def __iter__(self) -> Iterator[list[Crop]]:
+    def __iter__(self) -> Iterator[PackedCrops]:
         worker = torch.utils.data.get_worker_info()
         step, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for batch in range(self.first + step, self.steps, stride):
-            yield self.batch(batch)
+            yield packed(self.batch(batch))
 
     def batch(self, number: int) -> list[Crop]:
         """Simulate one batch."""
@@ -86,7 +117,8 @@ class SimulatedCrops(IterableDataset[list[Crop]]):
         progress = number / self.steps
         easy = self.easy_start and progress < 0.1 and rng.random() < 0.7
         late = progress > 0.875
-        size, jitter = (384, 1.4) if late else (256, 1.6)
+        large = 512 if self.batch_size >= 32 else 384
+        size, jitter = (large, 1.4) if late else (256, 1.6)
         count = max(1, round(self.batch_size * (256 / size) ** 2))
         return [simulated_crop(self.structures, rng, size, jitter, 0.3 if easy else 1.0) for _ in range(count)]
 
@@ -112,7 +144,24 @@ def simulated_crop(
     micrograph = simulate_micrograph(
         structure, distractor, draw_conditions(rng, severity), (side, side), pixel_size, rng
     )
-    return _crop(normalise(develop(micrograph.image, rng)), micrograph, size, rng)
+    image = normalise(develop(micrograph.image, rng))
+    return _crop(image, _without_padding(micrograph, image), size, rng)
+
+
+def _without_padding(micrograph: SimulatedMicrograph, image: NDArray[np.float32]) -> SimulatedMicrograph:
+    """Forget the particles that the marks of software have hidden below a border."""
+    top, bottom, left, right = padding(image)
+    if not top + bottom + left + right:
+        return micrograph
+    height, width = image.shape
+    x, y = (micrograph.centres + 0.5).T
+    seen = (x > left) & (x < width - right) & (y > top) & (y < height - bottom)
+    return replace(
+        micrograph,
+        centres=micrograph.centres[seen],
+        radii=micrograph.radii[seen],
+        ignored=micrograph.ignored[seen],
+    )
 
 
 def _crop(image: NDArray[np.float32], micrograph: SimulatedMicrograph, size: int, rng: np.random.Generator) -> Crop:
@@ -169,11 +218,14 @@ def develop(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
 def _recoloured(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Multiply the spectrum by a smooth random curve of the radius."""
     height, width = image.shape
-    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    # Rows of frequencies beyond the middle repeat the others'.
+    radius = np.hypot(np.fft.rfftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     gain = np.exp(np.interp(radius, np.linspace(0, 0.5, 5), rng.normal(0, 0.3, 5)))
     if rng.random() < 0.3:
         gain *= 1 - np.exp(-((radius * PIXELS_PER_DIAMETER * rng.uniform(1, 6)) ** 2))
-    out = np.fft.irfft2(np.fft.rfft2(image) * gain, s=image.shape).astype(np.float32)
+    gain = np.concatenate([gain, gain[(height - 1) // 2 : 0 : -1]]).astype(np.float32)
+    spectrum = torch.fft.rfft2(torch.from_numpy(image)).mul_(torch.from_numpy(gain))
+    out = torch.fft.irfft2(spectrum, s=image.shape).numpy()
     return np.asarray(out / out.std(), np.float32)
 
 
