@@ -585,3 +585,43 @@ def test_a_cut_for_each_micrograph_is_shown_as_it_was_until_the_slider_moves(bro
     nearest = float(browser.run("document.getElementById('cut').value"))
     totals = {k: abs(counts_at(micrographs, k / 100).sum() - 120) for k in range(101)}
     assert totals[round(nearest * 100)] == min(totals.values())
+
+
+AXIS_LABELS = """
+window.drawn = [];
+const fillText = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  const axis = { "center top": "across", "right middle": "up" }[`${this.textAlign} ${this.textBaseline}`];
+  if (this.canvas.id === "series" && axis) window.drawn.push([axis, text]);
+  return fillText.call(this, text, ...place);
+};
+"""
+
+
+@pytest.fixture
+def axes_of_series(browser, tmp_path):
+    """Show a report with micrographs of that many picks; return the labels of the axes of picks per micrograph."""
+    hook = browser.call("Page.addScriptToEvaluateOnNewDocument", source=AXIS_LABELS)
+
+    def labels(counts):
+        shown = [replace(micrograph(f"m{i}.mrc", 20, i), picks=picks) for i, picks in enumerate(counts)]
+        write_report(tmp_path / "report.html", run_of(), shown)
+        browser.open(tmp_path / "report.html")
+        browser.settle()
+        found = {"across": [], "up": []}
+        for axis, text in browser.run("window.drawn"):
+            found[axis] += [text] * (text not in found[axis])  # a plot that changes its size is drawn again
+        return found["across"], found["up"]
+
+    yield labels
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=hook["identifier"])
+
+
+@pytest.mark.slow
+def test_axes_that_count_are_labelled_with_whole_numbers(axes_of_series):
+    for count in range(1, 8):
+        assert axes_of_series([9] * count)[0] == [str(i) for i in range(1, count + 1)]
+    assert axes_of_series([9] * 8)[0] == ["2", "4", "6", "8"]
+    assert axes_of_series([9] * 10)[0] == ["2", "4", "6", "8", "10"]
+    for few in range(3):
+        assert axes_of_series([few])[1] == ["0", "1", "2", "3", "4"]

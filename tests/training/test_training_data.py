@@ -169,7 +169,7 @@ def test_a_batch_is_that_of_its_seed_and_number(structures):
 def drawn(structures, rng, *_):
     """Draw a crop of up to five particles out of nothing."""
     n = int(rng.integers(6))
-    numbers = torch.from_numpy(rng.random((2 * 4 * 4 + 4 * n)).astype(np.float32))
+    numbers = torch.from_numpy(rng.random(2 * 4 * 4 + 4 * n).astype(np.float32))
     image, junk, rows = numbers[:16].view(1, 4, 4), numbers[16:32].view(4, 4), numbers[32:].view(n, 4)
     return Crop(image, rows[:, :2], rows[:, 2], rows[:, 3] > 0.5, junk)
 

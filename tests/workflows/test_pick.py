@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -779,3 +781,42 @@ def test_micrographs_that_get_no_picks_are_counted_with_the_way_out(tmp_path):
     (result,) = run
     assert len(result.particles) == 0
     assert any("1 of 1 micrographs" in message and "--threshold 0.25" in message for message in run.messages)
+
+
+# ---- beside a GPU ----------------------------------------------------------------------------------------------------
+
+
+class BusyPicker(StubPicker):
+    """Prepares only while others prepare, too, if it is on a GPU; counts the micrographs that wait for the network."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device, self.together = device, threading.Barrier(2 if device.startswith("cuda") else 1)
+        self.waiting, self.most = 0, 0
+        self.counting = threading.Lock()
+
+    def prepare(self, micrograph, diameter):
+        self.together.wait(10)
+        with self.counting:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        return super().prepare(micrograph, diameter)
+
+    def locate(self, prepared, micrograph):
+        time.sleep(0.02)  # readers get far ahead if nothing holds them
+        with self.counting:
+            self.waiting -= 1
+        return super().locate(prepared, micrograph)
+
+
+def test_a_gpu_is_fed_by_several_readers_with_the_bytes_and_the_memory_of_one(tmp_path):
+    folder = folder_of(tmp_path, [f"m{number:02}.mrc" for number in range(12)])
+    config = replace(CONFIG, contrast="dark")
+    pickers = {name: BusyPicker(device) for name, device in (("one", "cpu"), ("several", "cuda:0"))}
+    for name, picker in pickers.items():
+        (tmp_path / name).mkdir()
+        results, _ = run([folder], tmp_path / name / "p.star", config, picker)
+        assert [result.file.name for result in results] == sorted(str(path) for path in folder.iterdir())
+    assert contents(tmp_path / "one") == contents(tmp_path / "several")
+    assert pickers["one"].most <= 3
+    assert pickers["several"].most <= 6

@@ -3,8 +3,11 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import PickConfig, device_names, load_config
-from cryotx_cli.errors import CheckpointError, ConfigError, DeviceError
+from cryotx_cli.errors import CheckpointError, ConfigError, CryotxError, DeviceError
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import QuickPicker
 
@@ -81,13 +84,14 @@ def kill_a_child(count):
 # ---- one process for each device -------------------------------------------------------------------------------------
 
 
-def test_two_processes_write_the_bytes_of_one(pick):
+@pytest.mark.parametrize("devices", ["cpu,cpu", "cuda:0,0"])  # the picker needs no GPU, only more threads beside it
+def test_two_processes_write_the_bytes_of_one(pick, devices):
     picker = QuickPicker(refused=("m02.mrc",))
     whole, _, results = pick("one", CONFIG, picker)
-    found, run, shared = pick("two", TWO, picker)
+    found, run, shared = pick("two", replace(CONFIG, device=devices), picker)
     assert found == whole
     assert len(whole) > 4 * (MICROGRAPHS - 2)
-    assert run.device == "cpu, cpu"
+    assert run.device == ", ".join(device_names(devices))
     assert {result.file.name for result in shared} == {result.file.name for result in results}
     assert [result.file.name for result in run.summary.skipped] == ["mics/m02.mrc", "mics/m04.mrc"]
     reasons = [row["error"] for row in found["p/ledger.jsonl"] if row["error"]]
@@ -184,6 +188,8 @@ def test_a_cluster_that_loses_a_worker_writes_the_bytes_of_one_process(pick, clu
     assert found == whole
     assert len(results) == MICROGRAPHS
     assert run.device == f"2 workers of {cluster.scheduler_address}"
+    (said,) = [text for text in run.messages if "is lost" in text]
+    assert re.fullmatch(r"The worker at tcp://127.0.0.1:\d+ is lost; what it was at is picked again.", said)
 
 
 def test_a_micrograph_that_kills_workers_is_skipped(pick, cluster):
@@ -197,6 +203,70 @@ def test_a_micrograph_that_kills_workers_is_skipped(pick, cluster):
 def test_a_worker_with_another_model_ends_the_run(pick, cluster):
     with pytest.raises(CheckpointError, match="not the same on all machines"):
         pick("other", replace(CONFIG, scheduler=cluster.scheduler_address), Shifting())
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """The processes of a scheduler and of its one worker, and its address."""
+    distributed = pytest.importorskip("distributed", reason="Dask comes with the extra 'cluster'")
+    import dask
+
+    file = tmp_path / "scheduler.json"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *command, "--scheduler-file", file, "--no-dashboard"],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command in (
+            ["scheduler", "--port", "0", "--host", "127.0.0.1"],
+            ["worker", "--no-nanny", "--nthreads", "2"],
+        )
+    ]
+    try:
+        while not file.exists():
+            assert processes[0].poll() is None, "the scheduler does not start"
+            time.sleep(0.05)
+        with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            address = client.scheduler.address
+        with dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+            yield (*processes, address)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_scheduler_that_dies_ends_the_run_and_the_next_one_goes_on(pick, scheduler):
+    process, worker, address = scheduler
+
+    def kill_the_scheduler(count):
+        if count == 3:
+            process.kill()
+
+    whole, _, _ = pick("one", CONFIG, QuickPicker())
+    with pytest.raises(CryotxError, match=f"--scheduler {address}: the connection .* is lost") as caught:
+        pick("lost", replace(CONFIG, scheduler=address), QuickPicker(seconds=0.2), kill_the_scheduler)
+    assert "What is finished is kept. The same command goes on" in caught.value.hint
+    worker.kill()  # it would finish what it is at, while the next run picks that again
+    worker.wait()
+    found, run, _ = pick("lost", CONFIG, QuickPicker())
+    assert found == whole
+    assert 3 <= run.summary.resumed < MICROGRAPHS - 1
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_before_the_first_micrograph(mics, tmp_path, scheduler):
+    process, _, address = scheduler
+    run = start_pick([mics], tmp_path / "p.star", replace(CONFIG, scheduler=address), QuickPicker())
+    process.kill()
+    process.wait()
+    with pytest.raises(CryotxError, match=f"--scheduler {address}: the connection .* is lost"):
+        list(run)
 
 
 def test_no_scheduler_at_the_address(pick):

@@ -12,7 +12,8 @@ from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import CheckConfig
 
 if TYPE_CHECKING:
-    from cryotx_cli.data.pick_check import Finding, PickCheck
+    from cryotx_cli.data.finding import Finding
+    from cryotx_cli.data.pick_check import PickCheck
 
 _MARKS = {
     "pass": ("ok  ", typer.colors.GREEN),

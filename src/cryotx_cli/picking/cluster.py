@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +20,38 @@ from cryotx_cli.picking.workers import Outcome, WorkerSettings, pick_one
 _AHEAD = 64  # micrographs that wait at the scheduler: a cluster that grows with its load has to see some
 
 
-def connect(address: str) -> Any:
-    """Return a ``distributed.Client`` of a running cluster.
+@dataclass(frozen=True)
+class Connection:
+    """A scheduler that has answered.
+
+    Parameters
+    ----------
+    address
+        As the user gave it.
+    client
+        Its ``distributed.Client``.
+    """
+
+    address: str
+    client: Any
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell that the connection is lost, for which Dask has many errors."""
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, (OSError, CancelledError)) and self.client.status == "running":
+                raise
+            raise CryotxError(
+                f"--scheduler {self.address}: the connection to the Dask scheduler is lost",
+                "What is finished is kept. The same command goes on with the rest, as soon as there is a scheduler "
+                "with workers again, or without --scheduler.",
+            ) from error
+
+
+def connect(address: str) -> Connection:
+    """Connect to a cluster that is running.
 
     Raises
     ------
@@ -31,7 +66,7 @@ def connect(address: str) -> Any:
             "Install it with pip install 'cryotx-cli[cluster]'.",
         ) from error
     try:
-        return Client(address, set_as_default=False, name="cryotx-pick")
+        return Connection(address, Client(address, set_as_default=False, name="cryotx-pick"))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"--scheduler {address}: no Dask scheduler answers there ({error})",
@@ -47,30 +82,39 @@ class Cluster:
 
     Parameters
     ----------
-    client
+    connection
         What `connect` returned; closed by `close`.
     settings
         What the workers need to know.
+
+    Raises
+    ------
+    CryotxError
+        The cluster is gone; all methods but `close` raise it, too.
     """
 
-    def __init__(self, client: Any, settings: WorkerSettings) -> None:
+    def __init__(self, connection: Connection, settings: WorkerSettings) -> None:
         from distributed import as_completed
 
-        count = len(client.nthreads())
-        self.name = f"{count} worker{'s' * (count != 1)} of {client.scheduler.address}"
         self.messages: list[str] = []
         weights = Path(settings.config.weights)
         if weights.is_file():
             settings = replace(settings, config=replace(settings.config, weights=str(absolute_path(weights))))
-        self._client, self._settings = client, settings
-        self._returning = as_completed(loop=client.loop, raise_errors=False)
+        self._connection, self._client, self._settings = connection, connection.client, settings
+        self._returning = as_completed(loop=self._client.loop, raise_errors=False)
         self._run = f"cryotx-pick-{uuid.uuid4().hex}"  # Dask knows work by its name, and would not do it twice
         self._sent: dict[str, tuple[PickJob, Any]] = {}
+        self._lost_workers: deque[str] = deque()
+        with connection.watched():
+            count = len(self._client.nthreads())
+            self._client.subscribe_topic("all", self._see_event)
+        self.name = f"{count} worker{'s' * (count != 1)} of {connection.address}"
 
     @property
     def has_room(self) -> bool:
         """Whether workers might become idle otherwise."""
-        threads: int = sum(self._client.nthreads().values())
+        with self._connection.watched():
+            threads: int = sum(self._client.nthreads().values())
         return self.under_way < _AHEAD + 2 * threads
 
     @property
@@ -81,7 +125,8 @@ class Cluster:
     def send(self, job: PickJob) -> None:
         """Give one micrograph to the scheduler."""
         key = f"{self._run}-{job.index}"
-        future = self._client.submit(pick_one, self._settings, _with_absolute_paths(job), key=key)
+        with self._connection.watched():
+            future = self._client.submit(pick_one, self._settings, _with_absolute_paths(job), key=key)
         self._sent[key] = job, future
         self._returning.add(future)
 
@@ -102,12 +147,16 @@ class Cluster:
             job, _ = self._sent[future.key]
             outcome = self._outcome(job, future)
             del self._sent[future.key]
+            while self._lost_workers:
+                address = self._lost_workers.popleft()
+                self.messages.append(f"The worker at {address} is lost; what it was at is picked again.")
             return [(job, outcome)]
         return []
 
     def cancel(self) -> None:
         """Take back what no worker has been given yet."""
-        assigned = {key for keys in self._client.processing().values() for key in keys}
+        with self._connection.watched():
+            assigned = {key for keys in self._client.processing().values() for key in keys}
         for key, (_, future) in list(self._sent.items()):
             if key not in assigned and not future.done():
                 future.cancel()
@@ -115,29 +164,38 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster, which goes on running."""
-        self._client.close()
+        log = logging.getLogger("distributed.client")
+        log.disabled = True  # it shows where it is interrupted while it tries to connect again
+        try:
+            self._client.close()
+        finally:
+            log.disabled = False
 
     def _outcome(self, job: PickJob, future: Any) -> Outcome:
         from distributed import KilledWorker
 
-        address = self._client.scheduler.address
-        if future.cancelled():
-            raise CryotxError(
-                f"--scheduler {address}: the connection is lost", "The same command goes on with what is missing."
-            )
-        error = future.exception()
-        if error is None:
-            outcome: Outcome = future.result()
-            return _with_given_paths(outcome, job)
+        with self._connection.watched():
+            error = future.exception()
+            if error is None:
+                outcome: Outcome = future.result()
+                return _with_given_paths(outcome, job)
         if isinstance(error, KilledWorker):
             reason = f"{job.file.path}: {error.allowed_failures + 1} workers were lost over it"
             return MicrographError(reason, "Is the file damaged, or the memory of a worker too small?")
         if isinstance(error, ImportError):
             raise CryotxError(
-                f"--scheduler {address}: cryotx is not installed on its workers ({error})",
+                f"--scheduler {self._connection.address}: cryotx is not installed on its workers ({error})",
                 "Start scheduler and workers in an environment with the same version of cryotx-cli[cluster].",
             ) from error
         raise error
+
+    def _see_event(self, event: tuple[float, Any]) -> None:
+        """Note a worker that has left with micrographs of this run; runs in Dask's thread."""
+        _, what = event
+        if isinstance(what, dict) and what.get("action") == "remove-worker":
+            keys = (*what["processing-tasks"], *what["lost-computed-tasks"])
+            if any(str(key).startswith(self._run) for key in keys):
+                self._lost_workers.append(what["worker"])
 
 
 def _with_absolute_paths(job: PickJob) -> PickJob:

@@ -16,9 +16,9 @@ from threading import Lock
 
 from cryotx_cli.data.pick_jobs import PickJob
 from cryotx_cli.errors import CryotxError, DeviceError, MicrographError
+from cryotx_cli.picking.micrograph_work import threads_beside
 from cryotx_cli.picking.workers import Outcome, Worker, WorkerSettings
 
-_AT_ONCE = 3  # micrographs in a process: one is read, one is in the network, one is written
 _LOSSES = 3  # processes that a micrograph may take with it before it is skipped
 
 _Answer = tuple[int, Outcome] | CryotxError | str | None
@@ -114,7 +114,7 @@ class DeviceProcesses:
 
     def _room(self, one: _Process) -> int:
         # What may have killed a process is alone in the next one, so that nothing else can be blamed.
-        return 0 if any(self._losses[index] for index in one.jobs) else _AT_ONCE - len(one.jobs)
+        return 0 if any(self._losses[index] for index in one.jobs) else _at_once(one.device) - len(one.jobs)
 
     def _give(self, job: PickJob, one: _Process) -> None:
         one.jobs[job.index] = job
@@ -172,6 +172,11 @@ class DeviceProcesses:
                 self._given_up.append((job, MicrographError(reason, "Is the file damaged, or the memory too small?")))
 
 
+def _at_once(device: str) -> int:
+    """Micrographs in a process: those that are read, one in the network, one that is written."""
+    return threads_beside(device).readers + 2
+
+
 def _serve(connection: Connection, settings: WorkerSettings, processes: int) -> None:
     """Pick what comes over the connection until it is closed at the other end."""
     # Ctrl-C reaches every process of a terminal; the one that started this one decides when to end.
@@ -199,7 +204,7 @@ def _serve(connection: Connection, settings: WorkerSettings, processes: int) -> 
         except Exception:
             send(traceback.format_exc())
 
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_at_once(settings.config.device)) as threads:
         while True:
             try:
                 threads.submit(pick, connection.recv())

@@ -48,6 +48,20 @@ class PickedMicrograph:
         return replace(row, write_seconds=round(seconds, 4), seconds=round(total, 4))
 
 
+@dataclass(frozen=True)
+class Threads:
+    """How many threads read and prepare, and how many write, beside the network."""
+
+    readers: int
+    writers: int
+
+
+def threads_beside(device: object) -> Threads:
+    """Return what keeps the network of a device busy; on a CPU it takes what there is of the processor by itself."""
+    # A GPU takes a micrograph in a fraction of the time in which one thread reads, prepares or writes it.
+    return Threads(4, 4) if str(device).startswith("cuda") else Threads(1, 2)
+
+
 class MicrographWork:
     """The three steps of the work on a micrograph, which may run in three threads for three micrographs.
 
@@ -56,7 +70,7 @@ class MicrographWork:
     config
         Settings of the run: its diameter is a number of Å, its contrast dark or bright.
     picker
-        Finds the candidates; used by one thread at a time.
+        Finds the candidates: it prepares in several threads at once, and locates in one at a time.
     """
 
     def __init__(self, config: PickConfig, picker: ParticlePicker) -> None:

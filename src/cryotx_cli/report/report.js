@@ -200,8 +200,8 @@
       palette.set(name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim());
     return palette.get(name);
   };
-  const ticks = (low, high, wanted) => {
-    const rough = (high - low) / wanted || 1;
+  const ticks = (low, high, wanted, whole) => {
+    const rough = Math.max((high - low) / wanted || 1, whole ? 1 : 0); // 1.5 micrographs are none
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
     const found = [];
@@ -220,21 +220,19 @@
     context.fillStyle = colour("quiet");
     context.textAlign = "right";
     context.textBaseline = "middle";
-    const vertical = ticks(0, top, 5);
+    const vertical = ticks(0, top, 5, !fractions);
     for (const value of vertical.found) {
-      if (value % 1 && !fractions) continue;
       context.strokeStyle = colour("line");
       context.beginPath();
       context.moveTo(box.left, Math.round(y(value)) + 0.5);
       context.lineTo(box.right, Math.round(y(value)) + 0.5);
       context.stroke();
-      context.fillText(number(value, fractions ? vertical.digits : 0), box.left - 8, y(value));
+      context.fillText(number(value, vertical.digits), box.left - 8, y(value));
     }
     context.textAlign = "center";
     context.textBaseline = "top";
-    const across = ticks(left, right, Math.max(2, Math.floor(width / 80)));
-    for (const value of across.found)
-      if (!whole || value % 1 === 0) context.fillText(number(value, across.digits), x(value), box.bottom + 7);
+    const across = ticks(left, right, Math.max(2, Math.floor(width / 80)), whole);
+    for (const value of across.found) context.fillText(number(value, across.digits), x(value), box.bottom + 7);
     context.textAlign = "right";
     context.textBaseline = "bottom";
     context.fillText(xLabel, box.right, height - 1);
@@ -322,7 +320,7 @@
 
   const drawSeries = () => {
     const canvas = at("series");
-    const last = Math.max(2, count + data.skipped.length);
+    const last = count + data.skipped.length;
     const plot = axes(canvas, [0.5, last + 0.5], topOf(state.picks), "micrograph", "picks", { whole: true });
     const { context, x, y, box } = plot;
     const { middle, deviation } = state.spread;

@@ -43,13 +43,10 @@ from cryotx_cli.detector.load_picker import LoadedPicker, ParticlePicker, load_p
 from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.picking.cluster import Cluster, connect
 from cryotx_cli.picking.device_processes import DeviceProcesses
-from cryotx_cli.picking.micrograph_work import MicrographWork, PickedMicrograph, ReadMicrograph
+from cryotx_cli.picking.micrograph_work import MicrographWork, PickedMicrograph, ReadMicrograph, threads_beside
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.html_report import GALLERY_SIZE, write_run_report
 
-_READ_AHEAD = 2  # micrographs in memory: these, the one in the network and those being written
-_WRITE_BEHIND = 2
-_WRITERS = 2
 _CHECKED = 3  # images that the check of what was written looks at
 _BRIGHT = (
     "Particles are bright in these micrographs: they seem to be inverted, and are picked as such (--contrast bright; "
@@ -169,6 +166,7 @@ class PickRun:
         self.stop_file = folder.stop
         self._folder, self._config, self._exposures = folder, config, exposures
         self._steps, self._workers = MicrographWork(config, picker), workers
+        self._threads = threads_beside(picker.device)
         self._plan = PickJobs(folder, config, picker.fingerprint)
         self._results: dict[int, tuple[PickResult, LedgerRow]] = {}
         self._first_error: CryotxError | OSError | None = None
@@ -194,7 +192,7 @@ class PickRun:
 
     def __iter__(self) -> Iterator[PickResult]:
         self._started = time.perf_counter()
-        readers, writers = ThreadPoolExecutor(1), ThreadPoolExecutor(_WRITERS)
+        readers, writers = ThreadPoolExecutor(self._threads.readers), ThreadPoolExecutor(self._threads.writers)
         writing: deque[tuple[PickedMicrograph, Future[float]]] = deque()
         try:
             for result, _ in list(self._results.values()):
@@ -316,9 +314,10 @@ class PickRun:
         writers: ThreadPoolExecutor,
         writing: deque[tuple[PickedMicrograph, Future[float]]],
     ) -> Iterator[PickResult]:
-        for ready in _read_ahead(readers, self._to_do(), self._read):
+        # In memory are those read ahead, one more than there are readers, one in the network and those being written.
+        for ready in _read_ahead(readers, self._to_do(), self._read, self._threads.readers + 1):
             self._idle = ready is None
-            while writing and (ready is None or len(writing) > _WRITE_BEHIND or writing[0][1].done()):
+            while writing and (ready is None or len(writing) > self._threads.writers or writing[0][1].done()):
                 yield self._finish(*writing.popleft())
             self._refresh()
             if self._stopped:
@@ -515,14 +514,14 @@ def _estimate(
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, jobs: Iterable[PickJob | None], read: Callable[[PickJob], ReadMicrograph]
+    readers: ThreadPoolExecutor, jobs: Iterable[PickJob | None], read: Callable[[PickJob], ReadMicrograph], ahead: int
 ) -> Iterator[tuple[PickJob, Future[ReadMicrograph]] | None]:
     """Yield jobs in order while a few of those that follow are being read; None where there is none at the moment."""
     readings: deque[tuple[PickJob, Future[ReadMicrograph]]] = deque()
     for job in jobs:
         if job is not None:
             readings.append((job, readers.submit(read, job)))
-        while len(readings) > (0 if job is None else _READ_AHEAD):
+        while len(readings) > (0 if job is None else ahead):
             yield readings.popleft()
         if job is None:
             yield None
