@@ -170,12 +170,26 @@ def test_weights_that_agree_worse_are_not_kept_as_the_best(config, tmp_path, mon
         assert torch.equal(best.weights[name], value), name
 
 
-def test_a_run_that_does_not_improve_ends_early(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(fine_tuning, "best_f1", lambda seen: 0.5)
+def saying(monkeypatch, scores):
+    """F1 on the held-back micrographs, before the first step and after each; the last goes on."""
+    left = list(scores)
+    monkeypatch.setattr(fine_tuning, "best_f1", lambda seen: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_a_run_that_gets_worse_ends_early(config, tmp_path, monkeypatch):
+    saying(monkeypatch, [0.5, 0.4])
     monkeypatch.setattr(fine_tuning, "_PATIENCE", 2)
-    *steps, end = train(tmp_path / "run", replace(config, steps=50))
+    *steps, end = train(tmp_path / "run", replace(config, steps=50, validate_every=1))
     assert [report.step for report in steps] == [1, 2]
     assert end.step == 2
+
+
+@pytest.mark.parametrize(("scores", "best"), [([0.5, 0.499, 0.497, 0.498], 3), ([0.5, 0.51, 0.506, 0.504], 2)])
+def test_of_weights_that_agree_equally_well_but_for_chance_the_last_count(config, tmp_path, monkeypatch, scores, best):
+    saying(monkeypatch, scores)
+    for _ in steps_of(train(tmp_path / "run", replace(config, steps=4, validate_every=1)), 3):
+        pass
+    assert load_checkpoint(tmp_path / "run" / "best.safetensors").training["fine_tuned_steps"] == best
 
 
 # --- stopping and going on -------------------------------------------------------------------------------------------

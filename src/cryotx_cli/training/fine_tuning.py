@@ -53,6 +53,7 @@ from cryotx_cli.training.training_data import Crop, simulated_crop
 T = TypeVar("T")
 
 _STEPS, _VALIDATE_EVERY, _PATIENCE = 600, 50, 300
+_CHANCE = 0.005  # of F1 on one micrograph of 600 labels: what a few dozen picks that come and go may change
 _BATCH_SIZE, _LEARNING_RATE, _WARM_UP = 8, 1e-4, 50
 _LABELLED_SHARE = 0.375  # of a batch; the others are simulated
 _SIMULATED_CROPS, _STRUCTURES = 300, 150
@@ -77,9 +78,9 @@ class _Data:
 def fine_tune(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Adapt the weights `config.init` (the bundled ones if None) to the labels `config.data`.
 
-    It ends after `config.steps`, 600 if unset, or when 300 steps have not improved F1 on the held-back micrographs.
-    ``best.safetensors`` then holds the best weights, or those it began with if they agree no worse with the labels of
-    the held-back micrographs; ``last.safetensors`` the last ones.
+    It ends after `config.steps`, 600 if unset, or when for 300 steps F1 on the held-back micrographs has been lower
+    than its best by more than chance. ``best.safetensors`` then holds the last weights of which that is not so, or
+    those it began with if they agree no worse with the labels of the held-back micrographs; ``last.safetensors`` the last ones.
 
     Yields
     ------
@@ -352,10 +353,14 @@ def _detect_all(checkpoint: Checkpoint, images: Sequence[LabelledImage], device:
 def _validate(
     tuned: Checkpoint, held_back: Sequence[LabelledImage], run: RunState, out: Path, device: torch.device
 ) -> float:
-    """F1 at the best cut on the held-back micrographs; the best weights so far are written."""
+    """F1 at the best cut on the held-back micrographs; weights that are the best so far, but for chance, are written.
+
+    Of weights that agree equally well with the few labels held back, those that have seen more of the others count.
+    """
     f1 = best_f1(_detect_all(tuned, held_back, device))
-    if f1 > run.best:
-        run.best, run.best_step = f1, run.step
+    run.best = max(run.best, f1)
+    if f1 >= run.best - _CHANCE:
+        run.best_step = run.step
         save_checkpoint(tuned, out / "best.safetensors")
     return f1
 

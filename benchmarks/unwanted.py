@@ -1,0 +1,78 @@
+"""Picks where nobody wants any: on support film, and on a micrograph without particles.
+
+    python benchmarks/unwanted.py FOLDER [--empty MICROGRAPH] [--weights default ...]
+
+FOLDER is that of accuracy.py. Four of its micrographs of EMPIAR-10017 show the film around the hole; the edge of the
+hole is a circle through three points that were read off the pictures, and film is what lies at least a particle's
+radius outside it. MICROGRAPH is one without particles, picked at many diameters; where its header does not know, a
+pixel is taken to have 6 Å. Picks are those that the command keeps by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from accuracy import candidates, read_set
+from cryotx_cli.data.micrograph import read_header, read_micrograph
+from cryotx_cli.data.particles import Particles
+from cryotx_cli.data.selection import ExpectedF1, choose
+from cryotx_cli.detector.checkpoint import load_checkpoint
+from cryotx_cli.detector.picker import Picker
+from machine import describe_machine
+
+SET, DIAMETER_PX, PIXEL_SIZE, EDGE_PX = "10017", 108, 1.77, 131
+EDGES = {  # three points on the edge of the hole, px of a picture that is 310 px wide
+    "Falcon_2012_06_12-14_33_35_0": ((252, 305), (280, 262), (305, 215)),
+    "Falcon_2012_06_12-15_30_21_0": ((2, 160), (70, 70), (250, 12)),
+    "Falcon_2012_06_12-15_53_09_0": ((218, 305), (255, 275), (303, 235)),
+    "Falcon_2012_06_12-16_59_12_0": ((25, 15), (4, 90), (22, 298)),
+}
+PICTURE = 310
+DIAMETERS = (60, 80, 100, 120, 150, 180, 220, 260, 300, 360, 420, 480, 540)  # Å
+
+
+def on_film(points: np.ndarray, name: str, width: int) -> np.ndarray:
+    """Tell which of (n, 2) points in px lie on the film of a micrograph; (n,) bool."""
+    edge = np.array(EDGES[name], float) * width / PICTURE
+    # The centre has the same distance to all three: 2 (b - a) . c = b² - a², for two of the pairs.
+    centre = np.linalg.solve(2 * (edge[1:] - edge[0]), (edge[1:] ** 2).sum(1) - (edge[0] ** 2).sum())
+    radius = np.linalg.norm(edge[0] - centre)
+    return np.asarray(np.linalg.norm(points - centre, axis=1) > radius + DIAMETER_PX / 2)
+
+
+def kept(found: Particles) -> Particles:
+    return found.select(choose(found, ExpectedF1()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--empty", type=Path)
+    parser.add_argument("--weights", nargs="+", default=["default"])
+    args = parser.parse_args()
+    print(describe_machine("torch", "numpy"))
+    data = read_set(args.folder / SET, {"pixel_size": PIXEL_SIZE, "edge_unlabelled_px": EDGE_PX})
+    film = {one.micrograph.source.stem: one for one in data if one.micrograph.source.stem in EDGES}
+    labels = [int(on_film(one.truth, name, one.micrograph.image.shape[1]).sum()) for name, one in film.items()]
+    print(f"on the film of {len(film)} micrographs: labels {labels}, {sum(labels)} in all")
+    for weights in args.weights:
+        picker = Picker(load_checkpoint(weights))
+        counts = []
+        for name, one in film.items():
+            picks = kept(candidates(picker, one, DIAMETER_PX * PIXEL_SIZE))
+            counts.append(int(on_film(picks.centres, name, one.micrograph.image.shape[1]).sum()))
+        print(f"{weights}: picks {counts}, {sum(counts)} in all", flush=True)
+        if args.empty is not None:
+            known = read_header(args.empty).pixel_size
+            micrograph = read_micrograph(args.empty, None if known else 6.0)
+            found = {
+                d: picker.pick(micrograph, d).with_minimum_distance(d / 2 / micrograph.pixel_size) for d in DIAMETERS
+            }
+            print("  without particles: " + ", ".join(f"{len(kept(f))} at {d} Å" for d, f in found.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
