@@ -80,7 +80,8 @@ def fine_tune(out: Path, config: TrainConfig) -> Iterator[StepReport]:
 
     It ends after `config.steps`, 600 if unset, or when for 300 steps F1 on the held-back micrographs has been lower
     than its best by more than chance. ``best.safetensors`` then holds the last weights of which that is not so, or
-    those it began with if they agree no worse with the labels of the held-back micrographs; ``last.safetensors`` the last ones.
+    those it began with if they agree no worse with the labels of the held-back micrographs; ``last.safetensors``
+    the last ones.
 
     Yields
     ------
