@@ -272,7 +272,7 @@ class TrainConfig:
     ] = None
     epochs: Annotated[int, Ge(1), Doc("cryotransformer: how often it sees the data.")] = 300
     refit_head: Annotated[bool, Doc("cryotransformer: refit only the class layer of the weights in --init.")] = False
-    steps: Annotated[int, Ge(1), Doc("center: optimiser steps of the whole run; 600 with --data.")] = 20_000
+    steps: Annotated[int, Ge(1), Doc("center: optimiser steps of the whole run; 800 with --data.")] = 20_000
     minutes: Annotated[float | None, Gt(0), Doc("Stop, resumable, after this many minutes.")] = None
     batch_size: Annotated[
         int | None, Ge(1), Doc("Tiles a step, unset: 8; cryotransformer: micrographs a process, unset: 2.")

@@ -52,7 +52,7 @@ from cryotx_cli.training.training_data import Crop, simulated_crop
 
 T = TypeVar("T")
 
-_STEPS, _VALIDATE_EVERY, _PATIENCE = 600, 50, 300
+_STEPS, _VALIDATE_EVERY, _PATIENCE = 800, 50, 300
 _CHANCE = 0.005  # of F1 on one micrograph of 600 labels: what a few dozen picks that come and go may change
 _BATCH_SIZE, _LEARNING_RATE, _WARM_UP = 8, 1e-4, 50
 _LABELLED_SHARE = 0.375  # of a batch; the others are simulated
@@ -78,7 +78,7 @@ class _Data:
 def fine_tune(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Adapt the weights `config.init` (the bundled ones if None) to the labels `config.data`.
 
-    It ends after `config.steps`, 600 if unset, or when for 300 steps F1 on the held-back micrographs has been lower
+    It ends after `config.steps`, 800 if unset, or when for 300 steps F1 on the held-back micrographs has been lower
     than its best by more than chance. ``best.safetensors`` then holds the last weights of which that is not so, or
     those it began with if they agree no worse with the labels of the held-back micrographs; ``last.safetensors``
     the last ones.
