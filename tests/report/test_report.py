@@ -625,3 +625,11 @@ def test_axes_that_count_are_labelled_with_whole_numbers(axes_of_series):
     assert axes_of_series([9] * 10)[0] == ["2", "4", "6", "8", "10"]
     for few in range(3):
         assert axes_of_series([few])[1] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(("count", "named"), [(4, False), (5, True)])
+def test_the_band_of_outliers_is_named_where_it_is_drawn(browser, tmp_path, count, named):
+    write_report(tmp_path / "report.html", run_of(), [micrograph(f"m{i}.mrc", 20, i) for i in range(count)])
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    assert ("outside the band" in browser.run("document.body.innerText")) == named

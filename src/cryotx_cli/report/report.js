@@ -325,6 +325,7 @@
     const { context, x, y, box } = plot;
     const { middle, deviation } = state.spread;
     const bandTop = y(middle + OUTLIER * deviation);
+    at("band-note").hidden = count < ENOUGH;
     if (count >= ENOUGH) {
       context.fillStyle = colour("band");
       context.fillRect(box.left, bandTop, box.right - box.left, y(Math.max(0, middle - OUTLIER * deviation)) - bandTop);
