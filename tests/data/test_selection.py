@@ -69,6 +69,18 @@ def test_a_micrograph_of_guesses_keeps_only_what_convinces_alone():
     assert choose(candidates(*likely), ExpectedF1()).all()
 
 
+def test_picks_far_less_sure_than_their_fellows_are_left_out():
+    # Odds of 0.96 are 24, a twelfth of them are 2, those of 2/3.
+    assert choose(candidates(*[0.96] * 30, 0.7, 0.66, 0.6), ExpectedF1()).sum() == 31
+    # However sure most picks are, 0.96 is sure enough.
+    assert choose(candidates(*[0.99999] * 30, 0.96, 0.95), ExpectedF1()).sum() == 31
+    # Where most are not sure, and where there are few of them, the highest expected F1 alone decides.
+    unsure = [*[0.8] * 30, 0.7, 0.66, 0.6]
+    assert choose(candidates(*unsure), ExpectedF1()).all()
+    assert choose(candidates(*[0.96] * 6, 0.6), ExpectedF1()).all()
+    assert choose(candidates(*[0.96] * 30, 0.6), Threshold(0.5)).all()
+
+
 def test_the_order_of_the_candidates_does_not_matter():
     rng = np.random.default_rng(1)
     probabilities = rng.choice([0.1, 0.3, 0.31, 0.6, 0.9], 60)

@@ -229,6 +229,7 @@ def test_a_network_of_other_objects_does_not_pick():
         DetrPicker(checkpoint(num_classes=91))
 
 
+@pytest.mark.slow
 def test_fingerprints_differ_where_picks_may():
     own = checkpoint()
     changed = {name: value.clone() for name, value in own.weights.items()}

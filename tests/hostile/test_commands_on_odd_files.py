@@ -76,6 +76,7 @@ def test_evaluate_says_what_is_wrong_in_one_line(tmp_path):
     assert done.stderr.splitlines()[0].startswith("Error: truth.box: line 1 is '1 2 -10 -10'")
 
 
+@pytest.mark.slow
 def test_pick_names_every_broken_file_and_picks_the_whole_one(tmp_path):
     broken = {
         f"broken_{suffix[1:]}_{number}{suffix}": content
@@ -98,6 +99,7 @@ def test_pick_names_every_broken_file_and_picks_the_whole_one(tmp_path):
     assert all(path.startswith(("mics", "out")) for path in tree(tmp_path))
 
 
+@pytest.mark.slow
 def test_pick_writes_nothing_outside_its_folder(tmp_path):
     project, outside = tmp_path / "a/project", tmp_path / "outside"
     for folder in (project, outside):

@@ -107,6 +107,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures memory as Linux counts it")
 def test_bombs_get_no_memory(tmp_path):
     files = {name: content for name, (content, _, _) in BOMBS.items()}
@@ -128,6 +129,7 @@ def compressed_tiff(image):
     return raw_tiff(image.shape[1], image.shape[0], [zlib.compress(image.tobytes(), 1)], compression=8)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures memory as Linux counts it")
 def test_images_take_four_times_their_pixels_at_most(tmp_path):
     side = 3000

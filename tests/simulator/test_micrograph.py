@@ -174,6 +174,7 @@ def test_a_particle_darkens_the_image_by_its_whole_potential_at_its_label(ball):
     assert np.median(integrals) == pytest.approx(ball.weights.sum(), rel=0.06)  # each +-10 %
 
 
+@pytest.mark.slow
 def test_labels_lie_on_dark_spots_of_usual_micrographs(ball):
     conditions = replace(EMPTY, coverage=0.2, ice_noise=0.1)
     stack = []
@@ -265,7 +266,7 @@ def test_beside_a_hole_nobody_wants_the_particles_on_the_film(ball):
     shown = 0
     for seed in range(12):
         micrograph = simulate(ball, conditions, seed=seed)
-        if not 0.1 < micrograph.junk.mean() < 0.5:
+        if not 0.1 < micrograph.junk.mean() < 0.8:  # the film may cover most of the image, so long as a hole shows
             continue
         x, y = micrograph.centres.round().astype(int).clip(0, 255).T
         assert not (micrograph.junk[y, x] > 0.7).any()
@@ -274,6 +275,7 @@ def test_beside_a_hole_nobody_wants_the_particles_on_the_film(ball):
     assert shown >= 3
 
 
+@pytest.mark.slow
 def test_contamination_is_dark_and_marked(ball):
     darker = []
     for seed in range(8):

@@ -305,6 +305,7 @@ def test_a_run_learns_and_leaves_weights_that_pick(data, tmp_path):
     assert rates == pytest.approx([1e-4, 1e-5])  # a tenth of both in the last epoch
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path, monkeypatch, unvalidated):
     shown = dataclasses.replace(PLAIN, flip=True, crop=True, short_sides=(32, 64))
     config = settings(data, epochs=1, cryotransformer=shown)
@@ -319,6 +320,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path, monkeypa
     assert [row.split(",")[0] for row in logs[0]] == [row.split(",")[0] for row in logs[1]] == ["step", "3"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_stops_on_time_and_can_be_resumed(data, tmp_path):
     config = settings(data, epochs=1, minutes=1e-6)
     (only,) = train_detr(tmp_path / "run", config, TINY)
@@ -347,6 +349,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_spares_the_weights(data,
     assert (tmp_path / "run/state.pt").exists()
 
 
+@pytest.mark.slow
 def test_gradients_of_several_batches_make_one_step(data, tmp_path, unvalidated):
     network = dataclasses.replace(TINY, dropout=0.0)
     config = settings(data, init=None, epochs=1)
@@ -471,6 +474,7 @@ def boxes(tmp_path):
     return network
 
 
+@pytest.mark.slow
 def test_a_refitted_class_layer_tells_particles_from_the_rest(boxes, tmp_path):
     images, chosen = zip(*write_found_dataset(tmp_path / "coco", boxes), strict=True)
     write_coco(tmp_path / "coco", "train", images, denoised=True)

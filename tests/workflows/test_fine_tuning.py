@@ -154,6 +154,7 @@ def test_batch_statistics_stay_those_of_the_first_training(whole):
             assert_allclose(last.weights[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_weights_that_agree_worse_are_not_kept_as_the_best(config, tmp_path, monkeypatch):
     picks_nothing = replace(load_checkpoint("default").calibration, probabilities=(0.0,) * 22)
     monkeypatch.setattr(
@@ -195,6 +196,7 @@ def test_of_weights_that_agree_equally_well_but_for_chance_the_last_count(config
 # --- stopping and going on -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(whole, config, tmp_path):
     out = tmp_path / "run"
     before = steps_of(train(out, config), 2)

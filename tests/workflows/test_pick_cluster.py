@@ -174,6 +174,7 @@ def cluster():
         yield local
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_writes_the_bytes_of_one_process(pick, cluster):
     pids = [worker.process.pid for worker in cluster.workers.values()]
 
@@ -192,6 +193,7 @@ def test_a_cluster_that_loses_a_worker_writes_the_bytes_of_one_process(pick, clu
     assert re.fullmatch(r"The worker at tcp://127.0.0.1:\d+ is lost; what it was at is picked again.", said)
 
 
+@pytest.mark.slow
 def test_a_micrograph_that_kills_workers_is_skipped(pick, cluster):
     config = replace(CONFIG, scheduler=cluster.scheduler_address)
     _, run, results = pick("cluster", config, QuickPicker(deadly=("m07.mrc",)))
@@ -241,6 +243,7 @@ def scheduler(tmp_path):
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_run_and_the_next_one_goes_on(pick, scheduler):
     process, worker, address = scheduler
 

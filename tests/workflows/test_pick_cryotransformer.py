@@ -68,6 +68,7 @@ def recorded_picks(stem):
     return rows[:, :2], rows[:, 4]
 
 
+@pytest.mark.slow
 @recorded
 def test_published_weights_pick_what_the_original_program_picks(tmp_path, recorded_weights, recorded_micrographs):
     run = start_pick(
@@ -85,6 +86,7 @@ def test_published_weights_pick_what_the_original_program_picks(tmp_path, record
     assert len(read_particles_star(tmp_path / "p.star")) == 3
 
 
+@pytest.mark.slow
 @recorded
 def test_a_resumed_legacy_run_keeps_its_picks_and_another_percentile_makes_new_ones(
     tmp_path, recorded_weights, recorded_micrographs

@@ -150,6 +150,7 @@ def test_the_checkpoint_does_not_tell_where_files_lay(tmp_path, monkeypatch):
 # --- stopping and going on -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 2])
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(whole, tmp_path, stop):
     out = tmp_path / "run"
@@ -175,6 +176,7 @@ def test_a_run_out_of_time_stops_with_weights_and_a_state(tmp_path):
     assert state_of(out)["run"]["step"] == 1
 
 
+@pytest.mark.slow
 def test_a_worker_beside_the_training_changes_nothing(whole, tmp_path):
     reports = steps_of(train(tmp_path / "run", replace(CONFIG, workers=1)), 3)
     assert [r.loss for r in reports] == [r.loss for r in whole["reports"][:3]]

@@ -130,6 +130,7 @@ def test_several_processes_do_not_make_one_dataset(tmp_path, monkeypatch):
     assert "cryotx make-coco" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_tree_is_learned_from_and_the_result_picks(tmp_path, published):
     tree, out = write_tree(tmp_path / "tree", 10, some_particles), tmp_path / "run"
     small = ("--cryotransformer.short-sides", "64,64", "--batch-size", 4, "--workers", 0, "--device", "cpu")

@@ -16,6 +16,7 @@ from cryotx_cli.data.particles import Particles
 DEFAULT_FLOOR = 0.25
 """Probability below which the automatic rules never keep a candidate."""
 _CONVINCING, _MOSTLY_WRONG = 0.65, 0.45  # the latter a little below one half, for probabilities are estimates
+_FELLOWS, _ODDS, _SURE = 10, 12.0, 0.996  # see `_like_its_fellows`
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,11 @@ def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
 
 
 def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:
-    """Probability cut of ``--threshold auto``: that of the highest expected F1, unless most picks would be wrong.
+    """Probability cut of ``--threshold auto``: that of the highest expected F1, with two exceptions.
 
     On a micrograph without particles the best cut is that of the best guesses, of which a large one has hundreds. So
-    where the picks would clearly be wrong more often than right, only those stay that are convincing alone.
+    where the picks would clearly be wrong more often than right, only those stay that are convincing alone. And where
+    most picks are sure, those that are far less sure than their fellows go: see `_like_its_fellows`.
 
     Parameters
     ----------
@@ -167,7 +169,22 @@ def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLO
     """
     cut = expected_f1_cut(probabilities, floor)
     kept = probabilities[probabilities >= cut]
-    return max(cut, _CONVINCING) if len(kept) and kept.mean() < _MOSTLY_WRONG else cut
+    if len(kept) and kept.mean() < _MOSTLY_WRONG:
+        return max(cut, _CONVINCING)
+    return max(cut, _like_its_fellows(kept)) if len(kept) >= _FELLOWS else cut
+
+
+def _like_its_fellows(kept: NDArray[np.float64]) -> float:
+    """Return the least probability that a particle has among these picks of one micrograph.
+
+    All picks of a micrograph show copies of one particle in one layer of ice. Where most of them are sure, one whose
+    odds are a twelfth of the median's is seldom another good copy: more often it is broken, buried under others or
+    contamination, and people leave it out. Probabilities, which are averages over micrographs of all kinds, do not know
+    that. The odds of a median above 0.996 count as those of 0.996, for beyond they say little.
+    """
+    median = min(float(np.median(kept)), _SURE)
+    odds = median / (1 - median) / _ODDS
+    return odds / (1 + odds)
 
 
 def expected_f1_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:

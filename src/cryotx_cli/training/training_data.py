@@ -74,9 +74,9 @@ def unpacked(batch: PackedCrops) -> list[Crop]:
 class SimulatedCrops(IterableDataset[PackedCrops]):
     """Endless batches of simulated crops, reproducible from a seed.
 
-    The first tenth of a run may be easy (fair defocus and dose, little junk); the last eighth has larger crops, 384 px
-    or, where a batch has room for at least eight, 512 px, fewer of them, and diameters closer to the nominal one, as
-    whole micrographs have.
+    The first tenth of a run may be easy (fair defocus and dose, little junk). Two batches of five have fewer and larger
+    crops, 384 or 512 px, which more often show a support film: far from its edge only a wide view tells film from ice.
+    In the last eighth of the run all are large and diameters are closer to the nominal one, as in whole micrographs.
 
     Parameters
     ----------
@@ -117,14 +117,20 @@ class SimulatedCrops(IterableDataset[PackedCrops]):
         progress = number / self.steps
         easy = self.easy_start and progress < 0.1 and rng.random() < 0.7
         late = progress > 0.875
-        large = 512 if self.batch_size >= 32 else 384
-        size, jitter = (large, 1.4) if late else (256, 1.6)
+        size = int(rng.choice([256, 384, 512], p=[0, 0.5, 0.5] if late else [0.6, 0.2, 0.2]))
         count = max(1, round(self.batch_size * (256 / size) ** 2))
-        return [simulated_crop(self.structures, rng, size, jitter, 0.3 if easy else 1.0) for _ in range(count)]
+        severity, film = 0.3 if easy else 1.0, 0.6 if size > 256 else None
+        jitter = 1.4 if late else 1.6
+        return [simulated_crop(self.structures, rng, size, jitter, severity, film) for _ in range(count)]
 
 
 def simulated_crop(
-    structures: list[Structure], rng: np.random.Generator, size: int = 256, jitter: float = 1.6, severity: float = 1.0
+    structures: list[Structure],
+    rng: np.random.Generator,
+    size: int = 256,
+    jitter: float = 1.6,
+    severity: float = 1.0,
+    film: float | None = None,
 ) -> Crop:
     """Simulate one crop of a random structure.
 
@@ -136,14 +142,17 @@ def simulated_crop(
         Diameters lie in 24 px times or divided by up to this factor, to survive a wrong diameter.
     severity
         See `draw_conditions`.
+    film
+        Chance of a support film, if not that of `draw_conditions`; scaled by `severity` as that is.
     """
     structure, distractor = (structures[i] for i in rng.integers(len(structures), size=2))
     factor = math.exp(rng.uniform(-1, 1) * math.log(jitter))
     pixel_size = structure.diameter / (PIXELS_PER_DIAMETER * factor)
     side = size + 2 * _CONTEXT
-    micrograph = simulate_micrograph(
-        structure, distractor, draw_conditions(rng, severity), (side, side), pixel_size, rng
-    )
+    conditions = draw_conditions(rng, severity)
+    if film is not None:
+        conditions = replace(conditions, film=film * severity)
+    micrograph = simulate_micrograph(structure, distractor, conditions, (side, side), pixel_size, rng)
     image = normalise(develop(micrograph.image, rng))
     return _crop(image, _without_padding(micrograph, image), size, rng)
 
@@ -221,6 +230,8 @@ def _recoloured(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray
     # Rows of frequencies beyond the middle repeat the others'.
     radius = np.hypot(np.fft.rfftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     gain = np.exp(np.interp(radius, np.linspace(0, 0.5, 5), rng.normal(0, 0.3, 5)))
+    if rng.random() < 0.25:  # heavy binning and thick ice leave mottles of all sizes
+        gain *= (1 + 2 * PIXELS_PER_DIAMETER * radius) ** -rng.uniform(0, 0.8)
     if rng.random() < 0.3:
         gain *= 1 - np.exp(-((radius * PIXELS_PER_DIAMETER * rng.uniform(1, 6)) ** 2))
     gain = np.concatenate([gain, gain[(height - 1) // 2 : 0 : -1]]).astype(np.float32)
