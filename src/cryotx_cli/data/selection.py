@@ -169,9 +169,14 @@ def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLO
     """
     cut = expected_f1_cut(probabilities, floor)
     kept = probabilities[probabilities >= cut]
-    if len(kept) and kept.mean() < _MOSTLY_WRONG:
+    if mostly_wrong(kept):
         return max(cut, _CONVINCING)
     return max(cut, _like_its_fellows(kept)) if len(kept) >= _FELLOWS else cut
+
+
+def mostly_wrong(kept: NDArray[np.float64]) -> bool:
+    """Whether picks of these probabilities would clearly be wrong more often than right."""
+    return bool(len(kept) and kept.mean() < _MOSTLY_WRONG)
 
 
 def _like_its_fellows(kept: NDArray[np.float64]) -> float:

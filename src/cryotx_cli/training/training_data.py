@@ -230,8 +230,6 @@ def _recoloured(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray
     # Rows of frequencies beyond the middle repeat the others'.
     radius = np.hypot(np.fft.rfftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     gain = np.exp(np.interp(radius, np.linspace(0, 0.5, 5), rng.normal(0, 0.3, 5)))
-    if rng.random() < 0.25:  # heavy binning and thick ice leave mottles of all sizes
-        gain *= (1 + 2 * PIXELS_PER_DIAMETER * radius) ** -rng.uniform(0, 0.8)
     if rng.random() < 0.3:
         gain *= 1 - np.exp(-((radius * PIXELS_PER_DIAMETER * rng.uniform(1, 6)) ** 2))
     gain = np.concatenate([gain, gain[(height - 1) // 2 : 0 : -1]]).astype(np.float32)
