@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from accuracy import candidates, read_set
 from cryotx_cli.data.micrograph import read_header, read_micrograph
@@ -60,11 +61,13 @@ def main() -> None:
     print(f"on the film of {len(film)} micrographs: labels {labels}, {sum(labels)} in all")
     for weights in args.weights:
         picker = Picker(load_checkpoint(weights))
-        counts = []
+        counts, labelled = [], 0
         for name, one in film.items():
-            picks = kept(candidates(picker, one, DIAMETER_PX * PIXEL_SIZE))
-            counts.append(int(on_film(picks.centres, name, one.micrograph.image.shape[1]).sum()))
-        print(f"{weights}: picks {counts}, {sum(counts)} in all", flush=True)
+            centres = kept(candidates(picker, one, DIAMETER_PX * PIXEL_SIZE)).centres
+            centres = centres[on_film(centres, name, one.micrograph.image.shape[1])]
+            counts.append(len(centres))
+            labelled += int((cKDTree(one.truth).query(centres)[0] <= DIAMETER_PX / 2).sum()) if len(centres) else 0
+        print(f"{weights}: picks {counts}, {sum(counts)} in all, {labelled} of them on a label", flush=True)
         if args.empty is not None:
             known = read_header(args.empty).pixel_size
             micrograph = read_micrograph(args.empty, None if known else 6.0)
