@@ -266,7 +266,7 @@ def test_beside_a_hole_nobody_wants_the_particles_on_the_film(ball):
     shown = 0
     for seed in range(12):
         micrograph = simulate(ball, conditions, seed=seed)
-        if not 0.1 < micrograph.junk.mean() < 0.8:  # the film may cover most of the image, so long as a hole shows
+        if not 0.1 < micrograph.junk.mean() < 0.5:
             continue
         x, y = micrograph.centres.round().astype(int).clip(0, 255).T
         assert not (micrograph.junk[y, x] > 0.7).any()

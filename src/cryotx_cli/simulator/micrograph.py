@@ -190,7 +190,7 @@ def simulate_micrograph(
     row, column = (centres[:, axis].round().astype(int).clip(0, full[1 - axis] - 1) for axis in (1, 0))
     # Signal buried by optics or contamination cannot be asked for.
     ignored |= (junk[row, column].numpy() > 0.6) | (detectability < 2.5)
-    if film.mean() < 0.9:  # beside a hole, nobody wants the particles on the film
+    if film.mean() < 0.6:  # beside a hole, nobody wants the particles on the film
         wanted = film[row, column].numpy() < 0.6
         centres, ignored = centres[wanted], ignored[wanted]
     centres = centres - margin

@@ -212,7 +212,7 @@ def distance_to_edge(xx: Tensor, yy: Tensor, rng: np.random.Generator, pixel_siz
     waves = torch.zeros_like(across)
     for _ in range(3):
         waves += rng.uniform(0, 40) * torch.sin(along / rng.uniform(60, 600) + rng.uniform(0, 2 * math.pi))
-    offset = rng.uniform(-0.3, 0.45) * max(height, width)
+    offset = rng.uniform(-0.1, 0.45) * max(height, width)
     if rng.random() < 0.3:
         return (across - offset) * pixel_size + waves
     crystal = rng.random() < 0.15

@@ -75,8 +75,8 @@ class SimulatedCrops(IterableDataset[PackedCrops]):
     """Endless batches of simulated crops, reproducible from a seed.
 
     The first tenth of a run may be easy (fair defocus and dose, little junk). Two batches of five have fewer and larger
-    crops, 384 or 512 px, which more often show a support film: far from its edge only a wide view tells film from ice.
-    In the last eighth of the run all are large and diameters are closer to the nominal one, as in whole micrographs.
+    crops, 384 or 512 px: far from its edge only a wide view tells a support film from ice. In the last eighth of the
+    run all are large and diameters are closer to the nominal one, as in whole micrographs.
 
     Parameters
     ----------
@@ -119,18 +119,12 @@ class SimulatedCrops(IterableDataset[PackedCrops]):
         late = progress > 0.875
         size = int(rng.choice([256, 384, 512], p=[0, 0.5, 0.5] if late else [0.6, 0.2, 0.2]))
         count = max(1, round(self.batch_size * (256 / size) ** 2))
-        severity, film = 0.3 if easy else 1.0, 0.6 if size > 256 else None
         jitter = 1.4 if late else 1.6
-        return [simulated_crop(self.structures, rng, size, jitter, severity, film) for _ in range(count)]
+        return [simulated_crop(self.structures, rng, size, jitter, 0.3 if easy else 1.0) for _ in range(count)]
 
 
 def simulated_crop(
-    structures: list[Structure],
-    rng: np.random.Generator,
-    size: int = 256,
-    jitter: float = 1.6,
-    severity: float = 1.0,
-    film: float | None = None,
+    structures: list[Structure], rng: np.random.Generator, size: int = 256, jitter: float = 1.6, severity: float = 1.0
 ) -> Crop:
     """Simulate one crop of a random structure.
 
@@ -142,17 +136,14 @@ def simulated_crop(
         Diameters lie in 24 px times or divided by up to this factor, to survive a wrong diameter.
     severity
         See `draw_conditions`.
-    film
-        Chance of a support film, if not that of `draw_conditions`; scaled by `severity` as that is.
     """
     structure, distractor = (structures[i] for i in rng.integers(len(structures), size=2))
     factor = math.exp(rng.uniform(-1, 1) * math.log(jitter))
     pixel_size = structure.diameter / (PIXELS_PER_DIAMETER * factor)
     side = size + 2 * _CONTEXT
-    conditions = draw_conditions(rng, severity)
-    if film is not None:
-        conditions = replace(conditions, film=film * severity)
-    micrograph = simulate_micrograph(structure, distractor, conditions, (side, side), pixel_size, rng)
+    micrograph = simulate_micrograph(
+        structure, distractor, draw_conditions(rng, severity), (side, side), pixel_size, rng
+    )
     image = normalise(develop(micrograph.image, rng))
     return _crop(image, _without_padding(micrograph, image), size, rng)
 
