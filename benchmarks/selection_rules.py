@@ -4,17 +4,15 @@
 
 FOLDER is that of accuracy.py. `simulated` are whole micrographs as accuracy.py --simulated draws them, `second` the 24
 of second_simulator.py (which --structures is for). Each row leaves one part out: the cut of the highest expected F1
-alone; without the rule that a micrograph of guesses keeps only what convinces alone; without the second look at the
-inverted micrograph; without the rule that picks far less sure than their fellows go; and nothing left out. F1 of the
-command's own choice over all micrographs of a set, and for the simulated ones also the mean over micrographs.
+alone; without the rule that a micrograph of guesses keeps only what convinces alone; without the rule that picks far
+less sure than their fellows go; and nothing left out. F1 of the command's own choice over all micrographs of a set, and
+for the simulated ones also the mean over micrographs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,33 +20,19 @@ import numpy as np
 
 from accuracy import measure, read_set, simulated_scenes
 from cryotx_cli.data import selection
-from cryotx_cli.detector import picker as picker_module
 from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.picker import Picker
 from machine import describe_machine
 from scoring import Scene, judge, summary
 from second_simulator import simulate, voxel_maps
 
-_GUESSES, _FELLOWS, _LOOK = (
-    (selection, "_MOSTLY_WRONG", -1.0),
-    (selection, "_ODDS", np.inf),
-    (picker_module, "_MANY", np.inf),
-)
-ROWS: dict[str, tuple[tuple[object, str, float], ...]] = {
-    "highest expected F1 alone": (_GUESSES, _FELLOWS, _LOOK),
-    "guesses are kept": (_GUESSES,),
-    "no second look": (_LOOK,),
-    "unlike their fellows are kept": (_FELLOWS,),
-    "as it is": (),
+_GUESSES, _FELLOWS = {"_MOSTLY_WRONG": -1.0}, {"_ODDS": np.inf}
+ROWS = {
+    "highest expected F1 alone": _GUESSES | _FELLOWS,
+    "guesses are kept": _GUESSES,
+    "unlike their fellows are kept": _FELLOWS,
+    "as it is": {},
 }
-
-
-@contextmanager
-def without(parts: tuple[tuple[object, str, float], ...]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for owner, name, value in parts:
-            stack.enter_context(patch.object(owner, name, value))
-        yield
 
 
 def scored(picker: Picker, scenes: list[Scene]) -> str:
@@ -73,8 +57,8 @@ def main() -> None:
         "second": [simulate(maps, number, 1536, 1).scene for number in range(24)],
     }
     print(f"{'':32}" + "".join(f"{name:>8}" for name in infos) + "".join(f"{name:>16}" for name in scenes))
-    for name, parts in ROWS.items():
-        with without(parts):
+    for name, changed in ROWS.items():
+        with patch.multiple(selection, **changed):
             cells = []
             for set_name, info in infos.items():
                 data = read_set(args.folder / set_name, info)

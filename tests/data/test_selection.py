@@ -65,8 +65,8 @@ def test_a_micrograph_of_guesses_keeps_only_what_convinces_alone():
     assert not choose(candidates(*guesses), ExpectedF1()).any()
     assert choose(candidates(0.9, 0.8, 0.6, *guesses), ExpectedF1()).sum() == 2
     assert choose(candidates(*guesses), Threshold(0.3)).all()
-    likely = [0.55] * 300
-    assert choose(candidates(*likely), ExpectedF1()).all()
+    assert not choose(candidates(*[0.49] * 300), ExpectedF1()).any()
+    assert choose(candidates(*[0.51] * 300), ExpectedF1()).all()
 
 
 def test_picks_far_less_sure_than_their_fellows_are_left_out():

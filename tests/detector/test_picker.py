@@ -4,7 +4,6 @@ The stand-in networks take the place of `Picker._run`, which sees one tile: eith
 see dark discs as a person would. Everything around them is the real thing.
 """
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -256,56 +255,6 @@ def test_the_fingerprint_follows_everything_that_changes_picks(checkpoint):
     marks = {Picker(c).fingerprint for c in (checkpoint, *others)}
     assert len(marks) == 5
     assert Picker(replace(checkpoint, name="other", training={"steps": 1})).fingerprint in marks
-
-
-# --- faint particles -------------------------------------------------------------------------------------------------
-
-FAINT = -0.5  # logit of a probability of 0.38
-
-
-class DoubtingPicker(Picker):
-    """Sees as many detections in an image as told, 16 px apart, and others in its inverse; counts its looks."""
-
-    def see(self, count, inverted=0, logit=FAINT):
-        self.counts, self.logit, self.looks, self.first = (count, inverted), logit, 0, None
-        return self
-
-    def _run(self, image):
-        self.looks += 1
-        self.first = image if self.first is None else self.first
-        n = self.counts[not np.array_equal(image, self.first)]
-        centres = np.stack(np.divmod(np.arange(n), 20)[::-1], -1) * 16.0 + 8
-        return queries_at(centres, np.full(n, 12.0), np.full(n, self.logit))
-
-
-def picked(picker):
-    """Pick noise of 320 x 320 px, 360 at network scale."""
-    picker.first = None
-    return picker.pick(blank((320, 320), pixel_size=1.5, seed=3), 32.0)
-
-
-def test_many_faint_candidates_without_their_like_in_the_inverse_are_believed(checkpoint):
-    for count, inverted in ((100, 0), (220, 1)):  # one among many is chance
-        scores = picked(DoubtingPicker(checkpoint).see(count, inverted)).scores
-        assert len(scores) == count
-        assert_allclose(scores / (1 - scores), 3 * math.exp(FAINT), rtol=0.01)
-
-
-@pytest.mark.parametrize(
-    ("count", "inverted", "logit", "looks"),
-    [
-        (100, 1, FAINT, 2),  # noise looks like that, too
-        (49, 0, FAINT, 1),  # too few to tell
-        (100, 0, -0.9, 1),  # too faint for any hope
-        (100, 0, 0.0, 1),  # as likely right as wrong: no need for a second look
-        (100, 0, 3.0, 1),
-        (0, 0, FAINT, 1),
-    ],
-)
-def test_other_candidates_keep_their_probabilities(checkpoint, count, inverted, logit, looks):
-    picker = DoubtingPicker(checkpoint).see(count, inverted, logit)
-    assert_allclose(picked(picker).scores, np.full(count, 1 / (1 + math.exp(-logit))), rtol=0.01)
-    assert picker.looks == looks
 
 
 # --- the diameter ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from cryotx_cli.data.particles import Particles
 
 DEFAULT_FLOOR = 0.25
 """Probability below which the automatic rules never keep a candidate."""
-_CONVINCING, _MOSTLY_WRONG = 0.65, 0.45  # the latter a little below one half, for probabilities are estimates
+_CONVINCING, _MOSTLY_WRONG = 0.65, 0.5
 _FELLOWS, _ODDS, _SURE = 10, 12.0, 0.996  # see `_like_its_fellows`
 
 
@@ -159,7 +159,7 @@ def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLO
     """Probability cut of ``--threshold auto``: that of the highest expected F1, with two exceptions.
 
     On a micrograph without particles the best cut is that of the best guesses, of which a large one has hundreds. So
-    where the picks would clearly be wrong more often than right, only those stay that are convincing alone. And where
+    where the picks would be wrong more often than right, only those stay that are convincing alone. And where
     most picks are sure, those that are far less sure than their fellows go: see `_like_its_fellows`.
 
     Parameters
@@ -169,14 +169,9 @@ def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLO
     """
     cut = expected_f1_cut(probabilities, floor)
     kept = probabilities[probabilities >= cut]
-    if mostly_wrong(kept):
+    if len(kept) and kept.mean() < _MOSTLY_WRONG:
         return max(cut, _CONVINCING)
     return max(cut, _like_its_fellows(kept)) if len(kept) >= _FELLOWS else cut
-
-
-def mostly_wrong(kept: NDArray[np.float64]) -> bool:
-    """Whether picks of these probabilities would clearly be wrong more often than right."""
-    return bool(len(kept) and kept.mean() < _MOSTLY_WRONG)
 
 
 def _like_its_fellows(kept: NDArray[np.float64]) -> float:

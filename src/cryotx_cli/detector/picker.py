@@ -15,7 +15,7 @@ from torch import Tensor
 from cryotx_cli.data.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
 from cryotx_cli.data.micrograph import Micrograph
 from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.selection import expected_f1_cut, highest_expected_f1, mostly_wrong
+from cryotx_cli.data.selection import highest_expected_f1
 from cryotx_cli.data.tiling import tiles
 from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput, Queries, fold_batch_norms
 from cryotx_cli.detector.checkpoint import Checkpoint
@@ -26,7 +26,6 @@ _DIAMETERS = (75.0, 105.0, 150.0, 210.0, 300.0, 420.0)  # Å, tried by estimate_
 _MIDDLE = 640  # network px of a micrograph that estimate_diameter looks at
 _CONVINCING = 0.65  # expected F1
 _SMALLEST = 32  # network px: less holds no particle with its surroundings
-_MANY, _HOPELESS, _GHOSTS, _FAINT_ODDS = 50, 0.33, 0.005, 3.0  # see Picker.probabilities
 
 
 @dataclass(frozen=True)
@@ -88,38 +87,17 @@ class Picker:
     def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Particles:
         """Second half of `pick`: detect in a prepared image and convert to the micrograph's own pixels."""
         found = self.detect(prepared)
-        return _in_pixels_of(micrograph, prepared, found, self.probabilities(found, prepared))
-
-    def probabilities(self, found: Detections, prepared: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the calibrated probability of each detection, (n,), in view of the whole image.
-
-        Many faint candidates are either guesses, on noise, or nearly all right: particles too faint to be sure of any
-        one. The same image with its contrast inverted helps to tell which, for particles are dark and noise is dark and
-        bright alike. Where next to nothing there reaches what would be kept here, the odds of all are multiplied by
-        `_FAINT_ODDS`; docs/models.md has the measurements.
-
-        Parameters
-        ----------
-        found, prepared
-            All detections of `detect` in an image of `prepare`.
-        """
-        scores = self.checkpoint.calibration(found.logits)
-        picks = self._apart(found)
-        cut = expected_f1_cut(picks)
-        kept = picks[picks >= cut]
-        if len(kept) < _MANY or not mostly_wrong(kept) or kept.mean() < _HOPELESS:
-            return scores
-        if np.count_nonzero(self._apart(self.detect(-prepared)) >= cut) > _GHOSTS * len(kept):
-            return scores
-        odds = _FAINT_ODDS * scores / np.maximum(1 - scores, 1e-12)
-        return np.asarray(odds / (1 + odds))
-
-    def _apart(self, found: Detections) -> NDArray[np.float64]:
-        """Calibrated probabilities of detections half a diameter apart."""
-        scores = self.checkpoint.calibration(found.logits)
-        return (
-            Particles(found.centres, scores, 2 * found.radii, 1.0).with_minimum_distance(PIXELS_PER_DIAMETER / 2).scores
+        full = np.array(micrograph.image.shape[::-1], float)
+        scale = full / np.array(prepared.shape[::-1])
+        particles = Particles(
+            centres=(found.centres + 0.5) * scale - 0.5,
+            scores=self.checkpoint.calibration(found.logits),
+            diameters=2 * found.radii * scale.mean(),
+            pixel_size=micrograph.pixel_size,
         )
+        # The radius head may put a centre just outside the image; such a pick cannot be extracted.
+        height, width = micrograph.image.shape
+        return particles.inside(height, width).sorted_by_score()
 
     def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
         """Estimate the particle diameter in Å from a few micrographs, without any hint.
@@ -181,11 +159,9 @@ class Picker:
         y, x = max(0, (height - side) // 2), max(0, (width - side) // 2)
         middle = replace(micrograph, image=micrograph.image[y : y + side, x : x + side])
         try:
-            prepared = self.prepare(middle, diameter)
+            found = self.pick(middle, diameter)
         except MicrographError:  # fewer than two diameters wide at this scale
             return Particles.empty(micrograph.pixel_size)
-        detections = self.detect(prepared)
-        found = _in_pixels_of(middle, prepared, detections, self.checkpoint.calibration(detections.logits))
         return found.with_minimum_distance(0.5 * diameter / micrograph.pixel_size)
 
     def detect(self, image: NDArray[np.float32]) -> Detections:
@@ -223,22 +199,6 @@ def _on_host(queries: Queries) -> Detections:
     logits, radii, x, y, valid = torch.stack([column.double() for column in columns]).cpu().numpy()
     known = valid > 0
     return Detections(np.column_stack([x, y])[known], radii[known], logits[known])
-
-
-def _in_pixels_of(
-    micrograph: Micrograph, prepared: NDArray[np.float32], found: Detections, scores: NDArray[np.float64]
-) -> Particles:
-    """Convert detections in a prepared image to the micrograph's own pixels, the best first."""
-    height, width = micrograph.image.shape
-    scale = np.array([width, height]) / np.array(prepared.shape[::-1])
-    particles = Particles(
-        centres=(found.centres + 0.5) * scale - 0.5,
-        scores=scores,
-        diameters=2 * found.radii * scale.mean(),
-        pixel_size=micrograph.pixel_size,
-    )
-    # The radius head may put a centre just outside the image; such a pick cannot be extracted.
-    return particles.inside(height, width).sorted_by_score()
 
 
 def _longest(diameters: NDArray[np.float64]) -> float:
