@@ -58,7 +58,7 @@ def main() -> None:
     }
     print(f"{'':32}" + "".join(f"{name:>8}" for name in infos) + "".join(f"{name:>16}" for name in scenes))
     for name, changed in ROWS.items():
-        with patch.multiple(selection, **changed):
+        with patch.dict(vars(selection), changed):
             cells = []
             for set_name, info in infos.items():
                 data = read_set(args.folder / set_name, info)
