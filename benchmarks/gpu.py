@@ -746,21 +746,18 @@ def training(arguments: argparse.Namespace) -> None:
     late = replace_first(small, steps.RUN_STEPS * 9 // 10)
     started = time.perf_counter()
     loader = iter(DataLoader(small, batch_size=None, num_workers=workers, prefetch_factor=2))
-    for _ in range(1 + workers):
-        next(loader)
-    warm, simulated, crops = time.perf_counter(), 0.0, []
-    while simulated < max(size, 64 * workers) or not crops:
-        batch = unpacked(next(loader))
-        simulated += steps.images_in(batch)
-        crops += [crop for crop in batch if crop.image.shape[-1] == 256]
-    rate = simulated / (time.perf_counter() - warm)
-    say(f"simulation, {workers} workers: {rate:.1f} crops/s of 256 px; the first after {warm - started:.1f} s")
+    crops = unpacked(next(loader))
+    for _ in range(workers):
+        crops += unpacked(next(loader))
+    warm, before = time.perf_counter(), len(crops)
+    while len(crops) < before + max(size, 64 * workers):
+        crops += unpacked(next(loader))
+    rate = (len(crops) - before) / (time.perf_counter() - warm)
+    say(f"simulation, {workers} workers: {rate:.1f} crops/s; the first after {warm - started:.1f} s")
     del loader
     for batch in (size // 2, size, 2 * size):
         attempt(f"batches of {batch}", lambda b=batch: learning(trainer, (crops * (b // len(crops) + 1))[:b]))
-    large = late.batch(late.first)[0]
-    count = max(1, round(size * (256 / large.image.shape[-1]) ** 2))
-    attempt("late", lambda: learning(trainer, [large] * count))
+    attempt("late", lambda: learning(trainer, [late.batch(late.first)[0]] * max(1, round(size * (256 / 384) ** 2))))
     if trainer.device.type == "cuda":
         attempt("waits", lambda: steps.host_waits(trainer, crops[:size]))
         say(f"peak memory of the device: {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")

@@ -5,8 +5,8 @@
 First each part by itself, one after the other, the device waited for at every boundary; simulation runs in this
 process, so its line says how many processes beside the training would keep it fed. Then whole steps, with as many
 workers as given, as ``cryotx train --simulate`` runs them: `waiting` is the share in which there was nothing to learn
-from. Batches hold crops of 256, 384 or 512 px; an image is 256 x 256 px of them. On a GPU the host's waits for it in
-one step are counted, too. A training run validates every 500 steps on 48 crops.
+from. On a GPU the host's waits for it in one step are counted, too. A training run validates every 500 steps on 48
+crops.
 """
 
 from __future__ import annotations
@@ -83,22 +83,17 @@ class Trainer:
             self.average.update(self.model)
 
 
-def images_in(batch: list[Crop]) -> float:
-    """Images of 256 x 256 px that a batch amounts to."""
-    return len(batch) * (batch[0].image.shape[-1] / 256) ** 2
-
-
 def parts(trainer: Trainer, crops: SimulatedCrops, steps: int) -> None:
     """Print the milliseconds and the share of each part, validation included."""
     for number in range(WARM_UP):
         trainer.step(crops.batch(crops.first + number))
     trainer.seconds = dict.fromkeys(PARTS, 0.0)
-    images = 0.0
+    images = 0
     for number in range(WARM_UP, WARM_UP + steps):
         with trainer.part("simulation"):
             batch = crops.batch(crops.first + number)
         trainer.step(batch)
-        images += images_in(batch)
+        images += len(batch)
     held_out = [crops.batch(crops.first + number)[0] for number in range(8)]
     start = time.perf_counter()
     checkpoint = Checkpoint(weights={k: v.cpu() for k, v in trainer.average.state.items()}, name="benchmark")
@@ -123,13 +118,13 @@ def whole_steps(trainer: Trainer, crops: SimulatedCrops, steps: int, workers: in
     loader = iter(DataLoader(crops, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
     for _ in range(WARM_UP):
         trainer.step(unpacked(next(loader)))
-    images, waited, start = 0.0, 0.0, time.perf_counter()
+    images, waited, start = 0, 0.0, time.perf_counter()
     for _ in range(steps):
         before = time.perf_counter()
         batch = unpacked(next(loader))
         waited += time.perf_counter() - before
         trainer.step(batch)
-        images += images_in(batch)
+        images += len(batch)
     if trainer.device.type == "cuda":
         torch.cuda.synchronize(trainer.device)
     total = time.perf_counter() - start
@@ -150,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=8, help="crops of 256 px")
-    parser.add_argument("--late", action="store_true", help="crops of 384 and 512 px, as in the last eighth of a run")
+    parser.add_argument("--late", action="store_true", help="crops of 384 px, as in the last eighth of a run")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()

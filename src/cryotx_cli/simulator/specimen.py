@@ -201,27 +201,22 @@ def _splat(field: Tensor, x: Tensor, y: Tensor, amounts: Tensor) -> None:
 def distance_to_edge(xx: Tensor, yy: Tensor, rng: np.random.Generator, pixel_size: float) -> Tensor:
     """Signed distance in Å to the edge of a support film; positive on the film.
 
-    The film ends in a straight line or around a hole, either of them a little wavy; one in ten is no film but the
-    inside of a large ice crystal.
+    The film ends in a straight line or around a hole; one in ten is no film but the inside of a large ice crystal.
     """
     height, width = xx.shape[0], xx.shape[1]
     angle = rng.uniform(0, 2 * math.pi)
     direction = math.cos(angle), math.sin(angle)
     across = (xx - width / 2) * direction[0] + (yy - height / 2) * direction[1]
-    along = ((yy - height / 2) * direction[0] - (xx - width / 2) * direction[1]) * pixel_size
-    waves = torch.zeros_like(across)
-    for _ in range(3):
-        waves += rng.uniform(0, 40) * torch.sin(along / rng.uniform(60, 600) + rng.uniform(0, 2 * math.pi))
     offset = rng.uniform(-0.1, 0.45) * max(height, width)
     if rng.random() < 0.3:
-        return (across - offset) * pixel_size + waves
+        return (across - offset) * pixel_size
     crystal = rng.random() < 0.15
     radius = (rng.uniform(600, 3000) if crystal else rng.uniform(3000, 10000)) / pixel_size
     if crystal:
         at = rng.random(2) * [width, height]
         return (radius - torch.hypot(xx - at[0], yy - at[1])) * pixel_size
     x0, y0 = width / 2 + direction[0] * (offset - radius), height / 2 + direction[1] * (offset - radius)
-    return (torch.hypot(xx - x0, yy - y0) - radius) * pixel_size + waves
+    return (torch.hypot(xx - x0, yy - y0) - radius) * pixel_size
 
 
 def blob(xx: Tensor, yy: Tensor, radius: float, rng: np.random.Generator) -> Tensor:

@@ -84,7 +84,7 @@ def procedural_structure(rng: np.random.Generator) -> Structure:
     The families and their symmetries (C1-C14, D2-D12, spherical) cover the outlines that single-particle projects
     have; every assembly is pulled together until its subunits touch.
     """
-    families = {_assembly: 0.45, _shell: 0.12, _barrel: 0.10, _rod: 0.09, _membrane_protein: 0.24}
+    families = {_assembly: 0.50, _shell: 0.14, _barrel: 0.12, _rod: 0.09, _membrane_protein: 0.15}
     family = list(families)[rng.choice(len(families), p=list(families.values()))]
     beads, weights = family(rng)
     return Structure.from_beads(beads, weights, family.__name__.strip("_"), rng)

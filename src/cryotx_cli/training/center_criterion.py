@@ -22,7 +22,7 @@ def center_losses(output: CenterOutput, crops: list[Crop], radius: float) -> dic
     """Loss terms of a batch, already weighted; their sum is the loss.
 
     Dense: penalty-reduced focal loss on Gaussians of sigma D/6 (CenterNet, alpha 2, beta 4), L1 of offset and log
-    radius at centres (0.5 each), junk mask (0.5). Decoder, each layer: matching on the last layer's distance in radii
+    radius at centres (0.5 each), junk mask (0.2). Decoder, each layer: matching on the last layer's distance in radii
     (2) and probability (2); matchability-aware classification (DEIM: targets q^1.5, q = exp(-(d / 0.3 D)^2), negatives
     weighted p^1.5); L1 of centre over radius (1) and of log radius (0.5). All are divided by the number of particles.
     Ignored particles pull nothing either way: cells and queries inside them carry no weight as negatives.
@@ -119,7 +119,7 @@ def _dense_losses(dense: DenseMap, labels: _Labels, radius: float) -> dict[str, 
         "heat": -(attract + repel),
         "offset": 0.5 * (offset_error * kept).sum(),
         "radius": 0.5 * (radius_error * kept).sum(),
-        "junk": 0.5 * F.binary_cross_entropy_with_logits(dense.junk, junk),
+        "junk": 0.2 * F.binary_cross_entropy_with_logits(dense.junk, junk),
     }
 
 

@@ -74,9 +74,9 @@ def unpacked(batch: PackedCrops) -> list[Crop]:
 class SimulatedCrops(IterableDataset[PackedCrops]):
     """Endless batches of simulated crops, reproducible from a seed.
 
-    The first tenth of a run may be easy (fair defocus and dose, little junk). Two batches of five have fewer and larger
-    crops, 384 or 512 px: far from its edge only a wide view tells a support film from ice. In the last eighth of the
-    run all are large and diameters are closer to the nominal one, as in whole micrographs.
+    The first tenth of a run may be easy (fair defocus and dose, little junk); the last eighth has larger crops, 384 px
+    or, where a batch has room for at least eight, 512 px, fewer of them, and diameters closer to the nominal one, as
+    whole micrographs have.
 
     Parameters
     ----------
@@ -117,9 +117,9 @@ class SimulatedCrops(IterableDataset[PackedCrops]):
         progress = number / self.steps
         easy = self.easy_start and progress < 0.1 and rng.random() < 0.7
         late = progress > 0.875
-        size = int(rng.choice([256, 384, 512], p=[0, 0.5, 0.5] if late else [0.6, 0.2, 0.2]))
+        large = 512 if self.batch_size >= 32 else 384
+        size, jitter = (large, 1.4) if late else (256, 1.6)
         count = max(1, round(self.batch_size * (256 / size) ** 2))
-        jitter = 1.4 if late else 1.6
         return [simulated_crop(self.structures, rng, size, jitter, 0.3 if easy else 1.0) for _ in range(count)]
 
 
