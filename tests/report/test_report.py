@@ -92,7 +92,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
     ("changes", "said"),
     [
         ({}, "score of at least 0.5"),
-        ({"threshold": "auto"}, "automatic: the highest expected F1 of each micrograph"),
+        ({"threshold": "auto"}, "automatic: a threshold for each micrograph"),
         ({"threshold": "auto", "expected_count": 300}, "the best 300 of each micrograph"),
         ({"threshold": "auto", "percentile": 25.0}, "all but the worst 25 % of each micrograph's candidates"),
         ({"max_per_micrograph": 9}, "score of at least 0.5; at most 9 of each micrograph"),

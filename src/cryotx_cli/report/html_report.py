@@ -485,7 +485,7 @@ def _pick_settings(config: PickConfig) -> list[tuple[str, str]]:
     elif config.percentile is not None:
         choice = f"all but the worst {config.percentile:g} % of each micrograph's candidates"
     elif config.threshold == "auto":
-        choice = "automatic: the highest expected F1 of each micrograph"
+        choice = "automatic: a threshold for each micrograph"
     else:
         choice = f"score of at least {config.threshold:g}"
     if config.max_per_micrograph is not None:
