@@ -5,14 +5,15 @@
 FOLDER is that of accuracy.py. `simulated` are whole micrographs as accuracy.py --simulated draws them, `second` the 24
 of second_simulator.py (which --structures is for). Each row leaves one part out: the cut of the highest expected F1
 alone; without the rule that a micrograph of guesses keeps only what convinces alone; without the rule that picks far
-less sure than their fellows go; and nothing left out. F1 of the command's own choice over all micrographs of a set, and
-for the simulated ones also the mean over micrographs.
+less sure than their fellows go; nothing left out; and that with picks on support film, too. F1 of the command's own
+choice over all micrographs of a set, and for the simulated ones also the mean over micrographs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -33,6 +34,7 @@ ROWS = {
     "unlike their fellows are kept": _FELLOWS,
     "as it is": {},
 }
+ON_FILM = "as it is, with picks on film"
 
 
 def scored(picker: Picker, scenes: list[Scene]) -> str:
@@ -49,7 +51,8 @@ def main() -> None:
     parser.add_argument("--weights", default="default")
     args = parser.parse_args()
     print(describe_machine("torch", "numpy"))
-    picker = Picker(load_checkpoint(args.weights))
+    checkpoint = load_checkpoint(args.weights)
+    careful, careless = Picker(checkpoint), Picker(replace(checkpoint, film={}))
     infos = json.loads((args.folder / "datasets.json").read_text())
     maps = voxel_maps(args.structures, np.random.default_rng([1]))
     scenes = {
@@ -57,7 +60,8 @@ def main() -> None:
         "second": [simulate(maps, number, 1536, 1).scene for number in range(24)],
     }
     print(f"{'':32}" + "".join(f"{name:>8}" for name in infos) + "".join(f"{name:>16}" for name in scenes))
-    for name, changed in ROWS.items():
+    for name, changed in (ROWS | {ON_FILM: {}}).items():
+        picker = careless if name == ON_FILM else careful
         with patch.dict(vars(selection), changed):
             cells = []
             for set_name, info in infos.items():

@@ -6,22 +6,26 @@ FOLDER is that of accuracy.py. Four of its micrographs of EMPIAR-10017 show the 
 hole is a circle through three points that were read off the pictures, and film is what lies at least a particle's
 radius outside it. MICROGRAPH is one without particles, picked at ninety diameters, for a few more Å can turn guesses
 into picks; where its header does not know, a pixel is taken to have 6 Å. Picks are those that the command keeps by
-itself.
+itself, and below that with --on-film. `taken for film` are labels of each set where the film finder sees film: of a set
+without film there should be none.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from accuracy import candidates, read_set
+from accuracy import Labelled, candidates, read_set
 from cryotx_cli.data.micrograph import read_header, read_micrograph
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.data.selection import ExpectedF1, choose
 from cryotx_cli.detector.checkpoint import load_checkpoint
+from cryotx_cli.detector.film import film_at, film_probability
 from cryotx_cli.detector.picker import Picker
 from machine import describe_machine
 
@@ -50,6 +54,32 @@ def kept(found: Particles) -> Particles:
     return found.select(choose(found, ExpectedF1()))
 
 
+def picks_on_film(picker: Picker, film: dict[str, Labelled]) -> str:
+    counts, labelled = [], 0
+    for name, one in film.items():
+        centres = kept(candidates(picker, one, DIAMETER_PX * PIXEL_SIZE)).centres
+        centres = centres[on_film(centres, name, one.micrograph.image.shape[1])]
+        counts.append(len(centres))
+        labelled += int((cKDTree(one.truth).query(centres)[0] <= DIAMETER_PX / 2).sum()) if len(centres) else 0
+    return f"picks {counts}, {sum(counts)} in all, {labelled} of them on a label"
+
+
+def labels_taken_for_film(picker: Picker, folder: Path) -> str:
+    if picker.film_finder is None:
+        return "none"
+    parts = []
+    for name, info in json.loads((folder / "datasets.json").read_text()).items():
+        labels = taken = 0
+        for one in read_set(folder / name, info):
+            prepared = picker.prepare(one.micrograph, info["diameter_px"] * info["pixel_size"])
+            scale = np.array(prepared.shape[::-1]) / np.array(one.micrograph.image.shape[::-1])
+            film = film_probability(picker.film_finder, prepared)
+            taken += int((film_at(film, (one.truth + 0.5) * scale) > 0).sum())
+            labels += len(one.truth)
+        parts.append(f"{taken} of {labels} ({name})")
+    return ", ".join(parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -62,14 +92,11 @@ def main() -> None:
     labels = [int(on_film(one.truth, name, one.micrograph.image.shape[1]).sum()) for name, one in film.items()]
     print(f"on the film of {len(film)} micrographs: labels {labels}, {sum(labels)} in all")
     for weights in args.weights:
-        picker = Picker(load_checkpoint(weights))
-        counts, labelled = [], 0
-        for name, one in film.items():
-            centres = kept(candidates(picker, one, DIAMETER_PX * PIXEL_SIZE)).centres
-            centres = centres[on_film(centres, name, one.micrograph.image.shape[1])]
-            counts.append(len(centres))
-            labelled += int((cKDTree(one.truth).query(centres)[0] <= DIAMETER_PX / 2).sum()) if len(centres) else 0
-        print(f"{weights}: picks {counts}, {sum(counts)} in all, {labelled} of them on a label", flush=True)
+        checkpoint = load_checkpoint(weights)
+        picker = Picker(checkpoint)
+        for name, one in ((weights, picker), ("  with --on-film", Picker(replace(checkpoint, film={})))):
+            print(f"{name}: {picks_on_film(one, film)}", flush=True)
+        print(f"  labels taken for film: {labels_taken_for_film(picker, args.folder)}", flush=True)
         if args.empty is not None:
             known = read_header(args.empty).pixel_size
             micrograph = read_micrograph(args.empty, None if known else 6.0)

@@ -44,6 +44,7 @@ class PickConfig:
         Literal["auto", "dark", "bright"], Doc("Particles are dark, as recorded, or bright, as after an inversion.")
     ] = "auto"
     weights: Annotated[str, Doc("Model: the name of a bundled one or a file of weights.")] = "default"
+    on_film: Annotated[bool, Doc("Pick on support film and in large ice crystals, too.")] = False
     threshold: Annotated[Probability | Auto, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = "auto"
     percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
     expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
@@ -250,9 +251,10 @@ class CryotransformerConfig:
 class TrainConfig:
     """Settings of ``cryotx train``."""
 
-    model: Annotated[Literal["center", "cryotransformer"], Doc("What to train; cryotransformer is the paper's.")] = (
-        "center"
-    )
+    model: Annotated[
+        Literal["center", "film", "cryotransformer"],
+        Doc("What to train; film: what keeps center's picks off support film; cryotransformer: the paper's model."),
+    ] = "center"
     data: Annotated[
         Path | None,
         Doc("Labels: a CryoPPP tree or a folder of make-coco; center: also coordinates in any format that is read."),
@@ -272,7 +274,7 @@ class TrainConfig:
     ] = None
     epochs: Annotated[int, Ge(1), Doc("cryotransformer: how often it sees the data.")] = 300
     refit_head: Annotated[bool, Doc("cryotransformer: refit only the class layer of the weights in --init.")] = False
-    steps: Annotated[int, Ge(1), Doc("center: optimiser steps of the whole run; 800 with --data.")] = 20_000
+    steps: Annotated[int, Ge(1), Doc("center, film: optimiser steps of the whole run; 800 with --data.")] = 20_000
     minutes: Annotated[float | None, Gt(0), Doc("Stop, resumable, after this many minutes.")] = None
     batch_size: Annotated[
         int | None, Ge(1), Doc("Tiles a step, unset: 8; cryotransformer: micrographs a process, unset: 2.")
@@ -280,7 +282,7 @@ class TrainConfig:
     learning_rate: Annotated[
         float | None,
         Gt(0),
-        Doc("Learning rate of AdamW, unset: 1e-3 at its peak, 1e-4 with --data; cryotransformer: 1e-4."),
+        Doc("Learning rate of AdamW, unset: 1e-3 at its peak, film: 2e-3, 1e-4 with --data; cryotransformer: 1e-4."),
     ] = None
     seed: Annotated[int, Ge(0), Doc("Seed of the initial weights, of simulated images and of augmentation.")] = 1
     workers: Annotated[int, Ge(0), Doc("Processes that prepare images beside the training; 0: none.")] = 1
@@ -290,12 +292,12 @@ class TrainConfig:
         str | None,
         Doc(
             "Start from these weights: default or a file, unset: none, with --data default; "
-            "cryotransformer: imagenet, scratch or a file."
+            "film: the weights that it is for, unset: default; cryotransformer: imagenet, scratch or a file."
         ),
     ] = None
     structures: Annotated[Path | None, Doc("Folder of PDB, mmCIF or MRC files: 40 % of the particles.")] = None
     procedural_structures: Annotated[int, Ge(1), Doc("How many invented structures to train on.")] = 400
-    validate_every: Annotated[int, Ge(1), Doc("center: steps between validations; 50 with --data.")] = 500
+    validate_every: Annotated[int, Ge(1), Doc("center, film: steps between validations; 50 with --data.")] = 500
     cryotransformer: CryotransformerConfig = field(default_factory=CryotransformerConfig)
 
 

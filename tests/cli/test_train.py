@@ -103,6 +103,17 @@ def test_micrographs_are_simulated_or_labelled_and_not_both(started: list[tuple[
     assert not started
 
 
+def test_the_film_finder_is_trained_on_simulated_micrographs(started: list[tuple[Path, TrainConfig]]) -> None:
+    result = train("--model", "film", "--out", "run")
+    assert result.exit_code == 2
+    assert "Add --simulate" in result.stderr
+    assert not started
+
+    result = train("--model", "film", "--simulate", "--out", "run")
+    assert result.exit_code == 0, result.stderr
+    assert started == [(Path("run"), TrainConfig(model="film"))]
+
+
 def test_flags_about_labelled_micrographs_reach_the_training(started: list[tuple[Path, TrainConfig]]) -> None:
     given = ("--data", "picks.star", "--micrographs", "mics", "--diameter", "160", "--pixel-size", "1.06")
     result = train(*given, "--out", "run")

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from cryotx_cli.config import CenterConfig
 from cryotx_cli.detector.center_detr import CenterDETR
 from cryotx_cli.detector.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from cryotx_cli.detector.film import FilmFinder
 from cryotx_cli.errors import CheckpointError
 
 TINY = CenterConfig(widths=(4, 8, 8, 8), depths=(1, 1, 1), hidden_dim=16, thin_dim=8, heads=2, decoder_layers=1)
@@ -62,6 +63,17 @@ def test_everything_comes_back(tmp_path, checkpoint):
         assert read.weights[name].dtype == torch.float32
         assert_allclose(read.weights[name].numpy(), value.numpy(), rtol=1e-3, atol=1e-7, err_msg=name)  # half precision
     CenterDETR(read.model).load_state_dict(read.weights)
+    assert read.film == {}
+
+
+def test_the_film_finder_comes_back_apart_from_the_detector(tmp_path, checkpoint):
+    film = FilmFinder().state_dict()
+    save_checkpoint(replace(checkpoint, film=film), tmp_path / "model.safetensors")
+    read = load_checkpoint(tmp_path / "model.safetensors")
+    CenterDETR(read.model).load_state_dict(read.weights)
+    FilmFinder().load_state_dict(read.film)
+    for name, value in film.items():
+        assert_allclose(read.film[name].numpy(), value.numpy(), rtol=1e-3, atol=1e-7, err_msg=name)
 
 
 def test_half_precision_halves_the_file(tmp_path, checkpoint):

@@ -4,6 +4,7 @@ The stand-in networks take the place of `Picker._run`, which sees one tile: eith
 see dark discs as a person would. Everything around them is the real thing.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cryotx_cli.config import CenterConfig
+from cryotx_cli.data.image import padding
 from cryotx_cli.data.micrograph import Micrograph
 from cryotx_cli.detector import picker as picker_module
 from cryotx_cli.detector.center_detr import CenterDETR, Queries
 from cryotx_cli.detector.checkpoint import Calibration, Checkpoint
+from cryotx_cli.detector.film import FilmFinder
 from cryotx_cli.detector.picker import Picker
 from cryotx_cli.errors import MicrographError
 
@@ -251,10 +254,62 @@ def test_the_fingerprint_follows_everything_that_changes_picks(checkpoint):
         replace(checkpoint, use_decoder=False),
         replace(checkpoint, calibration=Calibration((-1.0, 1.0), (0.1, 0.9))),
         replace(checkpoint, model=replace(TINY, peak_floor=0.02)),
+        replace(checkpoint, film=FilmFinder().state_dict()),
+        replace(checkpoint, film=FilmFinder().state_dict()),
     ]
     marks = {Picker(c).fingerprint for c in (checkpoint, *others)}
-    assert len(marks) == 5
+    assert len(marks) == 7
     assert Picker(replace(checkpoint, name="other", training={"steps": 1})).fingerprint in marks
+
+
+# --- film ------------------------------------------------------------------------------------------------------------
+
+
+class SeesFilm(torch.nn.Module):
+    """Takes what is bright for film, with a probability of 0.9."""
+
+    def __init__(self):
+        super().__init__()
+        self.logit = torch.nn.Parameter(torch.tensor(math.log(9.0)))
+
+    def forward(self, features):
+        return torch.where(features[:, 0] > 0.5, self.logit, torch.tensor(-9.0))
+
+
+def test_detections_on_film_are_less_likely(checkpoint):
+    picker = SayingPicker(checkpoint).say([[100, 80], [20, 80], [38, 20], [42, 20]], logits=[2.0, 2.0, 1.0, 1.0])
+    picker.film_finder = SeesFilm()
+    image = np.random.default_rng(0).normal(0, 0.1, (160, 200)).astype(np.float32)
+    image[:, :40] += 1
+    found = picker.detect(image)
+    assert_allclose(found.centres, [[99.5, 79.5], [19.5, 79.5], [37.5, 19.5], [41.5, 19.5]])
+    likely = 1 / (1 + np.exp(-np.array([2.0, 1.0])))
+    assert_allclose(
+        1 / (1 + np.exp(-found.logits)), [likely[0], 0.1 * likely[0], 0.1 * likely[1], likely[1]], rtol=1e-5
+    )
+
+
+def test_film_is_seen_across_tiles(checkpoint, monkeypatch):
+    monkeypatch.setattr(picker_module, "_WHOLE", 160)
+    monkeypatch.setattr(picker_module, "_TILE", 160)
+    picker = SayingPicker(checkpoint).say([[80, 80]], logits=[2.0])
+    image = np.random.default_rng(0).normal(0, 0.1, (160, 600)).astype(np.float32)
+    image[:, 300:] += 1
+    without = picker.detect(image)
+    picker.film_finder = SeesFilm()
+    found = picker.detect(image)
+    assert_array_equal(found.centres, without.centres)
+    on_film = found.centres[:, 0] > 300
+    assert 0 < on_film.sum() < len(on_film)
+    assert_array_equal(found.logits < 0, on_film)
+
+
+def test_nothing_is_found_where_padding_is_smeared_into_the_image(checkpoint):
+    image = np.random.default_rng(0).normal(0, 1, (160, 200)).astype(np.float32)
+    image[:20] = image[20]
+    first = padding(image)[0]
+    picker = SayingPicker(checkpoint).say([[50, first - 1], [80, first + 2], [110, first + 4], [3, 80]])
+    assert_allclose(picker.detect(image).centres, [[109.5, first + 3.5], [2.5, 79.5]])
 
 
 # --- the diameter ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ EMPTY = Conditions(
     coverage=0.0,
     junk=0.0,
     film=0.0,
+    film_edge=(-0.1, 0.45),
     artefacts=0.0,
 )
 NOISELESS = replace(EMPTY, optics=FAITHFUL, dqe=1e15)
@@ -249,7 +250,8 @@ def test_a_film_hides_particles_and_dims_the_beam(ball):
     seen = 0
     for seed in range(12):
         micrograph = simulate(ball, replace(EMPTY, coverage=0.3, film=1.0), seed=seed)
-        film = micrograph.junk
+        film = micrograph.film
+        assert_array_equal(film, micrograph.junk)
         assert film.min() >= 0
         assert film.max() <= 1
         x, y = micrograph.centres.round().astype(int).clip(0, 255).T
@@ -280,6 +282,7 @@ def test_contamination_is_dark_and_marked(ball):
     darker = []
     for seed in range(8):
         micrograph = simulate(ball, replace(EMPTY, junk=3.0), seed=seed)
+        assert not micrograph.film.any()
         flat = micrograph.image / background_of(micrograph.image.astype(float), micrograph.junk < 0.05)
         if (micrograph.junk > 0.8).sum() > 50:
             darker.append(flat[micrograph.junk > 0.8].mean() - flat[micrograph.junk < 0.1].mean())
@@ -310,7 +313,7 @@ def test_a_seed_names_one_micrograph(ball):
     first, again, different = run(1), run(1), run(2)
     assert first.image.shape == first.junk.shape == (128, 160)
     assert first.image.dtype == np.float32
-    for name in ("image", "centres", "radii", "ignored", "junk"):
+    for name in ("image", "centres", "radii", "ignored", "junk", "film"):
         assert_array_equal(getattr(first, name), getattr(again, name))
     assert first.optics == again.optics
     assert (first.image != different.image).all()

@@ -179,10 +179,26 @@ def test_no_particles_add_nothing(ball):
 def test_the_distance_to_a_film_grows_by_the_pixel_size():
     yy, xx = grid(120, 160)
     for seed in range(12):
-        distance = specimen.distance_to_edge(xx, yy, rng(seed), 4.0).numpy().astype(float)
+        distance = specimen.distance_to_edge(xx, yy, rng(seed), 4.0, (-0.1, 0.45)).numpy().astype(float)
         slope = np.hypot(*np.gradient(distance))[1:-1, 1:-1]
         # But for the few pixels around the middle of a crystal, where the distance has its peak.
         assert np.quantile(np.abs(slope / 4 - 1), 0.99) < 0.01
+
+
+def test_the_edge_of_a_film_lies_where_it_is_wanted():
+    yy, xx = grid(400, 400)
+    for offset, film_in_the_middle in ((-0.3, True), (0.3, False)):
+        shares = []
+        for seed in range(30):
+            distance = specimen.distance_to_edge(xx, yy, rng(seed), 4.0, (offset, offset))
+            shares.append(float((distance > 0).float().mean()))
+            # One in ten is a crystal anywhere.
+            at_middle = float(distance[200, 200])
+            shares[-1] = math.nan if abs(abs(at_middle) - 480) > 10 else shares[-1]
+            assert math.isnan(shares[-1]) or (at_middle > 0) == film_in_the_middle
+        shares = np.array(shares)[~np.isnan(shares)]
+        assert len(shares) >= 20
+        assert (shares > 0.6).all() if film_in_the_middle else (shares < 0.45).all()
 
 
 def test_blobs_and_fibres_are_profiles_between_zero_and_one():

@@ -265,6 +265,21 @@ def test_each_of_several_proteins_has_its_own_diameter(config, tree, tmp_path):
     assert "diameter 100 to 200 Å (of the labels)" in first.note
 
 
+@pytest.mark.parametrize(("cover", "kept"), [(0.1, True), (0.36, False)])
+def test_weights_pick_on_film_where_labels_lie_there(config, tmp_path, monkeypatch, cover, kept):
+    def film(_, image):
+        """Film over the upper part of each micrograph: none or a third of the labels lie there."""
+        cells = np.zeros((image.shape[0] // 4, image.shape[1] // 4), np.float32)
+        cells[: round(cover * len(cells))] = 0.9
+        return cells
+
+    monkeypatch.setattr(fine_tuning, "film_probability", film)
+    reports = list(train(tmp_path / "run", config))
+    assert ("lie on support film" in reports[0].note) != kept
+    for name in ("best", "last"):
+        assert bool(load_checkpoint(tmp_path / "run" / f"{name}.safetensors").film) == kept
+
+
 def test_nothing_was_labelled_nearer_to_a_border_than_the_nearest_label(config, tree, tmp_path):
     nearest = min(
         min(p.centres.min() + 0.5, SIZE - 0.5 - p.centres.max())

@@ -22,7 +22,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder for checkpoints, log and settings.")],
     config: TrainConfig,
     simulate: Annotated[
-        bool, typer.Option("--simulate", metavar="", help="Train center on simulated micrographs.")
+        bool, typer.Option("--simulate", metavar="", help="Train center or film on simulated micrographs.")
     ] = False,
 ) -> None:
     """Train the default model on simulated micrographs, adapt it to labelled ones, or train the paper's model."""
@@ -60,7 +60,7 @@ def train(
 def _check_simulate(simulate: bool, config: TrainConfig) -> None:
     if simulate and config.model == "cryotransformer":
         raise ConfigError(
-            "--simulate: is for --model center; cryotransformer learns from files",
+            "--simulate: is for --model center and film; cryotransformer learns from files",
             "Write labelled micrographs with cryotx simulate and give their folder to --data.",
         )
     if config.model == "center" and simulate and config.data is not None:
@@ -68,6 +68,8 @@ def _check_simulate(simulate: bool, config: TrainConfig) -> None:
             "--simulate, --data: train on simulated micrographs, or adapt to labelled ones; not both",
             "Leave out --simulate: adapting to --data uses simulated micrographs as well.",
         )
+    if config.model == "film" and not simulate and config.data is None:
+        raise ConfigError("nothing to train on", "Add --simulate: film is learned from simulated micrographs.")
     if config.model == "center" and not simulate and config.data is None:
         raise ConfigError(
             "nothing to train on",

@@ -79,19 +79,19 @@ class CenterDETR(nn.Module):
         self.config = config
         stem, w4, w8, w16 = config.widths
         d, thin = config.hidden_dim, config.thin_dim
-        self.stem = _convolution(1, stem, kernel=5, stride=2)
+        self.stem = convolution(1, stem, kernel=5, stride=2)
         self.stage4 = _stage(stem, w4, config.depths[0])
         self.stage8 = _stage(w4, w8, config.depths[1])
         self.stage16 = _stage(w8, w16, config.depths[2])
         self.project16 = nn.Conv2d(w16, d, 1)
         self.encoder = nn.ModuleList(EncoderLayer(d, config.heads) for _ in range(config.encoder_layers))
-        self.lateral8, self.smooth8 = nn.Conv2d(w8, d, 1), _convolution(d, d)
+        self.lateral8, self.smooth8 = nn.Conv2d(w8, d, 1), convolution(d, d)
         self.lateral4, self.narrow8, self.smooth4 = (
             nn.Conv2d(w4, thin, 1),
             nn.Conv2d(d, thin, 1),
-            _convolution(thin, thin),
+            convolution(thin, thin),
         )
-        self.dense_head = nn.Sequential(_convolution(thin, thin), nn.Conv2d(thin, 5, 1))
+        self.dense_head = nn.Sequential(convolution(thin, thin), nn.Conv2d(thin, 5, 1))
         self.query_content = nn.Linear(thin, d)
         self.query_score = nn.Linear(2, d)
         self.values = nn.ModuleList([nn.Conv2d(thin, d, 1), nn.Conv2d(d, d, 1), nn.Conv2d(d, d, 1)])
@@ -273,7 +273,7 @@ class DeformableAttention(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = _convolution(width, width)
+        self.first = convolution(width, width)
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -299,13 +299,14 @@ def query_limit(shape: tuple[int, int] | torch.Size, radius: float) -> int:
     return int(min(max(1.5 * shape[0] * shape[1] / (0.5 * diameter**2), 64), 2500))
 
 
-def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm and SiLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
 
 
 def _stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(inputs, outputs, stride=2), *[_Residual(outputs) for _ in range(depth)])
+    return nn.Sequential(convolution(inputs, outputs, stride=2), *[_Residual(outputs) for _ in range(depth)])
 
 
 def _feed_forward(d: int) -> nn.Sequential:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cryotx_cli.detector.detr import DetrConfig
 
 FORMAT = "cryotx 1"
+_FILM = "film."
+"""Beginning of the film finder's names in a file."""
 _BUNDLED = ("default",)
 
 
@@ -52,6 +54,8 @@ class Checkpoint:
         From logits to probabilities.
     use_decoder
         False: detections are read off the dense map.
+    film
+        `state_dict` of the `FilmFinder` that goes with it; empty: picks may lie on support film.
     training
         How it was made, for people.
     name
@@ -62,6 +66,7 @@ class Checkpoint:
     model: CenterConfig = field(default_factory=CenterConfig)
     calibration: Calibration = field(default_factory=Calibration)
     use_decoder: bool = True
+    film: dict[str, Tensor] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     name: str = "unnamed"
 
@@ -169,7 +174,8 @@ def read_checkpoint(name: str | Path) -> Checkpoint | DetrCheckpoint:
         use_decoder, training = settings["use_decoder"], settings["training"]
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a cryotx checkpoint ({error})", hint) from error
-    return Checkpoint(weights, model, calibration, use_decoder, training, str(name))
+    film = {key.removeprefix(_FILM): weights.pop(key) for key in [*weights] if key.startswith(_FILM)}
+    return Checkpoint(weights, model, calibration, use_decoder, film, training, str(name))
 
 
 def _detr_checkpoint(weights: dict[str, Tensor], settings: dict[str, Any], name: str) -> DetrCheckpoint:
@@ -203,7 +209,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "use_decoder": checkpoint.use_decoder,
         "training": checkpoint.training,
     }
-    half = {k: (v.half() if v.is_floating_point() else v) for k, v in checkpoint.weights.items()}
+    weights = checkpoint.weights | {_FILM + name: value for name, value in checkpoint.film.items()}
+    half = {k: (v.half() if v.is_floating_point() else v) for k, v in weights.items()}
     _write(half, settings, path)
 
 

@@ -97,6 +97,8 @@ def load_picker(config: PickConfig) -> LoadedPicker:
                 f"--selection legacy: {config.weights} is not a model of the original program",
                 "Leave it out, or give weights of the original with --weights FILE.pth.",
             )
+        if config.on_film:
+            own = replace(own, film={})
         return LoadedPicker(Picker(own, chosen.device), config, (), chosen.reason)
     else:
         checkpoint = own

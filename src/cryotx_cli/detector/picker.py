@@ -19,6 +19,7 @@ from cryotx_cli.data.selection import highest_expected_f1
 from cryotx_cli.data.tiling import tiles
 from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput, Queries, fold_batch_norms
 from cryotx_cli.detector.checkpoint import Checkpoint
+from cryotx_cli.detector.film import FilmFinder, film_at, film_probability, off_film
 from cryotx_cli.errors import MicrographError
 
 _WHOLE, _TILE, _OVERLAP = 1536, 1024, 72  # network px; three diameters of context on the seams
@@ -26,6 +27,7 @@ _DIAMETERS = (75.0, 105.0, 150.0, 210.0, 300.0, 420.0)  # Å, tried by estimate_
 _MIDDLE = 640  # network px of a micrograph that estimate_diameter looks at
 _CONVINCING = 0.65  # expected F1
 _SMALLEST = 32  # network px: less holds no particle with its surroundings
+_SMEARED = 3  # network px beside padding: what smooths an image mixes the two
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Picker:
         model.load_state_dict(checkpoint.weights)
         fold_batch_norms(model.eval())
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.film_finder: FilmFinder | None = None
+        if checkpoint.film:
+            finder = FilmFinder()
+            finder.load_state_dict(checkpoint.film)
+            fold_batch_norms(finder.eval())
+            self.film_finder = finder.to(self.device)
         self.fingerprint = _fingerprint(checkpoint)
 
     def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
@@ -165,9 +173,12 @@ class Picker:
         return found.with_minimum_distance(0.5 * diameter / micrograph.pixel_size)
 
     def detect(self, image: NDArray[np.float32]) -> Detections:
-        """Run the network on a prepared image of any size, in tiles if it is large; nothing is found in padding."""
+        """Run the network on a prepared image of any size, in tiles if it is large; nothing is found in padding.
+
+        Logits are those of a particle on ice: where the film finder sees support film, they are lowered.
+        """
         height, width = image.shape
-        top, bottom, left, right = (border or -np.inf for border in padding(image))
+        top, bottom, left, right = (border + _SMEARED if border else -np.inf for border in padding(image))
         parts = []
         for tile in tiles(height, width, largest=_WHOLE, size=_TILE, overlap=_OVERLAP):
             found = _on_host(self._run(image[tile.y0 : tile.y1, tile.x0 : tile.x1]))
@@ -180,8 +191,11 @@ class Picker:
             own &= (centres[:, 1] >= y0) | (y0 <= 0)
             own &= (centres[:, 1] < y1) | edge_y
             own &= (centres >= [left, top]).all(1) & (centres <= [width - right, height - bottom]).all(1)
-            parts.append((centres[own] - 0.5, found.radii[own], found.logits[own]))
-        return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            parts.append((centres[own], found.radii[own], found.logits[own]))
+        centres, radii, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if self.film_finder is not None and len(centres):
+            logits = off_film(logits, film_at(film_probability(self.film_finder, image), centres))
+        return Detections(centres - 0.5, radii, logits)
 
     def _run(self, image: NDArray[np.float32]) -> Queries:
         """Detect in one tile, padded with mid-grey to a multiple of 16."""
@@ -211,7 +225,7 @@ def _fingerprint(checkpoint: Checkpoint) -> str:
     digest = hashlib.sha256()
     settings = asdict(checkpoint.model), asdict(checkpoint.calibration), checkpoint.use_decoder
     digest.update(json.dumps(settings).encode())
-    for name, value in sorted(checkpoint.weights.items()):
+    for name, value in [*sorted(checkpoint.weights.items()), *sorted(checkpoint.film.items())]:
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

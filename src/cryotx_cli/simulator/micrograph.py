@@ -43,8 +43,8 @@ class SimulatedMicrograph:
         (n, 2) projected centres of mass and (n,) half the structures' diameters.
     ignored
         (n,) bool: neither right nor wrong to pick (undetectable, hidden by junk, in an aggregate, on the film).
-    junk
-        (height, width) float32 in 0..1: contamination and support film.
+    junk, film
+        (height, width) float32 in 0..1: contamination and support film together, and the film alone.
     detectability
         Matched-filter d' of a typical particle: expected signal of the best linear detector over its noise.
     optics
@@ -56,6 +56,7 @@ class SimulatedMicrograph:
     radii: NDArray[np.float64]
     ignored: NDArray[np.bool_]
     junk: NDArray[np.float32]
+    film: NDArray[np.float32]
     detectability: float
     optics: Optics
 
@@ -74,6 +75,7 @@ class Conditions:
     coverage: float  # share of the area under particle discs
     junk: float  # mean number of blobs per (20 diameters)²
     film: float  # chance of a support film edge
+    film_edge: tuple[float, float]  # range of its distance from the middle, in image sides; below 0: film in the middle
     artefacts: float  # chance scale of camera and software marks
 
 
@@ -116,6 +118,7 @@ def draw_conditions(rng: np.random.Generator, severity: float = 1.0) -> Conditio
         coverage=float(0.95 * rng.beta(1.25, 2.4)) if severity >= 0.5 else rng.uniform(0.12, 0.4),
         junk=float(rng.gamma(1.0, 1.5)) * severity + 0.15,
         film=0.35 * severity,
+        film_edge=(-0.1, 0.45),
         artefacts=severity,
     )
 
@@ -203,6 +206,7 @@ def simulate_micrograph(
         radii=np.full(int(inside.sum()), diameter_px / 2),
         ignored=ignored[inside],
         junk=junk[inner].numpy(),
+        film=film[inner].numpy(),
         detectability=detectability,
         optics=optics,
     )
@@ -315,7 +319,7 @@ def _contamination(
             * torch.randn(shape, generator=noise)
         )
     if rng.random() < conditions.film:
-        edge = specimen.distance_to_edge(xx, yy, rng, pixel_size)
+        edge = specimen.distance_to_edge(xx, yy, rng, pixel_size, conditions.film_edge)
         film = torch.sigmoid(edge / rng.uniform(10, 60))
         if rng.random() < 0.2:  # gold: nearly opaque
             transmission = 1 - film * rng.uniform(0.6, 0.92)

@@ -198,16 +198,19 @@ def _splat(field: Tensor, x: Tensor, y: Tensor, amounts: Tensor) -> None:
     flat[width + 1 :].scatter_add_(0, index, lower_right)
 
 
-def distance_to_edge(xx: Tensor, yy: Tensor, rng: np.random.Generator, pixel_size: float) -> Tensor:
+def distance_to_edge(
+    xx: Tensor, yy: Tensor, rng: np.random.Generator, pixel_size: float, offsets: tuple[float, float]
+) -> Tensor:
     """Signed distance in Å to the edge of a support film; positive on the film.
 
-    The film ends in a straight line or around a hole; one in ten is no film but the inside of a large ice crystal.
+    The film ends in a straight line or around a hole, at a distance from the middle of the field that is drawn from
+    `offsets`, in sides of the field; one in ten is no film but the inside of a large ice crystal.
     """
     height, width = xx.shape[0], xx.shape[1]
     angle = rng.uniform(0, 2 * math.pi)
     direction = math.cos(angle), math.sin(angle)
     across = (xx - width / 2) * direction[0] + (yy - height / 2) * direction[1]
-    offset = rng.uniform(-0.1, 0.45) * max(height, width)
+    offset = rng.uniform(*offsets) * max(height, width)
     if rng.random() < 0.3:
         return (across - offset) * pixel_size
     crystal = rng.random() < 0.15

@@ -70,27 +70,22 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         config, batch_size=config.batch_size or _BATCH_SIZE, learning_rate=config.learning_rate or _LEARNING_RATE
     )
     device = resolve_device(config.device)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"{out}: cannot be written ({error.strerror})", "Choose another --out.") from error
-    state_file = out / "state.pt"
-    if config.resume and not state_file.is_file():
-        raise CheckpointError(f"{out}: no run to resume here", "Leave out --resume to start one.")
-    if not config.resume and state_file.is_file():
-        raise DatasetError(f"{out}: holds a run already", "Add --resume to go on with it or choose another --out.")
-    save_config(replace(config, resume=False), out / "config.toml")  # --config repeats the run
+    state_file = state_file_of(out, config)
+    make_run_folder(out, config)
     torch.manual_seed(config.seed)
     model = CenterDETR(CenterConfig())
+    film = {}
     if config.init is not None:
-        model.load_state_dict(load_checkpoint(config.init).weights)
+        initial = load_checkpoint(config.init)
+        model.load_state_dict(initial.weights)
+        film = initial.film
     model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(parameter_groups(model), lr=config.learning_rate or _LEARNING_RATE, betas=(0.9, 0.98))
     average = WeightAverage(model)
     run = RunState(step=0, seconds=0.0, best=-1.0)
     if config.resume:
         run = restore_state(state_file, model, optimizer, average)
-    training, held_out = _structures(config)
+    training, held_out = training_structures(config)
     crops = SimulatedCrops(
         training,
         batch_size=config.batch_size or _BATCH_SIZE,
@@ -115,7 +110,7 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         for packed in loader:
             batch = unpacked(packed)
             clock.lap("waiting")
-            terms = _step(model, optimizer, batch, _learning_rate(config, run.step), device, low_precision, clock)
+            terms = _step(model, optimizer, batch, learning_rate(config, run.step), device, low_precision, clock)
             average.update(model)
             run.step += 1
             run.seconds = time.monotonic() - began
@@ -135,12 +130,43 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
             clock.lap("rest")
             if ending:
                 break
-    save_checkpoint(
-        finish(_checkpoint(average, run, config), training, held_out, config, device), out / "last.safetensors"
-    )
+    last = finish(_checkpoint(average, run, config), training, held_out, config, device)
+    save_checkpoint(replace(last, film=film), out / "last.safetensors")
     best = load_checkpoint(out / "best.safetensors") if (out / "best.safetensors").is_file() else None
     if best is not None:
-        save_checkpoint(finish(best, training, held_out, config, device), out / "best.safetensors")
+        best = finish(best, training, held_out, config, device)
+        save_checkpoint(replace(best, film=film), out / "best.safetensors")
+
+
+def state_file_of(out: Path, config: TrainConfig) -> Path:
+    """Return the state file of a run's folder; there must be one if and only if the run is to be resumed.
+
+    Raises
+    ------
+    CheckpointError, DatasetError
+        If there is none, or one too many.
+    """
+    state_file = out / "state.pt"
+    if config.resume and not state_file.is_file():
+        raise CheckpointError(f"{out}: no run to resume here", "Leave out --resume to start one.")
+    if not config.resume and state_file.is_file():
+        raise DatasetError(f"{out}: holds a run already", "Add --resume to go on with it or choose another --out.")
+    return state_file
+
+
+def make_run_folder(out: Path, config: TrainConfig) -> None:
+    """Make the folder of a run and write its settings there: with --config they repeat it.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be written ({error.strerror})", "Choose another --out.") from error
+    save_config(replace(config, resume=False), out / "config.toml")
 
 
 class _Clock:
@@ -179,7 +205,7 @@ class RunState:
     best_step: int = 0
 
 
-def _structures(config: TrainConfig) -> tuple[list[Structure], list[Structure]]:
+def training_structures(config: TrainConfig) -> tuple[list[Structure], list[Structure]]:
     """Training and held-out structures; those of a folder are repeated until they make up 40 %."""
     rng = np.random.default_rng([config.seed, 1])
     training = [procedural_structure(rng) for _ in range(config.procedural_structures)]
@@ -197,7 +223,7 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": decayed, "weight_decay": 1e-4}, {"params": free, "weight_decay": 0.0}]
 
 
-def _learning_rate(config: TrainConfig, step: int) -> float:
+def learning_rate(config: TrainConfig, step: int) -> float:
     """Warm-up over 200 steps, flat to the middle of the run, then a cosine down to 1 %."""
     warm = min(1.0, (step + 1) / _WARM_UP)
     late = max(0.0, step / config.steps - 0.5) * 2
@@ -229,13 +255,23 @@ def _step(
     optimizer.step()
     terms = dict(zip(losses, values.detach().tolist(), strict=True))
     clock.lap("backward")
-    # Looked at once the device is done, and before these weights are averaged or saved.
+    require_finite(terms)  # once the device is done, and before these weights are averaged or saved
+    return terms
+
+
+def require_finite(terms: dict[str, float]) -> None:
+    """Stop a run that has diverged.
+
+    Raises
+    ------
+    DatasetError
+        If a term of the loss is not finite.
+    """
     if not all(map(math.isfinite, terms.values())):
         raise DatasetError(
             f"the loss is not finite ({', '.join(f'{name} {value:g}' for name, value in terms.items())})",
             "Resume from the last saved state with a lower --learning-rate.",
         )
-    return terms
 
 
 def forward(model: CenterDETR, batch: list[Crop], device: torch.device, low_precision: bool) -> CenterOutput:
@@ -251,14 +287,14 @@ def forward(model: CenterDETR, batch: list[Crop], device: torch.device, low_prec
 
 
 def _checkpoint(average: WeightAverage, run: RunState, config: TrainConfig) -> Checkpoint:
-    record = {"steps": run.step, "seconds": round(run.seconds), "settings": _plain(config)}
+    record = {"steps": run.step, "seconds": round(run.seconds), "settings": plain_settings(config)}
     return Checkpoint(weights=dict(average.state), training=record, name="training")
 
 
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    # A checkpoint is handed on: it names files and folders, not where they lay.
-    values = asdict(config)
-    return {k: Path(v).name if k in {"structures", "init"} else v for k, v in values.items() if v is not None}
+def plain_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return settings for the record in a checkpoint: it names files and folders, not where they lay."""
+    places = {"data", "micrographs", "structures", "init"}
+    return {k: Path(v).name if k in places else v for k, v in asdict(config).items() if v is not None}
 
 
 def finish(

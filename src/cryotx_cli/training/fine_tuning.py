@@ -11,22 +11,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from cryotx_cli.config import TrainConfig, save_config
+from cryotx_cli.config import TrainConfig
 from cryotx_cli.data.labelled_micrographs import LabelSet, MicrographLabels, find_labels
 from cryotx_cli.data.micrograph import Micrograph, read_micrograph
 from cryotx_cli.detector.center_detr import CenterDETR
 from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
+from cryotx_cli.detector.film import film_at, film_probability
 from cryotx_cli.detector.picker import Picker
-from cryotx_cli.errors import CheckpointError, DatasetError
+from cryotx_cli.errors import DatasetError
 from cryotx_cli.simulator.structures import procedural_structure, read_structures
 from cryotx_cli.training.center_criterion import center_losses
 from cryotx_cli.training.center_training import (
@@ -34,9 +35,13 @@ from cryotx_cli.training.center_training import (
     StepLog,
     WeightAverage,
     forward,
+    make_run_folder,
     parameter_groups,
+    plain_settings,
+    require_finite,
     restore_state,
     save_state,
+    state_file_of,
 )
 from cryotx_cli.training.label_agreement import Detected, agreement, best_f1, detect, recalibrated
 from cryotx_cli.training.labelled_crops import (
@@ -61,13 +66,15 @@ _MOST_MICROGRAPHS = 40  # they stay in memory; 300 particles each are more than 
 _HELD_BACK = 0.2  # of the micrographs, at least one
 _DIAMETER_SAMPLE = 3
 _LEAST_INSIDE = 0.9
+_WANTED_ON_FILM = 0.2  # of the labels: where film is avoided, a few lie there all the same
 _LOG_EVERY, _SAVE_SECONDS = 20, 60.0
 
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """Labelled micrographs at the network's scale, and what people should know about them."""
+    """Labelled micrographs at the network's scale, what to start from, and what people should know about it."""
 
+    initial: Checkpoint
     learned: list[LabelledImage]
     held_back: list[LabelledImage]
     unlabelled: list[Unlabelled]
@@ -102,11 +109,10 @@ def fine_tune(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     labels = find_labels(config.data, config.micrographs)
     config = _resolved(config)
     device = resolve_device(config.device)
-    initial = load_checkpoint(config.init or "default")
-    state_file = _state_file(out, config)
-    data = _read(labels, config, Picker(initial, device))
-    _make(out)
-    save_config(replace(config, resume=False), out / "config.toml")  # it repeats the run
+    state_file = state_file_of(out, config)
+    data = _read(labels, config, Picker(load_checkpoint(config.init or "default"), device))
+    initial = data.initial
+    make_run_folder(out, config)
     torch.manual_seed(config.seed)
     model = CenterDETR(initial.model)
     model.load_state_dict(initial.weights)
@@ -153,23 +159,6 @@ def _resolved(config: TrainConfig) -> TrainConfig:
     )
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"{folder}: cannot be written ({error.strerror})", "Choose another --out.") from error
-
-
-def _state_file(out: Path, config: TrainConfig) -> Path:
-    """Return the state file of the folder; there must be one if and only if a run is to be resumed."""
-    state_file = out / "state.pt"
-    if config.resume and not state_file.is_file():
-        raise CheckpointError(f"{out}: no run to resume here", "Leave out --resume to start one.")
-    if not config.resume and state_file.is_file():
-        raise DatasetError(f"{out}: holds a run already", "Add --resume to go on with it or choose another --out.")
-    return state_file
-
-
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +188,19 @@ def _read(found: LabelSet, config: TrainConfig, picker: Picker) -> _Data:
         f"({source}); nothing is labelled within {margin:.0f} px of a border"
     )
     note += _left_out(found)
-    return _Data(learned, held_back, unlabelled_detections(picker, learned), _simulated(config), note)
+    if (on_film := _share_on_film(picker, images)) > _WANTED_ON_FILM:
+        # Whoever labels particles there wants them picked there.
+        picker = Picker(replace(picker.checkpoint, film={}), picker.device)
+        note += f"; {on_film:.0%} of the labels lie on support film, so the adapted weights pick there, too"
+    unlabelled = unlabelled_detections(picker, learned)
+    return _Data(picker.checkpoint, learned, held_back, unlabelled, _simulated(config), note)
+
+
+def _share_on_film(picker: Picker, images: Sequence[LabelledImage]) -> float:
+    if picker.film_finder is None:
+        return 0.0
+    film = [film_at(film_probability(picker.film_finder, image.nominal), image.labels + 0.5) for image in images]
+    return float((np.concatenate(film) > 0).mean())
 
 
 def _spread(items: Sequence[T], count: int) -> list[T]:
@@ -310,16 +311,13 @@ def _step(
     terms = center_losses(output, batch, model.config.radius)
     del terms["junk"]  # nobody labels contamination
     loss = torch.stack(list(terms.values())).sum()
-    if not torch.isfinite(loss):
-        raise DatasetError(
-            f"the loss is not finite ({', '.join(f'{k} {float(v.detach()):g}' for k, v in terms.items())})",
-            "Resume from the last saved state with a lower --learning-rate.",
-        )
+    values = {name: float(value.detach()) for name, value in terms.items()}
+    require_finite(values)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return {name: float(value.detach()) for name, value in terms.items()}
+    return values
 
 
 def _is_over(run: RunState, config: TrainConfig) -> bool:
@@ -333,17 +331,11 @@ def _tuned(initial: Checkpoint, average: WeightAverage, run: RunState, config: T
     record = {
         "fine_tuned_steps": run.step,
         "seconds": round(run.seconds),
-        "settings": _plain(config),
+        "settings": plain_settings(config),
         "from": initial.training,
     }
     weights = {name: value.clone() for name, value in average.state.items()}
     return replace(initial, weights=weights, training=record, name="fine-tuned")
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    # A checkpoint is handed on: it names files and folders, not where they lay.
-    places = {"data", "micrographs", "structures", "init"}
-    return {k: Path(v).name if k in places else v for k, v in asdict(config).items() if v is not None}
 
 
 def _detect_all(checkpoint: Checkpoint, images: Sequence[LabelledImage], device: torch.device) -> list[Detected]:

@@ -9,14 +9,21 @@ from cryotx_cli.training.progress import StepReport
 
 _FINE_TUNING_SETTINGS = ("micrographs", "diameter", "pixel_size")
 _DATA = "Give the labels with --data."
-_CENTER_SETTINGS = ("steps", "structures", "procedural_structures", "validate_every", *_FINE_TUNING_SETTINGS)
+_SIMULATION_SETTINGS = ("steps", "structures", "procedural_structures", "validate_every")
+_DETR_SETTINGS = ("backbone", "epochs", "refit_head", "cryotransformer")
+_FOREIGN_SETTINGS = {
+    "center": ("backbone", "epochs", "cryotransformer"),
+    "film": ("data", *_DETR_SETTINGS),
+    "cryotransformer": (*_SIMULATION_SETTINGS, *_FINE_TUNING_SETTINGS),
+}
 
 
 def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Train until the end of the run or `config.minutes`, then write `best.safetensors` and `last.safetensors`.
 
     `config.model` decides what is trained, and on what: `center` on simulated micrographs, or with `config.data` on
-    labelled ones, from weights that pick already; `cryotransformer` on the COCO folder `config.data`. With
+    labelled ones, from weights that pick already; `film`, the film finder that goes with `center` weights, on simulated
+    micrographs; `cryotransformer` on the COCO folder `config.data`. With
     `config.refit_head` only the class layer of `cryotransformer` weights is fitted.
 
     The state of the run is saved every few minutes; with `config.resume` the next call goes on from it: the data of
@@ -42,6 +49,11 @@ def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
 
         yield from train_center(out, config)
         return
+    if config.model == "film":
+        from cryotx_cli.training.film_training import train_film
+
+        yield from train_film(out, config)
+        return
     # These bring torchvision and TensorBoard, which the default model does without.
     from cryotx_cli.training.detr_training import train_detr
     from cryotx_cli.training.refit_head import refit_head
@@ -63,7 +75,7 @@ def check_source(config: TrainConfig) -> None:
             "refit_head: the center model has no such class layer", "Add --model cryotransformer, or leave it out."
         )
     given = [name for name in _FINE_TUNING_SETTINGS if getattr(config, name) is not None]
-    if config.model == "center" and config.data is None and given:
+    if config.model != "cryotransformer" and config.data is None and given:
         raise ConfigError(f"{', '.join(given)}: says something about labelled micrographs, and none are given", _DATA)
     if config.model == "cryotransformer" and config.data is None:
         raise ConfigError(
@@ -76,9 +88,9 @@ def check_source(config: TrainConfig) -> None:
 
 def _refuse_settings_of_the_other_model(config: TrainConfig) -> None:
     """Refuse what would be ignored in silence."""
-    other = {"center": ("backbone", "epochs", "cryotransformer"), "cryotransformer": _CENTER_SETTINGS}[config.model]
-    given = [name for name in other if getattr(config, name) != getattr(TrainConfig(), name)]
+    foreign = _FOREIGN_SETTINGS[config.model]
+    given = [name for name in foreign if getattr(config, name) != getattr(TrainConfig(), name)]
     if given:
         raise ConfigError(
-            f"{', '.join(given)}: not a setting of --model {config.model}", "Leave it out or choose the other model."
+            f"{', '.join(given)}: not a setting of --model {config.model}", "Leave it out or choose another model."
         )
