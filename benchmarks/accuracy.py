@@ -42,7 +42,7 @@ from cryotx_cli.training.training_data import develop
 from machine import describe_machine
 from scoring import COLUMNS, Scene, judge, summary
 
-_HELD_OUT_SEED, _SIMULATED_SIDE = 7_000_003, 640
+HELD_OUT_SEED, _SIMULATED_SIDE = 7_000_003, 640
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def measure(picker: Picker, data: list[Labelled], diameter: float, radius_px: fl
 
 def simulated_scenes(count: int) -> Iterator[Scene]:
     """Whole micrographs as the calibration's crops are drawn: diameters of 24 network px, times or by up to 1.25."""
-    rng = np.random.default_rng(_HELD_OUT_SEED)
+    rng = np.random.default_rng(HELD_OUT_SEED)
     structures = [procedural_structure(rng) for _ in range(40)]
     for number in range(count):
-        rng = np.random.default_rng([_HELD_OUT_SEED, 1_000_000 + number])
+        rng = np.random.default_rng([HELD_OUT_SEED, 1_000_000 + number])
         structure, distractor = (structures[i] for i in rng.integers(len(structures), size=2))
         diameter = structure.diameter / 1.25 ** rng.uniform(-1, 1)  # what the user says
         pixel_size = diameter / PIXELS_PER_DIAMETER

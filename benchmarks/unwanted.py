@@ -1,13 +1,15 @@
 """Picks where nobody wants any: on support film, and on a micrograph without particles.
 
-    python benchmarks/unwanted.py FOLDER [--empty MICROGRAPH] [--weights default ...]
+    python benchmarks/unwanted.py FOLDER [--empty MICROGRAPH] [--simulated N] [--weights default ...]
 
 FOLDER is that of accuracy.py. Four of its micrographs of EMPIAR-10017 show the film around the hole; the edge of the
 hole is a circle through three points that were read off the pictures, and film is what lies at least a particle's
 radius outside it. MICROGRAPH is one without particles, picked at ninety diameters, for a few more Å can turn guesses
 into picks; where its header does not know, a pixel is taken to have 6 Å. Picks are those that the command keeps by
 itself, and below that with --on-film. `taken for film` are labels of each set where the film finder sees film: of a set
-without film there should be none.
+without film there should be none. With --simulated, for each of several widths of N micrographs with and N without film
+of the training's simulator, of structures that no training seed draws: shares of particles taken for film where there
+is none, and of cells of film and of ice taken for film where film covers 0.02 to 0.6.
 """
 
 from __future__ import annotations
@@ -18,15 +20,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
-from accuracy import Labelled, candidates, read_set
+from accuracy import HELD_OUT_SEED, Labelled, candidates, read_set
+from cryotx_cli.data.image import PIXELS_PER_DIAMETER, normalise
 from cryotx_cli.data.micrograph import read_header, read_micrograph
 from cryotx_cli.data.particles import Particles
 from cryotx_cli.data.selection import ExpectedF1, choose
 from cryotx_cli.detector.checkpoint import load_checkpoint
-from cryotx_cli.detector.film import film_at, film_probability
+from cryotx_cli.detector.film import CELL, FilmFinder, film_at, film_probability
 from cryotx_cli.detector.picker import Picker
+from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
+from cryotx_cli.simulator.structures import procedural_structure
+from cryotx_cli.training.training_data import develop
 from machine import describe_machine
 
 SET, DIAMETER_PX, PIXEL_SIZE, EDGE_PX = "10017", 108, 1.77, 131
@@ -39,6 +47,7 @@ EDGES = {  # three points on the edge of the hole, px of a picture that is 310 p
 PICTURE = 310
 DIAMETERS = range(60, 601, 6)  # Å
 FEW = 5
+SIDES = (96, 160, 256, 384, 512, 768)  # network px, 24 a diameter
 
 
 def on_film(points: np.ndarray, name: str, width: int) -> np.ndarray:
@@ -80,10 +89,34 @@ def labels_taken_for_film(picker: Picker, folder: Path) -> str:
     return ", ".join(parts)
 
 
+def film_on_simulations(finder: FilmFinder, count: int) -> None:
+    rng = np.random.default_rng(HELD_OUT_SEED)
+    structures = [procedural_structure(rng) for _ in range(40)]
+    print(f"  {'simulated':>12}{'particles lost':>16}{'film found':>12}{'ice lost':>10}")
+    for side in SIDES:
+        lost, found, ice = [], [], []
+        for number in range(2 * count):
+            rng = np.random.default_rng([HELD_OUT_SEED, 7, side, number])
+            structure, other = (structures[i] for i in rng.integers(len(structures), size=2))
+            conditions = replace(draw_conditions(rng), film=float(number % 2))
+            pixel_size = structure.diameter / PIXELS_PER_DIAMETER
+            scene = simulate_micrograph(structure, other, conditions, (side, side), pixel_size, rng)
+            seen = film_probability(finder, normalise(develop(scene.image, rng)))
+            film = F.avg_pool2d(torch.from_numpy(scene.film)[None], CELL)[0].numpy()
+            if number % 2 == 0:
+                lost += (film_at(seen, scene.centres[~scene.ignored] + 0.5) > 0).tolist()
+            elif 0.02 < (film > 0.5).mean() < 0.6:
+                found += (seen[film > 0.5] > 0).tolist()
+                ice += (seen[film < 0.05] > 0).tolist()
+        shares = [f"{np.mean(one):.4f}" if one else "-" for one in (lost, found, ice)]
+        print(f"  {side:9} px{shares[0]:>16}{shares[1]:>12}{shares[2]:>10}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--empty", type=Path)
+    parser.add_argument("--simulated", type=int, default=0, metavar="N")
     parser.add_argument("--weights", nargs="+", default=["default"])
     args = parser.parse_args()
     print(describe_machine("torch", "numpy"))
@@ -97,6 +130,8 @@ def main() -> None:
         for name, one in ((weights, picker), ("  with --on-film", Picker(replace(checkpoint, film={})))):
             print(f"{name}: {picks_on_film(one, film)}", flush=True)
         print(f"  labels taken for film: {labels_taken_for_film(picker, args.folder)}", flush=True)
+        if args.simulated and picker.film_finder is not None:
+            film_on_simulations(picker.film_finder, args.simulated)
         if args.empty is not None:
             known = read_header(args.empty).pixel_size
             micrograph = read_micrograph(args.empty, None if known else 6.0)

@@ -265,17 +265,27 @@ def test_each_of_several_proteins_has_its_own_diameter(config, tree, tmp_path):
     assert "diameter 100 to 200 Å (of the labels)" in first.note
 
 
-@pytest.mark.parametrize(("cover", "kept"), [(0.1, True), (0.36, False)])
-def test_weights_pick_on_film_where_labels_lie_there(config, tmp_path, monkeypatch, cover, kept):
+@pytest.mark.parametrize(
+    ("columns", "note", "kept", "labels"),
+    [
+        (0, "", True, 18),
+        (1, "; labels left out because they lie on support film: 3", True, 16),
+        (3, "; 33% of the labels lie on support film: so will picks", False, 18),
+    ],
+)
+def test_few_labels_on_film_are_left_out_and_many_are_followed(
+    config, tmp_path, monkeypatch, columns, note, kept, labels
+):
     def film(_, image):
-        """Film over the upper part of each micrograph: none or a third of the labels lie there."""
+        """Film over the upper part of each micrograph: over so many of the three labels of the first row."""
         cells = np.zeros((image.shape[0] // 4, image.shape[1] // 4), np.float32)
-        cells[: round(cover * len(cells))] = 0.9
+        cells[: round(0.36 * len(cells)), : round((0.05 + columns * 0.3) * len(cells))] = 0.9
         return cells
 
     monkeypatch.setattr(fine_tuning, "film_probability", film)
     reports = list(train(tmp_path / "run", config))
-    assert ("lie on support film" in reports[0].note) != kept
+    assert reports[0].note.endswith("1 without labels" + note)
+    assert reports[0].note.startswith(f"Learning from {labels} labels on 2 of 3 micrographs")
     for name in ("best", "last"):
         assert bool(load_checkpoint(tmp_path / "run" / f"{name}.safetensors").film) == kept
 

@@ -180,6 +180,7 @@ def _read(found: LabelSet, config: TrainConfig, picker: Picker) -> _Data:
         prepare_labelled(picker, micrograph, one.labels, diameter, margin, scales=number not in held)
         for number, (one, micrograph, diameter) in enumerate(zip(chosen, micrographs, diameters, strict=True))
     ]
+    picker, images, on_film = _settle_film(picker, images)
     learned = [image for number, image in enumerate(images) if number not in held]
     held_back = [image for number, image in enumerate(images) if number in held]
     note = (
@@ -187,20 +188,27 @@ def _read(found: LabelSet, config: TrainConfig, picker: Picker) -> _Data:
         f"micrographs; held back: {', '.join(image.name for image in held_back)}; diameter {_span(diameters)} Å "
         f"({source}); nothing is labelled within {margin:.0f} px of a border"
     )
-    note += _left_out(found)
-    if (on_film := _share_on_film(picker, images)) > _WANTED_ON_FILM:
-        # Whoever labels particles there wants them picked there.
-        picker = Picker(replace(picker.checkpoint, film={}), picker.device)
-        note += f"; {on_film:.0%} of the labels lie on support film, so the adapted weights pick there, too"
+    note += _left_out(found) + on_film
     unlabelled = unlabelled_detections(picker, learned)
     return _Data(picker.checkpoint, learned, held_back, unlabelled, _simulated(config), note)
 
 
-def _share_on_film(picker: Picker, images: Sequence[LabelledImage]) -> float:
-    if picker.film_finder is None:
-        return 0.0
-    film = [film_at(film_probability(picker.film_finder, image.nominal), image.labels + 0.5) for image in images]
-    return float((np.concatenate(film) > 0).mean())
+def _settle_film(picker: Picker, images: Sequence[LabelledImage]) -> tuple[Picker, list[LabelledImage], str]:
+    """Pick on support film if that is where the labels are; otherwise forget those few that lie there."""
+    finder = picker.film_finder
+    if finder is None:
+        return picker, list(images), ""
+    on_film = [film_at(film_probability(finder, image.nominal), image.labels + 0.5) > 0 for image in images]
+    share = float(np.concatenate(on_film).mean())
+    if share > _WANTED_ON_FILM:
+        picker = Picker(replace(picker.checkpoint, film={}), picker.device)
+        return picker, list(images), f"; {share:.0%} of the labels lie on support film: so will picks"
+    kept = [
+        replace(image, labels=image.labels[~on]) if not on.all() else image
+        for image, on in zip(images, on_film, strict=True)
+    ]
+    count = sum(len(before.labels) - len(after.labels) for before, after in zip(images, kept, strict=True))
+    return picker, kept, f"; labels left out because they lie on support film: {count}" if count else ""
 
 
 def _spread(items: Sequence[T], count: int) -> list[T]:
