@@ -282,7 +282,7 @@ class TrainConfig:
     learning_rate: Annotated[
         float | None,
         Gt(0),
-        Doc("Learning rate of AdamW, unset: 1e-3 at its peak, film: 2e-3, 1e-4 with --data; cryotransformer: 1e-4."),
+        Doc("Learning rate of AdamW, unset: 1e-3 at its peak, 1e-4 with --data; film: 2e-3; cryotransformer: 1e-4."),
     ] = None
     seed: Annotated[int, Ge(0), Doc("Seed of the initial weights, of simulated images and of augmentation.")] = 1
     workers: Annotated[int, Ge(0), Doc("Processes that prepare images beside the training; 0: none.")] = 1

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from cryotx_cli.config import CenterConfig, TrainConfig, save_config
 from cryotx_cli.detector.center_detr import CenterDETR, CenterOutput
@@ -28,6 +28,8 @@ from cryotx_cli.training.center_criterion import center_losses
 from cryotx_cli.training.progress import StepReport
 from cryotx_cli.training.training_data import Crop, SimulatedCrops, simulated_crop, unpacked
 from cryotx_cli.training.validation import score
+
+T = TypeVar("T")
 
 _WARM_UP, _LOG_EVERY, _SAVE_SECONDS = 200, 20, 150.0
 _VALIDATION_CROPS, _CALIBRATION_CROPS, _NORM_BATCHES = 48, 400, 40
@@ -94,13 +96,7 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         first=run.step,
         easy_start=config.init is None,
     )
-    loader = DataLoader(
-        crops,
-        batch_size=None,
-        num_workers=config.workers,
-        prefetch_factor=4 if config.workers else None,
-        generator=torch.Generator(),  # it would draw from the default one, whose state a resumed run goes on with
-    )
+    loader = simulated_batches(crops, config.workers)
     validation = _validation_crops(held_out, _VALIDATION_CROPS)
     low_precision = supports_bfloat16(device)
     began, saved = time.monotonic() - run.seconds, time.monotonic()
@@ -214,6 +210,17 @@ def training_structures(config: TrainConfig) -> tuple[list[Structure], list[Stru
         training += real * max(1, round(config.procedural_structures * 2 / 3 / len(real)))
     rng = np.random.default_rng(_HELD_OUT_SEED)
     return training, [procedural_structure(rng) for _ in range(40)]
+
+
+def simulated_batches(dataset: IterableDataset[T], workers: int) -> DataLoader[T]:
+    """Return the batches of a dataset that simulates them, in processes beside the training if there are workers."""
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # it would draw from the default one, whose state a resumed run goes on with
+    )
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from cryotx_cli.config import TrainConfig
 from cryotx_cli.data.image import PIXELS_PER_DIAMETER, normalise
@@ -33,6 +33,7 @@ from cryotx_cli.training.center_training import (
     require_finite,
     restore_state,
     save_state,
+    simulated_batches,
     state_file_of,
     training_structures,
 )
@@ -119,15 +120,8 @@ def train_film(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         run = restore_state(state_file, model, optimizer, average)
     training, held_out = training_structures(config)
     data = SimulatedFilm(training, batch_size=config.batch_size, steps=config.steps, seed=config.seed, first=run.step)
-    loader = DataLoader(
-        data,
-        batch_size=None,
-        num_workers=config.workers,
-        prefetch_factor=4 if config.workers else None,
-        generator=torch.Generator(),  # it would draw from the default one, whose state a resumed run goes on with
-    )
-    held_out_data = SimulatedFilm(held_out, batch_size=1, steps=_VALIDATION, seed=_HELD_OUT_SEED)
-    validation = list(held_out_data)
+    loader = simulated_batches(data, config.workers)
+    validation = list(SimulatedFilm(held_out, batch_size=1, steps=_VALIDATION, seed=_HELD_OUT_SEED))
     began, saved = time.monotonic() - run.seconds, time.monotonic()
     deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
     with StepLog(out / "log.csv") as log:
