@@ -4,12 +4,12 @@
 
 FOLDER is that of accuracy.py. Four of its micrographs of EMPIAR-10017 show the film around the hole; the edge of the
 hole is a circle through three points that were read off the pictures, and film is what lies at least a particle's
-radius outside it. MICROGRAPH is one without particles, picked at ninety diameters, for a few more Å can turn guesses
-into picks; where its header does not know, a pixel is taken to have 6 Å. Picks are those that the command keeps by
-itself, and below that with --on-film. `taken for film` are labels of each set where the film finder sees film: of a set
-without film there should be none. With --simulated, for each of several widths of N micrographs with and N without film
-of the training's simulator, of structures that no training seed draws: shares of particles taken for film where there
-is none, and of cells of film and of ice taken for film where film covers 0.02 to 0.6.
+radius outside it. MICROGRAPH is one without particles, picked at hundreds of diameters, for a few more Å can turn
+guesses into picks; where its header does not know, a pixel is taken to have 6 Å. Picks are those that the command keeps
+by itself, and below that with --on-film. `taken for film` are labels of each set where the film finder sees film: of a
+set without film there should be none. With --simulated, for each of several widths of N micrographs with and N without
+film of the training's simulator, of structures that no training seed draws: shares of particles taken for film where
+there is none, and of cells of film and of ice taken for film where film covers 0.02 to 0.6.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EDGES = {  # three points on the edge of the hole, px of a picture that is 310 p
     "Falcon_2012_06_12-16_59_12_0": ((25, 15), (4, 90), (22, 298)),
 }
 PICTURE = 310
-DIAMETERS = range(60, 601, 6)  # Å
+DIAMETERS = range(60, 1501, 6)  # Å
 FEW = 5
 SIDES = (96, 160, 256, 384, 512, 768)  # network px, 24 a diameter
 
@@ -139,9 +139,14 @@ def main() -> None:
             for diameter in DIAMETERS:
                 found = picker.pick(micrograph, diameter).with_minimum_distance(diameter / 2 / micrograph.pixel_size)
                 counts[diameter] = len(kept(found))
-            many = ", ".join(f"{count} at {diameter} Å" for diameter, count in counts.items() if count >= FEW)
+            many = [diameter for diameter, count in counts.items() if count >= FEW]
             most = max(count for count in counts.values() if count < FEW)
-            print(f"  without particles: {many or 'nowhere'} {FEW} or more, else at most {most}", flush=True)
+            where = (
+                f"up to {max(counts.values())} at {len(many)} of {len(counts)} diameters, {many[0]} to {many[-1]} Å,"
+                if many
+                else "nowhere"
+            )
+            print(f"  without particles: {where} {FEW} or more, else at most {most}", flush=True)
 
 
 if __name__ == "__main__":
