@@ -13,7 +13,7 @@ _SIMULATION_SETTINGS = ("steps", "structures", "procedural_structures", "validat
 _DETR_SETTINGS = ("backbone", "epochs", "refit_head", "cryotransformer")
 _FOREIGN_SETTINGS = {
     "center": ("backbone", "epochs", "cryotransformer"),
-    "film": ("data", *_DETR_SETTINGS),
+    "film": ("data", *_FINE_TUNING_SETTINGS, *_DETR_SETTINGS),
     "cryotransformer": (*_SIMULATION_SETTINGS, *_FINE_TUNING_SETTINGS),
 }
 
@@ -75,7 +75,7 @@ def check_source(config: TrainConfig) -> None:
             "refit_head: the center model has no such class layer", "Add --model cryotransformer, or leave it out."
         )
     given = [name for name in _FINE_TUNING_SETTINGS if getattr(config, name) is not None]
-    if config.model != "cryotransformer" and config.data is None and given:
+    if config.model == "center" and config.data is None and given:
         raise ConfigError(f"{', '.join(given)}: says something about labelled micrographs, and none are given", _DATA)
     if config.model == "cryotransformer" and config.data is None:
         raise ConfigError(
