@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 
 from cryotx_cli.config import CryotransformerConfig, MakeCocoConfig, SimulateConfig, TrainConfig
-from cryotx_cli.data.coco import CocoDataset, open_coco
-from cryotx_cli.detector.backbone import RESNETS
+from cryotx_cli.datasets.coco import CocoDataset, open_coco
 from cryotx_cli.detector.checkpoint import DetrCheckpoint, read_checkpoint
-from cryotx_cli.detector.detr import Detr, DetrConfig
+from cryotx_cli.detector.cryotransformer.backbone import RESNETS
+from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.device import resolve_device
-from cryotx_cli.training.detr_data import TrainingBatches
-from cryotx_cli.training.detr_training import criterion, train_detr
+from cryotx_cli.training.cryotransformer.data import TrainingBatches
+from cryotx_cli.training.cryotransformer.train import criterion, train_detr
 from cryotx_cli.workflows.make_coco import make_coco
 from cryotx_cli.workflows.simulate import simulate
 from machine import describe_machine

@@ -25,20 +25,20 @@ from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli.data.cryoppp import find_labelled_micrographs
-from cryotx_cli.data.image import PIXELS_PER_DIAMETER
-from cryotx_cli.data.metrics import average_precision, match
-from cryotx_cli.data.micrograph import Micrograph, find_micrographs, read_micrograph
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.selection import ExpectedF1, choose
+from cryotx_cli.coordinates.agreement import average_precision, match
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.detector.diameter_estimate import estimate_diameter
-from cryotx_cli.detector.picker import Picker
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
+from cryotx_cli.micrographs.micrograph import Micrograph, find_micrographs, read_micrograph
+from cryotx_cli.runs.selection import ExpectedF1, choose
 from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
 from cryotx_cli.simulator.structures import procedural_structure
-from cryotx_cli.training.calibration import expected_calibration_error
-from cryotx_cli.training.training_data import develop
+from cryotx_cli.training.center.calibration import expected_calibration_error
+from cryotx_cli.training.center.data import develop
 from machine import describe_machine
 from scoring import COLUMNS, Scene, judge, summary
 

@@ -51,7 +51,7 @@ def measure(chain: str, size: int) -> dict:
     import numpy as np
     import scipy
 
-    from cryotx_cli.data import denoise as module
+    from cryotx_cli.micrographs import denoise as module
 
     stages = dict.fromkeys((*STAGES, "the rest"), 0.0)
 
@@ -171,9 +171,9 @@ def report(measured: dict[str, dict], size: int) -> None:
 def report_in_torch(name: str, size: int, repeats: int, paper_on_cpu: float) -> None:
     import torch
 
-    from cryotx_cli.data.denoise import denoise as denoise_on_cpu
+    from cryotx_cli.detector.cryotransformer.denoise import denoise
     from cryotx_cli.detector.device import resolve_device
-    from cryotx_cli.detector.torch_denoise import denoise
+    from cryotx_cli.micrographs.denoise import denoise as denoise_on_cpu
 
     device, image = resolve_device(name), micrograph(size)
     on_gpu = device.type == "cuda"

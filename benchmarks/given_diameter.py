@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli.data.micrograph import Micrograph, MicrographFile, find_micrographs, read_micrograph
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.diameter_estimate import estimate_diameter
-from cryotx_cli.detector.picker import Picker
+from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, find_micrographs, read_micrograph
 from machine import describe_machine
 
 RATIOS = (0.5, 0.625, 0.8, 1.0, 1.25, 1.6, 2.0)

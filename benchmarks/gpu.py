@@ -33,13 +33,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.image import CLIP, PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
-from cryotx_cli.data.micrograph import Micrograph, read_micrograph
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.selection import ExpectedF1, choose
-from cryotx_cli.detector.center_detr import CenterDETR, DenseMap
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.center.network import CenterDETR, DenseMap
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
-from cryotx_cli.detector.picker import Picker
+from cryotx_cli.micrographs.image import CLIP, PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
+from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
+from cryotx_cli.runs.selection import ExpectedF1, choose
 from machine import describe_machine
 from speed import PIXEL_SIZE, write_micrograph
 
@@ -678,8 +678,8 @@ def denoise(arguments: argparse.Namespace) -> None:
     """Say what both pipelines take in torch and in OpenCV and SciPy, and how many pixels differ."""
     import cv2
 
-    from cryotx_cli.data.denoise import denoise as in_opencv
-    from cryotx_cli.detector.torch_denoise import denoise as in_torch
+    from cryotx_cli.detector.cryotransformer.denoise import denoise as in_torch
+    from cryotx_cli.micrographs.denoise import denoise as in_opencv
     from denoise import micrograph
 
     device, small = arguments.device, arguments.size // 2
@@ -709,7 +709,7 @@ def denoise(arguments: argparse.Namespace) -> None:
 
 
 def denoise_stages(image: np.ndarray, device: str) -> None:
-    from cryotx_cli.detector import torch_denoise as stage
+    from cryotx_cli.detector.cryotransformer import denoise as stage
 
     pixels = torch.from_numpy(image).to(device)
     smooth = stage.to_8_bit(stage.standardise(pixels))
@@ -735,7 +735,7 @@ def training(arguments: argparse.Namespace) -> None:
 
     import training as steps
     from cryotx_cli.simulator.structures import procedural_structure
-    from cryotx_cli.training.training_data import SimulatedCrops, unpacked
+    from cryotx_cli.training.center.data import SimulatedCrops, unpacked
 
     rng = np.random.default_rng(1)
     structures = [procedural_structure(rng) for _ in range(20)]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli.data.cryoppp import LabelledMicrograph, find_labelled_micrographs
-from cryotx_cli.data.micrograph import read_micrograph
-from cryotx_cli.data.pick_evidence import ORIENTATIONS, measure_fit
+from cryotx_cli.checks.evidence import ORIENTATIONS, measure_fit
+from cryotx_cli.datasets.cryoppp import LabelledMicrograph, find_labelled_micrographs
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from machine import describe_machine
 
 MIN_LABELS = 50

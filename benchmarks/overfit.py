@@ -17,14 +17,14 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from cryotx_cli.config import CryotransformerConfig, MakeCocoConfig, SimulateConfig
-from cryotx_cli.data.coco import CocoDataset, open_coco
-from cryotx_cli.data.metrics import average_precision
+from cryotx_cli.coordinates.agreement import average_precision
+from cryotx_cli.datasets.coco import CocoDataset, open_coco
 from cryotx_cli.detector.checkpoint import DetrCheckpoint
-from cryotx_cli.detector.detr import Detr, DetrConfig
-from cryotx_cli.training.criterion import SetCriterion
-from cryotx_cli.training.detr_data import augmented, input_of, particle_boxes, read_grey_levels
-from cryotx_cli.training.detr_validation import score
-from cryotx_cli.training.matcher import HungarianMatcher, ParticleTargets
+from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
+from cryotx_cli.training.cryotransformer.data import augmented, input_of, particle_boxes, read_grey_levels
+from cryotx_cli.training.cryotransformer.loss import SetCriterion
+from cryotx_cli.training.cryotransformer.matcher import HungarianMatcher, ParticleTargets
+from cryotx_cli.training.cryotransformer.validation import score
 from cryotx_cli.workflows.make_coco import make_coco
 from cryotx_cli.workflows.simulate import simulate
 from machine import describe_machine

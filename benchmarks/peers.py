@@ -39,12 +39,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import child
-from cryotx_cli.data.cryoppp import find_labelled_micrographs
-from cryotx_cli.data.formats import read_particles
-from cryotx_cli.data.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
-from cryotx_cli.data.metrics import Counts, match
-from cryotx_cli.data.micrograph import read_micrograph, without_micrograph_suffix
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.agreement import Counts, match
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
+from cryotx_cli.micrographs.micrograph import read_micrograph, without_micrograph_suffix
 from machine import describe_machine
 from programs import run_cryotx, run_relion, run_topaz
 

@@ -18,8 +18,8 @@ import cv2
 import mrcfile
 import numpy as np
 
-from cryotx_cli.data.image import PIXELS_PER_DIAMETER, rescale
-from cryotx_cli.data.micrograph import read_micrograph
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, rescale
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from machine import describe_machine
 
 PIXEL_SIZE = 1.0625  # Å; not 1.0, which a header uses for "unknown"

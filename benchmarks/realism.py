@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cryotx_cli.data.cryoppp import find_labelled_micrographs
-from cryotx_cli.data.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
-from cryotx_cli.data.micrograph import read_micrograph
+from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.simulator.structures import procedural_structure
-from cryotx_cli.training.training_data import simulated_crop
+from cryotx_cli.training.center.data import simulated_crop
 from machine import describe_machine
 
 BANDS = np.array([0, 1, 2, 3, 4, 6, 8, 12])  # cycles per diameter

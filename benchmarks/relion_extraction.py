@@ -18,9 +18,9 @@ import cv2
 import mrcfile
 import numpy as np
 
-from cryotx_cli.data.formats.box import write_box
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.box import write_box
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from machine import describe_machine
 
 PANEL_PX = 240

@@ -25,7 +25,7 @@ import mrcfile
 import numpy as np
 
 import child
-from cryotx_cli.data.formats import read_particles
+from cryotx_cli.coordinates.formats import read_particles
 from machine import describe_machine
 from programs import run_cryotx
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cryotx_cli.data.metrics import average_precision, match
-from cryotx_cli.data.micrograph import Micrograph
-from cryotx_cli.data.selection import ExpectedF1, choose
-from cryotx_cli.detector.picker import Picker
-from cryotx_cli.training.calibration import expected_calibration_error
+from cryotx_cli.coordinates.agreement import average_precision, match
+from cryotx_cli.detector.center.picker import Picker
+from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.runs.selection import ExpectedF1, choose
+from cryotx_cli.training.center.calibration import expected_calibration_error
 
 COLUMNS = ("P", "R", "F1", "best", "AP", "ECE", "dup")
 _LOWEST = 0.02  # candidates below it say nothing about calibration or average precision

@@ -31,12 +31,12 @@ from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from cryotx_cli.data.cryoppp import write_labels
-from cryotx_cli.data.micrograph import Micrograph, write_micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import write_labels
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.device import resolve_device
-from cryotx_cli.detector.picker import Picker
+from cryotx_cli.micrographs.micrograph import Micrograph, write_micrograph
 from machine import describe_machine
 from scoring import COLUMNS, Judged, Scene, judge, summary
 

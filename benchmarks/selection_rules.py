@@ -20,9 +20,9 @@ from unittest.mock import patch
 import numpy as np
 
 from accuracy import measure, read_set, simulated_scenes
-from cryotx_cli.data import selection
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
-from cryotx_cli.detector.picker import Picker
+from cryotx_cli.runs import selection
 from machine import describe_machine
 from scoring import Scene, judge, summary
 from second_simulator import simulate, voxel_maps

@@ -21,14 +21,15 @@ import numpy as np
 
 from accuracy import measure, read_set
 from cryotx_cli.config import TrainConfig
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
-from cryotx_cli.detector.picker import Picker
 from cryotx_cli.simulator.micrograph import Conditions, draw_conditions
-from cryotx_cli.training import center_training, training_data
+from cryotx_cli.training.center import data as training_data
+from cryotx_cli.training.center import train as center_training
 from machine import describe_machine
 
 _CROP = training_data.simulated_crop
-_DATA = "cryotx_cli.training.training_data"
+_DATA = "cryotx_cli.training.center.data"
 
 
 def _with(**changed: float) -> Callable[..., Conditions]:

@@ -26,16 +26,16 @@ import torch
 
 import child
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.candidates import Candidates, write_candidates
-from cryotx_cli.data.formats.box import box_side_px, write_box
-from cryotx_cli.data.formats.star import write_micrograph_star
-from cryotx_cli.data.micrograph import read_micrograph
-from cryotx_cli.data.selection import ExpectedF1, choose
+from cryotx_cli.coordinates.formats.box import box_side_px, write_box
+from cryotx_cli.coordinates.formats.star import write_micrograph_star
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import DetrCheckpoint, DetrInput, load_checkpoint, save_detr_checkpoint
-from cryotx_cli.detector.detr import Detr, DetrConfig
+from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.device import resolve_device
-from cryotx_cli.detector.picker import Picker
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
+from cryotx_cli.runs.candidates import Candidates, write_candidates
+from cryotx_cli.runs.selection import ExpectedF1, choose
 from cryotx_cli.workflows.pick import start_pick
 from machine import describe_machine
 from programs import run_cryotx, run_relion, run_topaz

@@ -23,14 +23,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cryotx_cli.config import CenterConfig
-from cryotx_cli.detector.center_detr import CenterDETR
+from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.checkpoint import Checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.simulator.structures import procedural_structure
-from cryotx_cli.training.center_criterion import center_losses
-from cryotx_cli.training.center_training import WeightAverage, parameter_groups
-from cryotx_cli.training.training_data import Crop, SimulatedCrops, unpacked
-from cryotx_cli.training.validation import score
+from cryotx_cli.training.center.data import Crop, SimulatedCrops, unpacked
+from cryotx_cli.training.center.loss import center_losses
+from cryotx_cli.training.center.train import WeightAverage, parameter_groups
+from cryotx_cli.training.center.validation import score
 from machine import describe_machine
 
 PARTS = ("simulation", "transfer", "forward", "loss and assignment", "backward", "optimiser", "average")

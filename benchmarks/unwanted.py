@@ -25,16 +25,16 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
 from accuracy import HELD_OUT_SEED, Labelled, candidates, read_set
-from cryotx_cli.data.image import PIXELS_PER_DIAMETER, normalise
-from cryotx_cli.data.micrograph import read_header, read_micrograph
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.selection import ExpectedF1, choose
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.center.film import CELL, FilmFinder, film_at, film_probability
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
-from cryotx_cli.detector.film import CELL, FilmFinder, film_at, film_probability
-from cryotx_cli.detector.picker import Picker
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
+from cryotx_cli.micrographs.micrograph import read_header, read_micrograph
+from cryotx_cli.runs.selection import ExpectedF1, choose
 from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
 from cryotx_cli.simulator.structures import procedural_structure
-from cryotx_cli.training.training_data import develop
+from cryotx_cli.training.center.data import develop
 from machine import describe_machine
 
 SET, DIAMETER_PX, PIXEL_SIZE, EDGE_PX = "10017", 108, 1.77, 131

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryotx_cli.data.micrograph import Micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import MicrographError
+from cryotx_cli.micrographs.micrograph import Micrograph
 
 
 @dataclass

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
-from cryotx_cli.data.formats.star import write_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.star import write_particles_star
+from cryotx_cli.coordinates.particles import Particles
 
 SIDE = 400
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
-from cryotx_cli.data.formats import read_particles
+from cryotx_cli.coordinates.formats import read_particles
 
 STAR = """
 data_particles

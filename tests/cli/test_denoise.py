@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import DenoiseConfig, load_config
-from cryotx_cli.data.denoise import denoise as denoise_image
+from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from recorded_formulas import micrograph_by_formula
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
-from cryotx_cli.data.coco import open_coco
+from cryotx_cli.datasets.coco import open_coco
 
 HEADER = "X-Coordinate,Y-Coordinate,Diameter\n"
 

@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data import arrivals
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector import diameter_estimate
 from cryotx_cli.detector.load_picker import LoadedPicker
+from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows import pick as workflow
 
 CENTRES = np.array([[30.0, 20.0], [80.0, 25.0], [60.0, 70.0]])

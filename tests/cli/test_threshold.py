@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.workflows.pick import start_pick
 
 SCORES = [0.9, 0.7, 0.5, 0.3]

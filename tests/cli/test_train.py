@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import TrainConfig
-from cryotx_cli.data.metrics import Counts
+from cryotx_cli.coordinates.agreement import Counts
 from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
 from cryotx_cli.workflows import train as workflow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryotx_cli.data.formats import read_particles
+from cryotx_cli.coordinates.formats import read_particles
 from hostile.odd_files import CSV_FILES, JPG_FILES, MRC_FILES, PNG_FILES, STAR_FILES, TIFF_FILES, trapped_cs
 from hostile.valid_files import MICROGRAPHS, TABLES, mrc_bytes
 

@@ -17,18 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryotx_cli.data.candidates import read_stored_candidates
-from cryotx_cli.data.formats import read_particles
-from cryotx_cli.data.formats.cryosparc import read_cs_heights, read_exposures
-from cryotx_cli.data.formats.star import read_defoci
-from cryotx_cli.data.micrograph import (
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.formats.cryosparc import read_cs_heights, read_exposures
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.micrographs.find import read_defoci
+from cryotx_cli.micrographs.micrograph import (
     find_micrographs,
     read_header,
     read_micrograph,
     read_stored_pixels,
     require_whole,
 )
-from cryotx_cli.errors import CryotxError
+from cryotx_cli.runs.candidates import read_stored_candidates
 from hostile.valid_files import IMAGES, LISTS, TABLES, damaged
 
 SECONDS_A_FILE = 20  # far beyond what a small file takes, on a machine under load as well

@@ -25,8 +25,8 @@ ALLOWANCE = 48 * MIB
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
-from cryotx_cli.data.formats import read_particles
-from cryotx_cli.data.micrograph import read_micrograph
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.errors import CryotxError
 
 def memory(key):

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cryotx_cli.data.metrics import one_to_one
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.agreement import one_to_one
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.report.agreement import (
     CROP_DIAMETERS,
     MOST_CROPS,

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cryotx_cli.data.micrograph import Micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.report.annotated_image import LONG_SIDE_PX, write_annotated_image
 
 STRIP = 34

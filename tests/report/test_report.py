@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_folder import PickFolder
-from cryotx_cli.data.selection import Threshold, choose
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.report import html_report
 from cryotx_cli.report.html_report import ReportMicrograph, ReportRun, thumbnail_bytes, write_report, write_run_report
 from cryotx_cli.report.thumbnail import read_thumbnail, write_thumbnail
+from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.selection import Threshold, choose
 from cryotx_cli.workflows.pick import start_pick
 from report_in_browser import Page
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.report.agreement import Truth, crop_jpeg, places_to_show
 from cryotx_cli.report.html_report import (
     Agreement,

@@ -6,11 +6,11 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryotx_cli.checks.names import PickCheck
 from cryotx_cli.config import CheckConfig
-from cryotx_cli.data.formats.box import write_box
-from cryotx_cli.data.formats.star import write_particles_star
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_check import PickCheck
+from cryotx_cli.coordinates.formats.box import write_box
+from cryotx_cli.coordinates.formats.star import write_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, MicrographError, ParticleFileError
 from cryotx_cli.workflows.check import check
 

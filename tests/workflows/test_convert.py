@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from cryotx_cli.config import ConvertConfig
-from cryotx_cli.data.formats import read_particles
-from cryotx_cli.data.formats.box import read_box, write_box
-from cryotx_cli.data.formats.csv import write_csv
-from cryotx_cli.data.formats.star import read_coordinate_index, write_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.formats.box import read_box, write_box
+from cryotx_cli.coordinates.formats.csv import write_csv
+from cryotx_cli.coordinates.formats.star import read_coordinate_index, write_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, ParticleFileError
 from cryotx_cli.workflows.convert import convert
 

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from cryotx_cli.config import DenoiseConfig, load_config
-from cryotx_cli.data.denoise import denoise as denoise_image
-from cryotx_cli.data.micrograph import read_micrograph
 from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
+from cryotx_cli.micrographs.denoise import denoise as denoise_image
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.workflows.denoise import denoise
 
 

@@ -8,11 +8,11 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryotx_cli.data.cryoppp import find_labelled_micrographs, write_labels
-from cryotx_cli.data.formats.box import write_box
-from cryotx_cli.data.formats.csv import write_csv
-from cryotx_cli.data.formats.star import write_micrograph_star, write_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.box import write_box
+from cryotx_cli.coordinates.formats.csv import write_csv
+from cryotx_cli.coordinates.formats.star import write_micrograph_star, write_particles_star
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import find_labelled_micrographs, write_labels
 from cryotx_cli.errors import ConfigError, ParticleFileError
 from cryotx_cli.workflows.evaluate import evaluate
 

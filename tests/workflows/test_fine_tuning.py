@@ -14,17 +14,17 @@ import torch
 from numpy.testing import assert_allclose
 
 from cryotx_cli.config import TrainConfig, load_config
-from cryotx_cli.data.cryoppp import write_labels
-from cryotx_cli.data.formats.csv import write_csv
-from cryotx_cli.data.formats.star import read_particles_star, write_particles_star
-from cryotx_cli.data.micrograph import write_micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.csv import write_csv
+from cryotx_cli.coordinates.formats.star import read_particles_star, write_particles_star
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import write_labels
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
-from cryotx_cli.detector.picker import Picker
 from cryotx_cli.errors import CheckpointError, DatasetError
-from cryotx_cli.training import fine_tuning
+from cryotx_cli.micrographs.micrograph import write_micrograph
+from cryotx_cli.training.center import adapt as fine_tuning
+from cryotx_cli.training.center.data import simulated_crop
 from cryotx_cli.training.progress import FineTuned
-from cryotx_cli.training.training_data import simulated_crop
 from cryotx_cli.workflows.train import train
 
 SIZE, DIAMETER_PX, PIXEL_SIZE = 200, 24, 5.0

@@ -16,9 +16,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cryotx_cli.config import MakeCocoConfig, load_config
-from cryotx_cli.data.coco import SPLITS, CocoDataset, CocoImage, annotation_file, open_coco
-from cryotx_cli.data.denoise import denoise as denoise_image
+from cryotx_cli.datasets.coco import SPLITS, CocoDataset, CocoImage, annotation_file, open_coco
 from cryotx_cli.errors import ConfigError, DatasetError
+from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.workflows import make_coco as workflow
 from cryotx_cli.workflows.make_coco import MakeCocoResult, MakeCocoRun, assign_splits, make_coco
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import PickConfig, load_config
-from cryotx_cli.data.formats import read_particles
-from cryotx_cli.data.formats.box import read_box
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.formats.box import read_box
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
 from cryotx_cli.picking import micrograph_work
 from cryotx_cli.workflows import pick as workflow

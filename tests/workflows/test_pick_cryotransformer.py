@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from cryotx_cli.config import CenterConfig, PickConfig
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.detector.center_detr import CenterDETR
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.checkpoint import Checkpoint, DetrCheckpoint, DetrInput, save_checkpoint, save_detr_checkpoint
-from cryotx_cli.detector.detr import Detr, DetrConfig
+from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.errors import CheckpointError, ConfigError
 from cryotx_cli.workflows.pick import start_pick
 from recorded_formulas import micrograph_by_formula, parameter_by_formula

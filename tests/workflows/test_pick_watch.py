@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data import arrivals
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import MicrographError
+from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows import pick as workflow
 from cryotx_cli.workflows.pick import start_pick
 

@@ -8,10 +8,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from cryotx_cli.config import SimulateConfig
-from cryotx_cli.data.cryoppp import find_labelled_micrographs
-from cryotx_cli.data.image import normalise
-from cryotx_cli.data.micrograph import read_micrograph
+from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
 from cryotx_cli.errors import DatasetError
+from cryotx_cli.micrographs.image import normalise
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.simulator.structures import Structure, procedural_structure
 from cryotx_cli.workflows import simulate as workflow
 from cryotx_cli.workflows.simulate import simulate

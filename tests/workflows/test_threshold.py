@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import PickConfig, ThresholdConfig, load_config, save_config
-from cryotx_cli.data.formats import read_particles
-from cryotx_cli.data.formats.cryosparc import read_cs
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.formats.cryosparc import read_cs
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.workflows.pick import start_pick
 from cryotx_cli.workflows.threshold import threshold

@@ -14,16 +14,17 @@ from numpy.testing import assert_allclose
 from torch import nn
 
 from cryotx_cli.config import TrainConfig, load_config
-from cryotx_cli.data.metrics import match
-from cryotx_cli.detector.center_detr import CenterDETR
+from cryotx_cli.coordinates.agreement import match
+from cryotx_cli.detector.center.network import CenterDETR
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint
-from cryotx_cli.detector.picker import Picker
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.simulator.structures import Structure, procedural_structure
-from cryotx_cli.training import center_training, training_data
-from cryotx_cli.training.center_criterion import center_losses
-from cryotx_cli.training.center_training import WeightAverage
-from cryotx_cli.training.training_data import simulated_crop
+from cryotx_cli.training.center import data as training_data
+from cryotx_cli.training.center import train as center_training
+from cryotx_cli.training.center.data import simulated_crop
+from cryotx_cli.training.center.loss import center_losses
+from cryotx_cli.training.center.train import WeightAverage
 from cryotx_cli.workflows.train import train
 
 CONFIG = TrainConfig(steps=4, batch_size=2, seed=5, workers=0, device="cpu", procedural_structures=2, validate_every=2)

@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import CryotransformerConfig, TrainConfig, load_config
-from cryotx_cli.data.cryoppp import write_labels
-from cryotx_cli.data.formats.star import read_particles_star
-from cryotx_cli.data.micrograph import read_micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import write_labels
 from cryotx_cli.detector.checkpoint import read_checkpoint
-from cryotx_cli.detector.detr import Detr, DetrConfig
-from cryotx_cli.detector.detr_picker import DetrPicker
-from cryotx_cli.detector.published_checkpoint import read_published_checkpoint
+from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
+from cryotx_cli.detector.cryotransformer.picker import DetrPicker
+from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.workflows.train import train
 
 TINY = DetrConfig(

@@ -9,13 +9,14 @@ import torch
 from numpy.testing import assert_array_equal
 
 from cryotx_cli.config import TrainConfig, load_config
+from cryotx_cli.detector.center.film import FilmFinder
+from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.checkpoint import load_checkpoint
-from cryotx_cli.detector.film import FilmFinder
-from cryotx_cli.detector.picker import Picker
 from cryotx_cli.errors import CheckpointError, ConfigError, DatasetError
 from cryotx_cli.simulator.structures import Structure
-from cryotx_cli.training import center_training, film_training
-from cryotx_cli.training.film_training import FilmBatch, SimulatedFilm, film_f1
+from cryotx_cli.training.center import film as film_training
+from cryotx_cli.training.center import train as center_training
+from cryotx_cli.training.center.film import FilmBatch, SimulatedFilm, film_f1
 from cryotx_cli.workflows.train import train
 
 CONFIG = TrainConfig(

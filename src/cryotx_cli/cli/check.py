@@ -12,8 +12,8 @@ from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import CheckConfig
 
 if TYPE_CHECKING:
-    from cryotx_cli.data.finding import Finding
-    from cryotx_cli.data.pick_check import PickCheck
+    from cryotx_cli.checks.finding import Finding
+    from cryotx_cli.checks.names import PickCheck
 
 _MARKS = {
     "pass": ("ok  ", typer.colors.GREEN),
@@ -75,7 +75,7 @@ def _verdict(result: PickCheck) -> str:
 
 
 def _write_json(path: Path, result: PickCheck) -> None:
-    from cryotx_cli.data.formats.whole_file import whole_file
+    from cryotx_cli.files.whole_file import whole_file
 
     with whole_file(path) as file:
         json.dump(result.to_dict(), file, indent=2)

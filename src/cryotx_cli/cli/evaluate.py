@@ -82,7 +82,7 @@ def _write_report(report: EvaluationReport) -> None:
 
 
 def _write_json(path: Path, result: EvaluationResult) -> None:
-    from cryotx_cli.data.formats.whole_file import whole_file
+    from cryotx_cli.files.whole_file import whole_file
 
     with whole_file(path) as file:
         json.dump(result.to_dict(), file, indent=2)

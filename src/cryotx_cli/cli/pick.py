@@ -15,7 +15,7 @@ from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import PickConfig
 
 if TYPE_CHECKING:
-    from cryotx_cli.data.pick_result import PickSummary
+    from cryotx_cli.runs.result import PickSummary
     from cryotx_cli.workflows.pick import PickRun
 
 
@@ -93,7 +93,7 @@ def _watch(run: PickRun) -> None:
 
 def _opening(run: PickRun, config: PickConfig) -> str:
     from cryotx_cli.cli.console import counted
-    from cryotx_cli.data.image import PIXELS_PER_DIAMETER
+    from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 
     reason = "as asked" if config.device != "auto" and not config.scheduler else run.device_reason
     device = f"{run.device} ({reason})" if reason else run.device

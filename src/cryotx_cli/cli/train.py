@@ -80,7 +80,7 @@ def _check_simulate(simulate: bool, config: TrainConfig) -> None:
 def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
     """Make a dataset folder below `out` of a CryoPPP tree; refitting and adapting read the tree itself."""
     from cryotx_cli.cli.console import progress, status
-    from cryotx_cli.data.cryoppp import cryoppp_tree
+    from cryotx_cli.datasets.cryoppp import cryoppp_tree
 
     if config.data is None or config.refit_head or config.model == "center" or cryoppp_tree(config.data) is None:
         return config

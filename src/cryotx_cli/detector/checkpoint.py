@@ -17,7 +17,7 @@ from cryotx_cli.config import CenterConfig
 from cryotx_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from cryotx_cli.detector.detr import DetrConfig
+    from cryotx_cli.detector.cryotransformer.network import DetrConfig
 
 FORMAT = "cryotx 1"
 _FILM = "film."
@@ -179,7 +179,9 @@ def read_checkpoint(name: str | Path) -> Checkpoint | DetrCheckpoint:
 
 
 def _detr_checkpoint(weights: dict[str, Tensor], settings: dict[str, Any], name: str) -> DetrCheckpoint:
-    from cryotx_cli.detector.detr import DetrConfig  # brings torchvision, which the default model does without
+    from cryotx_cli.detector.cryotransformer.network import (
+        DetrConfig,  # brings torchvision, which the default model does without
+    )
 
     return DetrCheckpoint(
         weights,

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.data.formats.whole_file import whole_file
-from cryotx_cli.data.micrograph import Micrograph, MicrographFile, read_micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.load_picker import ParticlePicker
 from cryotx_cli.errors import MicrographError
+from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, read_micrograph
 
 SAMPLE = 10
 """How many micrographs an estimate is made from."""

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.config import PickConfig, device_names
-from cryotx_cli.data.micrograph import Micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, DeviceError
+from cryotx_cli.micrographs.micrograph import Micrograph
 
 if TYPE_CHECKING:
     from cryotx_cli.detector.device import ChosenDevice
@@ -29,7 +29,7 @@ _DEGENERATE = (
 
 
 class ParticlePicker(Protocol):
-    """What picking needs of `cryotx_cli.detector.picker.Picker`."""
+    """What picking needs of `cryotx_cli.detector.center.picker.Picker`."""
 
     @property
     def device(self) -> object:
@@ -86,11 +86,11 @@ def load_picker(config: PickConfig) -> LoadedPicker:
 
     chosen = _device(config)
     if Path(config.weights).suffix.lower() in _PUBLISHED_SUFFIXES:
-        from cryotx_cli.detector.published_checkpoint import read_published_checkpoint
+        from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
 
         checkpoint = read_published_checkpoint(config.weights).as_detr_checkpoint()
     elif isinstance(own := read_checkpoint(config.weights), Checkpoint):
-        from cryotx_cli.detector.picker import Picker
+        from cryotx_cli.detector.center.picker import Picker
 
         if config.selection == "legacy":
             raise ConfigError(
@@ -102,7 +102,7 @@ def load_picker(config: PickConfig) -> LoadedPicker:
         return LoadedPicker(Picker(own, chosen.device), config, (), chosen.reason)
     else:
         checkpoint = own
-    from cryotx_cli.detector.detr_picker import DetrPicker
+    from cryotx_cli.detector.cryotransformer.picker import DetrPicker
 
     messages: tuple[str, ...] = ()
     if config.selection == "auto" and checkpoint.degenerate_class_head:

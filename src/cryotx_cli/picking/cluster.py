@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cryotx_cli.data.pick_folder import absolute_path
-from cryotx_cli.data.pick_jobs import PickJob
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.picking.workers import Outcome, WorkerSettings, pick_one
+from cryotx_cli.runs.folder import absolute_path
+from cryotx_cli.runs.jobs import PickJob
 
 _AHEAD = 64  # micrographs that wait at the scheduler: a cluster that grows with its load has to see some
 

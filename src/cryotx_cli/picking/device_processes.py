@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Lock
 
-from cryotx_cli.data.pick_jobs import PickJob
 from cryotx_cli.errors import CryotxError, DeviceError, MicrographError
 from cryotx_cli.picking.micrograph_work import threads_beside
 from cryotx_cli.picking.workers import Outcome, Worker, WorkerSettings
+from cryotx_cli.runs.jobs import PickJob
 
 _LOSSES = 3  # processes that a micrograph may take with it before it is skipped
 

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.candidates import Candidates, write_candidates
-from cryotx_cli.data.micrograph import Micrograph, read_micrograph
-from cryotx_cli.data.pick_folder import LedgerRow, remove_picks, write_coordinates
-from cryotx_cli.data.pick_jobs import PickJob, stored_candidates
-from cryotx_cli.data.selection import Picks, Selection
 from cryotx_cli.detector.load_picker import ParticlePicker
+from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
 from cryotx_cli.report.html_report import thumbnail_bytes
 from cryotx_cli.report.thumbnail import write_thumbnail
+from cryotx_cli.runs.candidates import Candidates, write_candidates
+from cryotx_cli.runs.folder import LedgerRow, remove_picks, write_coordinates
+from cryotx_cli.runs.jobs import PickJob, stored_candidates
+from cryotx_cli.runs.selection import Picks, Selection
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,12 @@ from typing import Protocol
 
 from cryotx_cli import __version__
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_folder import LedgerRow
-from cryotx_cli.data.pick_jobs import PickJob
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.load_picker import ParticlePicker, load_picker
 from cryotx_cli.errors import CheckpointError, CryotxError
 from cryotx_cli.picking.micrograph_work import MicrographWork
+from cryotx_cli.runs.folder import LedgerRow
+from cryotx_cli.runs.jobs import PickJob
 
 
 @dataclass(frozen=True)

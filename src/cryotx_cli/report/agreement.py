@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.data.metrics import near_pairs, one_to_one
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.agreement import near_pairs, one_to_one
+from cryotx_cli.coordinates.particles import Particles
 
 CROP_DIAMETERS = 2.6
 """Side of a crop in particle diameters: the particle and what surrounds it."""

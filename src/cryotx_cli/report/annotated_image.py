@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.data.micrograph import Micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.micrographs.micrograph import Micrograph
 
 LONG_SIDE_PX = 1000
 """Length of the long side of the picture; smaller micrographs are shown as they are."""

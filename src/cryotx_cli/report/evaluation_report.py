@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.config import PickConfig, load_config
-from cryotx_cli.data.candidates import read_stored_candidates
-from cryotx_cli.data.micrograph import Micrograph, read_header, read_micrograph
-from cryotx_cli.data.micrograph_files import MicrographFile, find_micrographs
-from cryotx_cli.data.micrograph_names import pair_names
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_folder import LedgerRow, PickFolder
-from cryotx_cli.data.selection import Selection
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
+from cryotx_cli.micrographs.micrograph import Micrograph, read_header, read_micrograph
+from cryotx_cli.micrographs.names import pair_names
 from cryotx_cli.report.agreement import Place, Truth, crop_jpeg, places_to_show
 from cryotx_cli.report.annotated_image import grey_picture
 from cryotx_cli.report.html_report import (
@@ -32,6 +29,9 @@ from cryotx_cli.report.html_report import (
     write_report,
 )
 from cryotx_cli.report.thumbnail import write_thumbnail
+from cryotx_cli.runs.candidates import read_stored_candidates
+from cryotx_cli.runs.folder import LedgerRow, PickFolder
+from cryotx_cli.runs.selection import Selection
 
 
 @dataclass(frozen=True, eq=False)

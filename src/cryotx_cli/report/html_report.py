@@ -23,12 +23,9 @@ from numpy.typing import NDArray
 
 from cryotx_cli import __version__
 from cryotx_cli.config import PickConfig
-from cryotx_cli.data.candidates import read_stored_candidates
-from cryotx_cli.data.formats.whole_file import whole_file
-from cryotx_cli.data.metrics import one_to_one
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_folder import LedgerRow, MicrographOutputs, PickFolder
-from cryotx_cli.data.selection import Selection
+from cryotx_cli.coordinates.agreement import one_to_one
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.report.agreement import (
     CROP_DIAMETERS,
     Place,
@@ -38,6 +35,9 @@ from cryotx_cli.report.agreement import (
 )
 from cryotx_cli.report.annotated_image import score_colours
 from cryotx_cli.report.thumbnail import read_thumbnail
+from cryotx_cli.runs.candidates import read_stored_candidates
+from cryotx_cli.runs.folder import LedgerRow, MicrographOutputs, PickFolder
+from cryotx_cli.runs.selection import Selection
 
 GALLERY_SIZE = 300
 """Most micrographs that are shown as pictures; all of them are in the counts and in the plots."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cryotx_cli.data.metrics import Counts
+from cryotx_cli.coordinates.agreement import Counts
 
 
 @dataclass(frozen=True)

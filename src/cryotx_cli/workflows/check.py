@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryotx_cli.checks.names import Importer, PickCheck, Target, check_picks
 from cryotx_cli.config import CheckConfig
-from cryotx_cli.data.formats import holds_boxes, read_particles
-from cryotx_cli.data.formats.box import BOX_PER_DIAMETER
-from cryotx_cli.data.formats.cryosparc import read_exposures
-from cryotx_cli.data.micrograph import find_micrographs
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_check import Importer, PickCheck, Target, check_picks
+from cryotx_cli.coordinates.formats import holds_boxes, read_particles
+from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER
+from cryotx_cli.coordinates.formats.cryosparc import read_exposures
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.micrographs.micrograph import find_micrographs
 
 
 def check(picks: str | Path, against: Sequence[str | Path], config: CheckConfig) -> PickCheck:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.config import ConvertConfig, CoordinateFormat, MicrographFormat
-from cryotx_cli.data.formats import (
+from cryotx_cli.coordinates.formats import (
     FILE_ENDINGS,
     FORMAT_OF_SUFFIX,
     format_of,
@@ -18,15 +18,15 @@ from cryotx_cli.data.formats import (
     read_particles,
     write_micrograph_file,
 )
-from cryotx_cli.data.formats.box import box_side_px
-from cryotx_cli.data.formats.cryosparc import Exposure, exposures_of, read_cs_heights, write_cs
-from cryotx_cli.data.formats.star import write_coordinate_index, write_particles_star
-from cryotx_cli.data.formats.topaz import write_topaz
-from cryotx_cli.data.micrograph import MicrographFile, find_micrographs, read_header
-from cryotx_cli.data.micrograph_names import pair_names
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_folder import relion_path
+from cryotx_cli.coordinates.formats.box import box_side_px
+from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of, read_cs_heights, write_cs
+from cryotx_cli.coordinates.formats.star import write_coordinate_index, write_particles_star
+from cryotx_cli.coordinates.formats.topaz import write_topaz
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, ParticleFileError
+from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs, read_header
+from cryotx_cli.micrographs.names import pair_names
+from cryotx_cli.runs.folder import relion_path
 
 _BOXED: tuple[CoordinateFormat, ...] = ("box", "cbox")
 

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.config import DenoiseConfig, DenoisingPipeline, save_config
-from cryotx_cli.data.denoise import denoise as denoise_on_cpu
-from cryotx_cli.data.formats import output_stems
-from cryotx_cli.data.micrograph import (
+from cryotx_cli.coordinates.formats import output_stems
+from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.micrographs.denoise import denoise as denoise_on_cpu
+from cryotx_cli.micrographs.micrograph import (
     MicrographFile,
     find_micrographs,
     read_stored_pixels,
     write_micrograph,
 )
-from cryotx_cli.data.pick_folder import absolute_path
-from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.runs.folder import absolute_path
 
 Denoiser = Callable[[NDArray[Any], DenoisingPipeline], NDArray[np.uint8]]
 
@@ -139,8 +139,8 @@ def denoise(inputs: Sequence[str | Path], out: str | Path, config: DenoiseConfig
 def _denoiser(device: str) -> Denoiser:
     if device == "cpu":  # the pixels are the same, and torch takes seconds to load
         return denoise_on_cpu
+    from cryotx_cli.detector.cryotransformer.denoise import denoiser_on
     from cryotx_cli.detector.device import resolve_device
-    from cryotx_cli.detector.torch_denoise import denoiser_on
 
     return denoiser_on(resolve_device(device))
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.data.cryoppp import cryoppp_tree, find_labelled_micrographs
-from cryotx_cli.data.formats import read_particles
-from cryotx_cli.data.metrics import Counts, average_precision, dice, disc_overlap, match
-from cryotx_cli.data.micrograph_names import pair_names
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.agreement import Counts, average_precision, dice, disc_overlap, match
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import ConfigError, ParticleFileError
+from cryotx_cli.micrographs.names import pair_names
 from cryotx_cli.report.agreement import Truth
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
 from cryotx_cli.report.html_report import Agreement

@@ -16,7 +16,7 @@ from threading import Lock
 
 from cryotx_cli import __version__
 from cryotx_cli.config import MakeCocoConfig, save_config
-from cryotx_cli.data.coco import (
+from cryotx_cli.datasets.coco import (
     SPLITS,
     CocoImage,
     annotation_file,
@@ -25,12 +25,12 @@ from cryotx_cli.data.coco import (
     png_pixels,
     write_coco,
 )
-from cryotx_cli.data.cryoppp import LabelledMicrograph, find_labelled_micrographs
-from cryotx_cli.data.denoise import denoise as denoise_image
-from cryotx_cli.data.formats.whole_file import whole_file
-from cryotx_cli.data.micrograph import read_micrograph, write_micrograph
-from cryotx_cli.data.pick_folder import fingerprint
+from cryotx_cli.datasets.cryoppp import LabelledMicrograph, find_labelled_micrographs
 from cryotx_cli.errors import CryotxError, DatasetError, MicrographError
+from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.micrographs.denoise import denoise as denoise_image
+from cryotx_cli.micrographs.micrograph import read_micrograph, write_micrograph
+from cryotx_cli.runs.folder import fingerprint
 
 _LEDGER = "images.jsonl"
 _MOST_WORKERS = 8  # denoising takes up to 700 MiB for an image of 4096 x 4096
@@ -113,7 +113,7 @@ class _Made:
 
 
 def make_coco(data: str | Path, out: str | Path, config: MakeCocoConfig, denoise: bool = True) -> MakeCocoRun:
-    """Prepare to make a dataset folder; see `cryotx_cli.data.coco` for its layout.
+    """Prepare to make a dataset folder; see `cryotx_cli.datasets.coco` for its layout.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def make_coco(data: str | Path, out: str | Path, config: MakeCocoConfig, denoise
         Settings.
     denoise
         Denoise the images as the CryoTransformer paper does, to 8 bits. Otherwise their pixels are kept as
-        `cryotx_cli.data.coco.png_pixels` describes.
+        `cryotx_cli.datasets.coco.png_pixels` describes.
 
     Raises
     ------

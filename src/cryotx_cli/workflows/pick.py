@@ -11,25 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cryotx_cli.checks.names import Target, check_run
 from cryotx_cli.config import PickConfig, device_names, save_config
-from cryotx_cli.data.arrivals import IDLE_SECONDS, Arrivals
-from cryotx_cli.data.drift import Drift
-from cryotx_cli.data.formats.cryosparc import Exposure, exposures_of
-from cryotx_cli.data.formats.topaz import topaz_names
-from cryotx_cli.data.micrograph import MicrographFile, find_micrographs
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_check import Target, check_run
-from cryotx_cli.data.pick_folder import (
-    LedgerRow,
-    PickFolder,
-    check_star_name,
-    fingerprint,
-    remove_picks,
-    without_own_pictures,
-)
-from cryotx_cli.data.pick_jobs import PickJob, PickJobs, earlier_row
-from cryotx_cli.data.pick_result import PickResult, PickSummary
-from cryotx_cli.data.refreshed import Refreshed
+from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of
+from cryotx_cli.coordinates.formats.topaz import topaz_names
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.diameter_estimate import (
     SAMPLE,
     DiameterEstimate,
@@ -41,11 +27,25 @@ from cryotx_cli.detector.diameter_estimate import (
 )
 from cryotx_cli.detector.load_picker import LoadedPicker, ParticlePicker, load_picker
 from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.picking.cluster import Cluster, connect
 from cryotx_cli.picking.device_processes import DeviceProcesses
 from cryotx_cli.picking.micrograph_work import MicrographWork, PickedMicrograph, ReadMicrograph, threads_beside
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.html_report import GALLERY_SIZE, write_run_report
+from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
+from cryotx_cli.runs.drift import Drift
+from cryotx_cli.runs.folder import (
+    LedgerRow,
+    PickFolder,
+    check_star_name,
+    fingerprint,
+    remove_picks,
+    without_own_pictures,
+)
+from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
+from cryotx_cli.runs.refreshed import Refreshed
+from cryotx_cli.runs.result import PickResult, PickSummary
 
 _CHECKED = 3  # images that the check of what was written looks at
 _BRIGHT = (

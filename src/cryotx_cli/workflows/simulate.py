@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.config import SimulateConfig
-from cryotx_cli.data.cryoppp import write_labels
-from cryotx_cli.data.micrograph import write_micrograph
-from cryotx_cli.data.particles import Particles
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import write_labels
 from cryotx_cli.errors import DatasetError
+from cryotx_cli.micrographs.micrograph import write_micrograph
 from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
 from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
 

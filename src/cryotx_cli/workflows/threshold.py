@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryotx_cli.config import PickConfig, ThresholdConfig, load_config, save_config
-from cryotx_cli.data.candidates import read_stored_candidates
-from cryotx_cli.data.formats.cryosparc import Exposure, exposures_of
-from cryotx_cli.data.formats.topaz import topaz_names
-from cryotx_cli.data.micrograph import MicrographFile, read_micrograph
-from cryotx_cli.data.particles import Particles
-from cryotx_cli.data.pick_folder import LedgerRow, PickFolder, fingerprint, remove_picks, write_coordinates
-from cryotx_cli.data.selection import Selection
+from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of
+from cryotx_cli.coordinates.formats.topaz import topaz_names
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.html_report import write_run_report
+from cryotx_cli.runs.candidates import read_stored_candidates
+from cryotx_cli.runs.folder import LedgerRow, PickFolder, fingerprint, remove_picks, write_coordinates
+from cryotx_cli.runs.selection import Selection
 
 
 @dataclass(frozen=True)

@@ -40,23 +40,23 @@ def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """
     check_source(config)
     if config.model == "center" and config.data is not None:
-        from cryotx_cli.training.fine_tuning import fine_tune
+        from cryotx_cli.training.center.adapt import fine_tune
 
         yield from fine_tune(out, config)
         return
     if config.model == "center":
-        from cryotx_cli.training.center_training import train_center
+        from cryotx_cli.training.center.train import train_center
 
         yield from train_center(out, config)
         return
     if config.model == "film":
-        from cryotx_cli.training.film_training import train_film
+        from cryotx_cli.training.center.film import train_film
 
         yield from train_film(out, config)
         return
     # These bring torchvision and TensorBoard, which the default model does without.
-    from cryotx_cli.training.detr_training import train_detr
-    from cryotx_cli.training.refit_head import refit_head
+    from cryotx_cli.training.cryotransformer.refit_head import refit_head
+    from cryotx_cli.training.cryotransformer.train import train_detr
 
     yield from refit_head(out, config) if config.refit_head else train_detr(out, config)
 

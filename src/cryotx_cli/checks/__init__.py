@@ -1,0 +1,1 @@
+"""What an import of coordinates would stumble over."""

@@ -1,0 +1,357 @@
+"""Check where picks lie on their micrographs: on the image, away from its edge, in its pixels, on its particles.
+
+Images cost time, so only those of the few micrographs with most picks are read; of all others the headers suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit
+from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding, counted
+from cryotx_cli.coordinates.formats.box import box_side_px
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import MicrographError
+from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, read_header, read_micrograph
+
+_SAME_PIXEL_SIZE = 0.01  # relative; headers and optics tables round differently
+_DUPLICATE_DIAMETERS = 0.1
+_DUPLICATE_SIDES = 0.002  # of the long side where the diameter is not known: 8 px of 4096
+_BINNED_EXTENT, _BINNED_PICKS = 0.6, 50  # all of 50 picks in 0.6 x 0.6 of the image: never by chance
+_LOOKS: dict[Orientation, str] = {
+    "as written": "right as they are",
+    "upside down": "upside down",
+    "mirrored": "mirrored left to right",
+    "swapped": "to have x and y exchanged",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class MicrographPicks:
+    """A micrograph paired with its picks.
+
+    Parameters
+    ----------
+    name
+        As the picks call it.
+    particles
+        The picks.
+    path
+        File of the micrograph; None where it is not to be found.
+    shape
+        (height, width) in pixels; None: not known, or the file says.
+    listed_pixel_size, header_pixel_size
+        Å per pixel as the list of micrographs and the file state it; None where they do not.
+    error
+        Why the file cannot be read; empty if it can be, or has not been tried.
+    """
+
+    name: str
+    particles: Particles
+    path: Path | None
+    shape: tuple[int, int] | None = None
+    listed_pixel_size: float | None = None
+    header_pixel_size: float | None = None
+    error: str = ""
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Å per pixel, of whoever states it; None where nobody does."""
+        stated = self.particles.pixel_size if self.particles.pixel_size > 0 else None
+        return self.listed_pixel_size or self.header_pixel_size or stated
+
+    def diameter_px(self, diameter: float | None) -> float | None:
+        """Return the diameter of the picks in pixels: their own, or else this one, in Å."""
+        known = self.particles.diameters[np.isfinite(self.particles.diameters)]
+        if known.size:
+            return float(np.median(known))
+        return diameter / self.pixel_size if diameter and self.pixel_size else None
+
+
+def check_places(
+    micrographs: Sequence[MicrographPicks], *, diameter: float | None, box: int | None, sample: int
+) -> tuple[list[Finding], dict[str, Fit]]:
+    """Check the places of picks.
+
+    Parameters
+    ----------
+    micrographs
+        Those that have picks.
+    diameter
+        Å, for picks that have no diameters of their own.
+    box
+        Side of the boxes to extract in pixels; None: one and a half diameters.
+    sample
+        Of how many micrographs, those with most picks, to read the images. Headers are read of the others, and not
+        even those of PNG and JPG files, which have to be decoded for it, nor of micrographs whose shape is given.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the checks. Micrographs that cannot be read are one of them.
+    dict of str to Fit
+        What the image says, of the micrographs whose image was measured, by the name of the picks.
+    """
+    sampled = {one.name for one in sorted(micrographs, key=lambda one: -len(one.particles))[:sample]}
+    pairs = [_read_header_of(one, one.name in sampled) for one in micrographs]
+    fits, unreadable = _fits([pair for pair in pairs if pair.name in sampled])
+    unreadable += [pair.error for pair in pairs if pair.error and pair.name not in sampled]
+    findings = [
+        _check_files(unreadable),
+        _check_outside(pairs),
+        _check_edge(pairs, diameter, box),
+        _check_binning(pairs),
+        _check_pixel_size(pairs),
+        _check_duplicates(pairs, diameter),
+        _check_orientation(pairs, fits),
+        _check_position(fits),
+    ]
+    return [one for one in findings if one is not None], fits
+
+
+# --- files and coordinates -------------------------------------------------------------------------------------------
+
+
+def _read_header_of(pair: MicrographPicks, sampled: bool) -> MicrographPicks:
+    path = pair.path
+    if path is None:
+        return pair
+    if path.suffix.lower() in PICTURE_SUFFIXES and not sampled:
+        return pair
+    if pair.shape is not None and not sampled:
+        return pair
+    try:
+        header = read_header(path)
+    except MicrographError as error:
+        return replace(pair, error=error.message)
+    shape = (header.height, header.width)
+    return replace(pair, shape=shape, header_pixel_size=header.pixel_size)
+
+
+def _check_files(errors: Sequence[str]) -> Finding | None:
+    if not errors:
+        return None
+    return Finding(
+        "files",
+        "warn",
+        f"{counted(len(errors), 'micrographs')} with picks could not be read",
+        tuple(errors[:MAX_EXAMPLES]),
+        "What needs their size or their image is not checked. Start cryotx where their names lead to them.",
+    )
+
+
+def _check_outside(pairs: Sequence[MicrographPicks]) -> Finding:
+    sized = [(pair, pair.shape) for pair in pairs if pair.shape]
+    if not sized:
+        return Finding("image", "skip", "the sizes of the micrographs are not known, so neither what lies outside")
+    off = [(pair, shape, len(pair.particles) - len(pair.particles.inside(*shape))) for pair, shape in sized]
+    off = [one for one in off if one[2]]
+    count = sum(n for _, _, n in off)
+    total = sum(len(pair.particles) for pair, _ in sized)
+    if not count:
+        among = "" if len(sized) == len(pairs) else f" of the {len(sized)} micrographs of known size"
+        return Finding("image", "pass", f"{total} of {counted(total, 'picks')}{among} lie on the image")
+    return Finding(
+        "image",
+        "fail",
+        f"{count} of {total} picks lie outside the image, on {counted(len(off), 'micrographs')}",
+        tuple(
+            f"{pair.name}: {n} of {len(pair.particles)}, up to {_extent(pair)} on {shape[1]} x {shape[0]} px"
+            for pair, shape, n in off[:MAX_EXAMPLES]
+        ),
+        "RELION stops at a box outside the image. Are these coordinates of larger micrographs (cryotx convert "
+        "--scale), or of others?"
+        if count > total / 10
+        else "RELION stops at a box outside the image: remove these picks (cryotx threshold --edge).",
+    )
+
+
+def _extent(pair: MicrographPicks) -> str:
+    x, y = pair.particles.centres.max(axis=0)
+    return f"({x:.0f}, {y:.0f})"
+
+
+def _check_edge(pairs: Sequence[MicrographPicks], diameter: float | None, box: int | None) -> Finding:
+    near: list[tuple[str, int, int]] = []
+    total, boxes = 0, set()
+    for pair in pairs:
+        diameter_px = pair.diameter_px(diameter)
+        side = box or (box_side_px(diameter_px) if diameter_px else None)
+        if side and pair.shape:
+            inside = pair.particles.inside(*pair.shape)
+            cut = len(inside) - len(inside.inside(*pair.shape, side / 2))
+            near += [(pair.name, cut, side)] if cut else []
+            total += len(inside)
+            boxes.add(side)
+    if not boxes:
+        return Finding("edge", "skip", "the size of the boxes is not known: give it in pixels, --box")
+    sides = f"{min(boxes)} px" if len(boxes) == 1 else f"{min(boxes)} to {max(boxes)} px"
+    if not near:
+        return Finding("edge", "pass", f"{total} of {counted(total, 'picks')} have room for a box of {sides}")
+    return Finding(
+        "edge",
+        "warn",
+        f"{sum(n for _, n, _ in near)} of {total} picks are nearer to the edge than half a box of {sides}",
+        tuple(f"{name}: {n}" for name, n, _ in near[:MAX_EXAMPLES]),
+        "Their boxes are cut: RELION repeats the border's pixels in them, CryoSPARC leaves them out. Remove them with "
+        "cryotx threshold RUN --edge, in Å, or accept the loss.",
+    )
+
+
+def _check_binning(pairs: Sequence[MicrographPicks]) -> Finding | None:
+    sized = [(pair.particles.centres, pair.shape) for pair in pairs if pair.shape]
+    reached = [(centres + 0.5) / shape[::-1] for centres, shape in sized if len(centres)]
+    if sum(map(len, reached)) < _BINNED_PICKS:
+        return None
+    extent = np.concatenate(reached).max(axis=0)
+    if extent.max() > _BINNED_EXTENT:
+        return None
+    factor = max(2, int(1 / extent.max() + 0.05))
+    return Finding(
+        "scale",
+        "fail",
+        f"all picks lie in the first {extent[0]:.0%} of the columns and {extent[1]:.0%} of the rows",
+        (),
+        f"They look like coordinates of micrographs binned by {factor} or so: cryotx convert PICKS OUT --scale "
+        f"{factor} turns them into those of the full ones.",
+    )
+
+
+def _check_pixel_size(pairs: Sequence[MicrographPicks]) -> Finding:
+    compared = [
+        (pair.name, one, other, what)
+        for pair in pairs
+        for one, other, what in (
+            (pair.particles.pixel_size, pair.listed_pixel_size or pair.header_pixel_size, "picks"),
+            (pair.listed_pixel_size, pair.header_pixel_size, "list"),
+        )
+        if one and other and one > 0
+    ]
+    differ = [row for row in compared if abs(row[1] / row[2] - 1) > _SAME_PIXEL_SIZE]
+    of_picks = [row for row in differ if row[3] == "picks"]
+    if of_picks:
+        return Finding(
+            "pixel size",
+            "fail",
+            f"the picks of {counted(len(of_picks), 'micrographs')} are in pixels of another size than the images",
+            tuple(f"{name}: picks {one:.4g} Å, micrograph {other:.4g} Å" for name, one, other, _ in of_picks[:5]),
+            f"cryotx convert PICKS OUT --scale {of_picks[0][1] / of_picks[0][2]:.6g} turns them into pixels of these.",
+        )
+    if differ:
+        return Finding(
+            "pixel size",
+            "warn",
+            f"the files of {counted(len(differ), 'micrographs')} state another pixel size than the list of them",
+            tuple(f"{name}: list {one:.4g} Å, file {other:.4g} Å" for name, one, other, _ in differ[:MAX_EXAMPLES]),
+            "Coordinates in pixels stay right. Correct the one that is wrong before refinement.",
+        )
+    known = {round(pair.pixel_size, 4) for pair in pairs if pair.pixel_size}
+    if not known:
+        return Finding("pixel size", "skip", "neither picks nor micrographs know it")
+    if max(known) > min(known) * (1 + _SAME_PIXEL_SIZE):
+        summary = f"the micrographs have pixel sizes from {min(known):g} to {max(known):g} Å"
+        return Finding("pixel size", "warn", summary, (), "Import them as optics groups of their own.")
+    agree = "picks and micrographs agree" if any(row[3] == "picks" for row in compared) else "micrographs agree"
+    return Finding("pixel size", "pass", f"{agree}: {min(known):g} Å")
+
+
+def _check_duplicates(pairs: Sequence[MicrographPicks], diameter: float | None) -> Finding:
+    doubled: list[tuple[str, int, float]] = []
+    for pair in pairs:
+        diameter_px, shape = pair.diameter_px(diameter), pair.shape
+        limit = _DUPLICATE_DIAMETERS * diameter_px if diameter_px else _DUPLICATE_SIDES * max(shape or (1000,))
+        close = cKDTree(pair.particles.centres).query_pairs(limit, output_type="ndarray")
+        if len(close):
+            doubled.append((pair.name, len(np.unique(close[:, 1])), limit))
+    if not doubled:
+        return Finding("duplicates", "pass", "no pick lies on another one")
+    limits = [limit for _, _, limit in doubled]
+    within = f"{min(limits):.0f}" if max(limits) - min(limits) < 1 else f"{min(limits):.0f} to {max(limits):.0f}"
+    return Finding(
+        "duplicates",
+        "warn",
+        f"{counted(sum(n for _, n, _ in doubled), 'picks')} within {within} px of another one, on "
+        f"{counted(len(doubled), 'micrographs')}",
+        tuple(f"{name}: {n}" for name, n, _ in doubled[:MAX_EXAMPLES]),
+        "The same particle twice in both halves spoils the resolution estimate: remove duplicates after the import "
+        "(RELION: Subset selection; CryoSPARC: Remove Duplicate Particles).",
+    )
+
+
+# --- what the images say ---------------------------------------------------------------------------------------------
+
+
+def _fits(pairs: Iterable[MicrographPicks]) -> tuple[dict[str, Fit], list[str]]:
+    """Measure the images of these micrographs; those that cannot be read say why."""
+    fits, errors = {}, []
+    for pair in pairs:
+        if pair.error or pair.path is None or len(pair.particles) < MIN_PICKS:
+            errors += [pair.error] if pair.error else []
+            continue
+        try:
+            # The pixel size does not matter here; PNG and JPG files know none.
+            image = read_micrograph(pair.path, 1.0).image
+        except MicrographError as error:
+            errors.append(error.message)
+            continue
+        fit = measure_fit(image, pair.particles.centres)
+        if fit is not None:
+            fits[pair.name] = fit
+    return fits, errors
+
+
+def _check_orientation(pairs: Sequence[MicrographPicks], fits: Mapping[str, Fit]) -> Finding:
+    if not fits:
+        why = f"no image could be measured; it takes one with {MIN_PICKS} picks or more"
+        return Finding("orientation", "skip", why)
+    together = combined([*fits.values()])
+    verdict, evidence = together.orientation, together.evidence
+    measured = f"measured on {len(fits)} of {counted(len(pairs), 'micrographs')}"
+    told = ", ".join(f"{evidence[one]:.1f} {one}" for one in evidence)
+    wrong = {name: fit.orientation for name, fit in fits.items() if fit.orientation not in (None, "as written")}
+    if verdict is None and not wrong:
+        return Finding(
+            "orientation",
+            "warn",
+            f"the images cannot tell whether the picks fit as written ({measured}; evidence {told})",
+            (),
+            "Too few picks on particles, or other micrographs than those that were picked: look at a picture.",
+        )
+    if verdict == "as written" and not wrong:
+        return Finding("orientation", "pass", f"the picks fit as written ({measured}; evidence {told})")
+    look = verdict if verdict not in (None, "as written") else next(iter(wrong.values()))
+    assert look is not None
+    some = "these look" if verdict == look else f"{len(wrong)} of {len(fits)} micrographs look"
+    return Finding(
+        "orientation",
+        "fail",
+        f"{some} {_LOOKS[look]} ({measured}; evidence {told})",
+        tuple(
+            f"{name}: {fits[name].evidence['as written']:.1f} as written, {fits[name].evidence[one]:.1f} {one}"
+            for name, one in wrong.items()
+            if one is not None
+        )[:MAX_EXAMPLES],
+        "cryotx convert PICKS OUT --flip-y --micrographs FOLDER turns the coordinates round."
+        if look == "upside down"
+        else "Correct the coordinates where they were made.",
+    )
+
+
+def _check_position(fits: Mapping[str, Fit]) -> Finding | None:
+    offset = combined([*fits.values()]).offset if fits else None
+    if offset is None:
+        return None
+    return Finding(
+        "position",
+        "fail",
+        f"the picks fit better when moved by about ({offset[0]:+.0f}, {offset[1]:+.0f}) px",
+        tuple(f"{name}: ({fit.offset[0]:+.0f}, {fit.offset[1]:+.0f}) px" for name, fit in fits.items() if fit.offset)[
+            :MAX_EXAMPLES
+        ],
+        "Half a box to the right and down means that corners of boxes were taken for centres.",
+    )

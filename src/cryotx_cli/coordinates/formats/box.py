@@ -1,0 +1,78 @@
+"""EMAN box files: tab-separated integers ``x0 y0 width height``, the corner of smallest x and y, no header."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from pathlib import Path
+
+import numpy as np
+
+from cryotx_cli.coordinates.particles import MAX_COORDINATE, Particles, checked_particles
+from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.files.text_file import open_text
+from cryotx_cli.files.whole_file import whole_file
+
+BOX_PER_DIAMETER = 1.5
+"""Box side over particle diameter, as single-particle packages advise: room for the spread of defocused signal."""
+
+
+def box_side_px(diameter_px: float) -> int:
+    """Return the side of a particle's box: 1.5 diameters, rounded up to an even number of pixels."""
+    return 2 * math.ceil(BOX_PER_DIAMETER * diameter_px / 2)
+
+
+def write_box(path: str | Path, particles: Particles, box_px: int) -> None:
+    """Write boxes of `box_px` pixels around the particles.
+
+    Corners are rounded to whole pixels, the only ones that RELION's extraction reads; sub-pixel centres need a STAR
+    file.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written, or a corner does not fit into RELION's integers.
+    """
+    if (np.abs(particles.centres) > MAX_COORDINATE).any():
+        raise ParticleFileError(f"{path}: cannot be written: a coordinate is larger than any micrograph")
+    corners = np.rint(particles.centres - box_px / 2).astype(np.int64)
+    with whole_file(path) as file:
+        file.writelines(f"{x}\t{y}\t{box_px}\t{box_px}\n" for x, y in corners.tolist())
+
+
+def read_box(path: str | Path) -> Particles:
+    """Read the boxes of one micrograph.
+
+    Returns
+    -------
+    Particles
+        Centres of the boxes; the mean side of a box as diameter, the only size that the format holds; the fifth
+        column as score, 1 where there is none; the pixel size is NaN.
+
+    Raises
+    ------
+    ParticleFileError
+        If a line does not begin with four finite numbers, or a side is negative.
+    """
+    path, values = Path(path), array("d")
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                values.extend(_box(line, number, path))
+    table = np.array(values).reshape(-1, 4)
+    return checked_particles(path, table[:, :2], table[:, 2], table[:, 3])
+
+
+def _box(line: str, number: int, path: Path) -> tuple[float, float, float, float]:
+    """Return centre, score and mean side of the box in one line."""
+    try:
+        x, y, width, height, *rest = (float(value) for value in line.split(maxsplit=5)[:5])
+        whole = all(map(math.isfinite, (x, y, width, height, *rest))) and min(width, height) >= 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ParticleFileError(
+            f"{path}: line {number} is {line.strip()[:60]!r}, not the numbers x, y, width and height",
+            "A box file has one line a particle and no header, for example: 812 1440 180 180",
+        )
+    return x + width / 2, y + height / 2, rest[0] if rest else 1.0, (width + height) / 2

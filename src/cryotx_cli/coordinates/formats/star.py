@@ -1,0 +1,216 @@
+"""RELION STAR files: the merged particles, one micrograph's coordinates, the index of those, lists of micrographs.
+
+Coordinates are pixels of the full-size micrograph with y down the rows as the MRC file stores them, which is RELION's
+own convention and that of `Particles`: nothing is flipped or shifted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.coordinates.particles import Particles, checked_particles
+from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.files.star_blocks import contents, read_tables, table_with
+from cryotx_cli.files.text_file import is_there
+from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.micrographs.find import pixel_sizes
+
+_COORDINATE_COLUMNS = (
+    "_rlnCoordinateX",
+    "_rlnCoordinateY",
+    "_rlnAutopickFigureOfMerit",
+    "_rlnClassNumber",
+    "_rlnAnglePsi",
+)
+# Class and in-plane angle are unknown; RELION's own Laplacian-of-Gaussian picker writes 0 and 0.0 for both.
+_ROW = "%.3f %.3f %.6f 0 0.000000\n"
+
+
+def write_particles_star(path: str | Path, particles: Iterable[tuple[str, Particles]]) -> None:
+    """Write the particles of many micrographs into one STAR file with the single block ``data_particles``.
+
+    Parameters
+    ----------
+    path
+        The file; it appears whole or not at all.
+    particles
+        Pairs of micrograph name and particles. The name goes into ``_rlnMicrographName`` as it is.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written or a name cannot be expressed in a STAR file.
+    """
+    with whole_file(path) as file:
+        file.write(_header("data_particles", ("_rlnMicrographName", *_COORDINATE_COLUMNS)))
+        for name, of_micrograph in particles:
+            # The doubled % survives the formatting of the row.
+            file.writelines(_rows(of_micrograph, _quoted(name).replace("%", "%%") + " " + _ROW))
+        file.write("\n")
+
+
+def write_micrograph_star(path: str | Path, particles: Particles) -> None:
+    """Write one micrograph's particles as RELION's own pickers do: a nameless block without micrograph names.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written.
+    """
+    with whole_file(path) as file:
+        file.write(_header("data_", _COORDINATE_COLUMNS))
+        file.writelines(_rows(particles, _ROW))
+        file.write("\n")
+
+
+def require_star_name(name: str) -> None:
+    """Check that a STAR file can hold a micrograph's name.
+
+    Raises
+    ------
+    ParticleFileError
+        If it cannot.
+    """
+    _quoted(name)
+
+
+def write_coordinate_index(path: str | Path, files: Iterable[tuple[str, str]]) -> None:
+    """Write RELION's list of coordinate files, which its autopick job calls ``autopick.star``.
+
+    Parameters
+    ----------
+    path
+        The file; it appears whole or not at all.
+    files
+        Pairs of micrograph name and coordinate file. RELION looks the name up letter by letter, and the file from its
+        project folder.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written or a name cannot be expressed in a STAR file.
+    """
+    with whole_file(path) as file:
+        file.write(_header("data_coordinate_files", ("_rlnMicrographName", "_rlnMicrographCoordinates")))
+        file.writelines(f"{_quoted(name)} {_quoted(coordinates)}\n" for name, coordinates in files)
+        file.write("\n")
+
+
+def is_coordinate_index(path: Path) -> bool:
+    """Tell whether a STAR file begins as RELION's list of coordinate files."""
+    try:
+        with path.open("rb") as file:
+            return any(line.split()[:1] == [b"data_coordinate_files"] for line in file.read(4096).splitlines())
+    except OSError:
+        return False  # reading it will say why
+
+
+def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
+    """List the coordinate files that RELION's ``autopick.star`` names, with their micrographs' names.
+
+    Returns
+    -------
+    list of (str, Path)
+        The files are looked for from the working folder and from the folders above the list, as RELION writes their
+        names relative to its project folder.
+
+    Raises
+    ------
+    ParticleFileError
+        If it is no such list, or one of the files is missing.
+    """
+    path = Path(path)
+    tables = read_tables(path)
+    table = table_with(tables, "rlnMicrographName", "rlnMicrographCoordinates")
+    if table is None:
+        raise ParticleFileError(
+            f"{path}: no table with _rlnMicrographName and _rlnMicrographCoordinates; it holds {contents(tables)}"
+        )
+    folders = [Path(), *path.absolute().parents]
+    listed = []
+    for name, file in zip(table.texts("rlnMicrographName"), table.texts("rlnMicrographCoordinates"), strict=True):
+        found = next((at for folder in folders if is_there(at := folder / file) and not at.is_dir()), None)
+        if found is None:
+            raise ParticleFileError(
+                f"{path}: there is no {file[:300]}, which it names", "Start cryotx in the project folder of RELION."
+            )
+        listed.append((name, found))
+    return listed
+
+
+def read_particles_star(path: str | Path) -> dict[str, Particles]:
+    """Read the particles of a STAR file, grouped by micrograph.
+
+    Parameters
+    ----------
+    path
+        Merged or of one micrograph, of any RELION version.
+
+    Returns
+    -------
+    dict of str to Particles
+        By ``_rlnMicrographName``; by the stem of the file where it has no such column. Scores are
+        ``_rlnAutopickFigureOfMerit`` (1 where missing); diameters are NaN; the pixel size is the optics table's
+        ``_rlnMicrographPixelSize`` (NaN where missing: the pixel sizes of extracted particles and of movies say
+        nothing certain about these coordinates).
+
+    Raises
+    ------
+    ParticleFileError
+        If there is no table of coordinates, or they are not numbers.
+    """
+    path = Path(path)
+    tables = read_tables(path)
+    table = table_with(tables, "rlnCoordinateX", "rlnCoordinateY")
+    if table is None:
+        raise ParticleFileError(
+            f"{path}: no table with _rlnCoordinateX and _rlnCoordinateY; it holds {contents(tables)}",
+            "Give a STAR file of particle coordinates, as RELION's autopick and cryotx pick write them.",
+        )
+    scored = ["rlnAutopickFigureOfMerit"] if "rlnAutopickFigureOfMerit" in table else []
+    values = table.numbers("rlnCoordinateX", "rlnCoordinateY", *scored)
+    scores = values[:, 2] if scored else np.ones(len(values))
+    everything = checked_particles(path, values[:, :2], scores, np.full(len(values), np.nan))
+    sizes = pixel_sizes(tables, table)
+    rows_of = {path.stem: np.arange(len(table))}
+    if "rlnMicrographName" in table:
+        rows_of = _rows_by_name(table.texts("rlnMicrographName"))
+    found = {}
+    for name, rows in rows_of.items():
+        here = everything.select(rows)
+        found[name] = Particles(here.centres, here.scores, here.diameters, sizes[rows[0]] if len(rows) else np.nan)
+    return found
+
+
+def _header(block: str, columns: tuple[str, ...]) -> str:
+    return f"\n{block}\n\nloop_\n" + "".join(f"{column} #{i}\n" for i, column in enumerate(columns, 1))
+
+
+def _rows(particles: Particles, row: str) -> Iterable[str]:
+    x, y = particles.centres.T.tolist()
+    return map(row.__mod__, zip(x, y, particles.scores.tolist(), strict=True))
+
+
+def _quoted(name: str) -> str:
+    """Return a name as one STAR token: quoted where a reader would split it or take it for a keyword."""
+    needs_quotes = name.startswith(("data_", "loop_", "_", "#", ";")) or any(c.isspace() or c == "#" for c in name)
+    controls = any(ord(c) < 32 or ord(c) == 127 for c in name.replace("\t", " "))
+    if not name or controls or '"' in name or (needs_quotes and "'" in name):
+        raise ParticleFileError(
+            f"the name {name!r} cannot be written into STAR: it is empty or holds quotes or control characters",
+            "Rename the micrograph or the folder.",
+        )
+    return f'"{name}"' if needs_quotes else name
+
+
+def _rows_by_name(names: Sequence[str]) -> dict[str, NDArray[np.intp]]:
+    """Return the rows of each name, names in the order in which they come first."""
+    numbers: dict[str, int] = {}
+    of_row = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.intp, len(names))
+    order = np.argsort(of_row, kind="stable")
+    starts = np.searchsorted(of_row[order], np.arange(1, len(numbers)))
+    return dict(zip(numbers, np.split(order, starts), strict=False))

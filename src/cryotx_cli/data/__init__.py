@@ -1,1 +1,0 @@
-"""Micrographs, particles, their file formats and their scores: NumPy, SciPy and OpenCV, never torch."""

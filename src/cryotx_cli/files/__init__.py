@@ -1,0 +1,1 @@
+"""Text and STAR blocks, read with care and written whole or not at all."""

@@ -1,0 +1,49 @@
+"""Text files of other programs, as they come: any line ends, with or without a byte order mark, any bytes in names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from cryotx_cli.errors import ParticleFileError
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file for reading; line ends come as they are, bytes that are not UTF-8 as surrogates.
+
+    Raises
+    ------
+    ParticleFileError
+        If it is no file, or cannot be read.
+    """
+    require_file(path)
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            yield file
+    except OSError as error:
+        raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is not there and what is no plain file: reading a pipe waits for its other end for ever.
+
+    Raises
+    ------
+    ParticleFileError
+        If there is no such file.
+    """
+    if not is_there(path):
+        raise ParticleFileError(f"{str(path)[:300]}: no such file or folder", "Check the path.")
+    if not path.is_file():
+        raise ParticleFileError(f"{path}: a folder, a pipe or a device, not a file", "Save it as a file first.")
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is something of this name; a name that no file can have is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name may be, or with a zero byte
+        return False

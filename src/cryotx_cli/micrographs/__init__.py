@@ -1,0 +1,1 @@
+"""Micrographs: finding and naming their files, reading them, the arithmetic of images."""

@@ -1,0 +1,340 @@
+"""The folder beside ``particles.star``: what one run of picking leaves there and what the next one may reuse.
+
+::
+
+    particles.star
+    particles/
+        relion/     STAR file of each micrograph, in the folders of the input, and autopick.star, which lists them
+        box/        EMAN box file of each micrograph; as well cbox/, csv/ and eman/info/ if they are asked for
+        topaz/      particles.txt, all micrographs in one table
+        cryosparc/  particles.cs, all micrographs in one table
+        png/        picture of each micrograph with its picks
+        report.html the run in one page; it is made from thumbnails/ and candidates/
+        candidates/ every candidate with score and diameter, before any threshold
+        ledger.jsonl, config.toml
+        diameter.json  what --diameter auto estimated, for the next run
+        stop        ends a run with --watch as soon as somebody makes it
+"""
+
+import glob
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+
+from cryotx_cli.config import MicrographFormat, PickConfig
+from cryotx_cli.coordinates.formats import FILE_ENDINGS, write_micrograph_file
+from cryotx_cli.coordinates.formats.box import box_side_px
+from cryotx_cli.coordinates.formats.cryosparc import Exposure, write_cs
+from cryotx_cli.coordinates.formats.star import write_coordinate_index, write_particles_star
+from cryotx_cli.coordinates.formats.topaz import write_topaz
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.micrographs.micrograph import MicrographFile
+
+_FOLDERS: dict[MicrographFormat, str] = {
+    "relion": "relion",
+    "box": "box",
+    "cbox": "cbox",
+    "csv": "csv",
+    "eman": "eman/info",  # where an EMAN2 project keeps them
+}
+
+_TEMPORARY = re.compile(r"\.\d+\.tmp$")  # the number is that of the process that wrote it
+
+
+@dataclass(frozen=True)
+class MicrographOutputs:
+    """The files of one micrograph; `coordinates` has one for each format, written or not."""
+
+    candidates: Path
+    png: Path
+    thumbnail: Path
+    coordinates: Mapping[MicrographFormat, Path]
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One line of ``ledger.jsonl``: what happened to one micrograph.
+
+    Parameters
+    ----------
+    index
+        Its place in the order of the input.
+    micrograph
+        Its name, as the user or a STAR file gave it.
+    path
+        The micrograph file.
+    stem
+        Path of its outputs within each of the folders, without suffix.
+    key
+        Fingerprint of everything that decides its picks; a run with another one starts it anew.
+    read_seconds, prepare_seconds, pick_seconds, write_seconds
+        Time to read it, to bring it to the network's scale, to run the network and choose, and to write its files;
+        0 for what stored candidates have made unnecessary.
+    seconds
+        Their sum. Micrographs overlap: a run takes less than the sum of its rows.
+    candidates, picks
+        How many the network proposed, how many were kept.
+    edge, distance
+        How many would have been picked but lay too close to the border, or to a better pick.
+    error
+        Why it was skipped; None for a complete one.
+    defocus
+        Å of underfocus from a micrographs STAR file; None where there is none.
+    """
+
+    index: int
+    micrograph: str
+    path: str
+    stem: str
+    key: str
+    read_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    pick_seconds: float = 0.0
+    write_seconds: float = 0.0
+    seconds: float = 0.0
+    candidates: int = 0
+    picks: int = 0
+    edge: int = 0
+    distance: int = 0
+    error: str | None = None
+    defocus: float | None = None
+
+
+class PickFolder:
+    """The folder of one ``particles.star``.
+
+    Parameters
+    ----------
+    star
+        The merged STAR file; the folder has its name without the suffix.
+    to_read
+        Only read what is there; the folder need not be writable.
+
+    Raises
+    ------
+    CryotxError
+        The folder cannot be written.
+    """
+
+    def __init__(self, star: Path, to_read: bool = False) -> None:
+        self.star = star
+        self.path = star.with_suffix("")
+        self.ledger = self.path / "ledger.jsonl"
+        self.config = self.path / "config.toml"
+        self.report = self.path / "report.html"
+        self.diameter = self.path / "diameter.json"
+        self.stop = self.path / "stop"
+        if not to_read:
+            # Under names that remove_unfinished knows, for a run may be killed at this moment, too.
+            _require_writable(star.parent, star.name)
+            _require_writable(self.path, star.name)
+
+    @classmethod
+    def of_run(cls, run: Path, to_read: bool = False) -> "PickFolder":
+        """Open the folder of an earlier run, named by its merged STAR file or by the folder itself.
+
+        Raises
+        ------
+        CryotxError
+            There is no such run, or its folder cannot be written.
+        """
+        path = run.with_suffix("") if run.suffix.lower() == ".star" else run
+        if not (path / "config.toml").is_file() or not (path / "ledger.jsonl").is_file():
+            raise CryotxError(
+                f"{run}: not a run of cryotx pick: there is no {path / 'config.toml'} with a ledger.jsonl beside it",
+                "Give the STAR file that cryotx pick wrote, or the folder of the same name.",
+            )
+        return cls(path.with_name(f"{path.name}.star"), to_read)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed run has left half-written under temporary names."""
+        beside = self.star.parent.glob(f".{glob.escape(self.star.name)}.*.tmp")
+        for path in [*beside, *self.path.rglob(".*.tmp")]:
+            if _TEMPORARY.search(path.name):
+                path.unlink(missing_ok=True)
+
+    def outputs(self, stem: str | PurePath) -> MicrographOutputs:
+        """Return the paths of the outputs of the micrograph with this stem.
+
+        Raises
+        ------
+        CryotxError
+            The stem leads out of the folder.
+        """
+        stem = PurePath(stem)
+        if stem.is_absolute() or ".." in stem.parts or not stem.name:
+            raise CryotxError(f"{self.ledger}: {stem} is not the name of an output of this run")
+        return MicrographOutputs(
+            candidates=self.path / "candidates" / stem.with_name(f"{stem.name}.csv"),
+            png=self.path / "png" / stem.with_name(f"{stem.name}.png"),
+            thumbnail=self.path / "thumbnails" / stem.with_name(f"{stem.name}.jpg"),
+            coordinates={
+                one: self.path / folder / stem.with_name(f"{stem.name}{FILE_ENDINGS[one]}")
+                for one, folder in _FOLDERS.items()
+            },
+        )
+
+    def write_merged(
+        self, picks: Sequence[tuple[LedgerRow, Particles]], config: PickConfig, exposures: Mapping[str, Exposure]
+    ) -> None:
+        """Write the files that hold the picks of all micrographs, and remove those of formats no longer asked for.
+
+        Parameters
+        ----------
+        picks
+            Micrographs and their picks, in the order to write them.
+        config
+            Says which formats to write.
+        exposures
+            CryoSPARC's exposures by micrograph name; micrographs without one are left out of its file.
+
+        Raises
+        ------
+        ParticleFileError
+            A file cannot be written.
+        """
+        named = [(row.micrograph, particles) for row, particles in picks]
+        index, topaz = self.path / "relion/autopick.star", self.path / "topaz/particles.txt"
+        cs = self.path / "cryosparc/particles.cs"
+        if "relion" in config.formats:
+            files = ((row, self.outputs(row.stem).coordinates["relion"]) for row, _ in picks)
+            write_coordinate_index(
+                index, ((row.micrograph, relion_path(file, row.path, row.micrograph)) for row, file in files)
+            )
+        if "topaz" in config.formats:
+            write_topaz(topaz, named)
+        if exposures:
+            write_cs(cs, ((exposures[name], particles) for name, particles in named if name in exposures))
+        for path, wanted in ((index, "relion" in config.formats), (topaz, "topaz" in config.formats), (cs, exposures)):
+            if not wanted:
+                path.unlink(missing_ok=True)
+        write_particles_star(self.star, named)
+
+    def read_ledger(self) -> dict[str, LedgerRow]:
+        """Return the last row of each micrograph by its name; what a stopped run wrote half is left out."""
+        rows = {}
+        with suppress(FileNotFoundError):
+            for line in self.ledger.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError, TypeError):  # a line cut short, or one of another version
+                    row = LedgerRow(**json.loads(line))
+                    rows[row.micrograph] = row
+        return rows
+
+    def start_ledger(self, rows: Iterable[LedgerRow]) -> None:
+        """Begin this run's ledger with the rows that stay valid."""
+        with whole_file(self.ledger) as file:
+            file.writelines(_line(row) for row in rows)
+
+    def append_ledger(self, row: LedgerRow) -> None:
+        """Add the row of a micrograph that is done."""
+        with self.ledger.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+
+
+def fingerprint(*parts: object) -> str:
+    """Hash values that have a JSON form: equal parts give equal text, on any machine."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def coordinate_files(outputs: MicrographOutputs, config: PickConfig) -> dict[MicrographFormat, Path]:
+    """Return the coordinate files of one micrograph that the settings ask for, by format."""
+    return {
+        one: path
+        for one, path in outputs.coordinates.items()
+        if one in config.formats and (one != "box" or config.boxes)
+    }
+
+
+def write_coordinates(outputs: MicrographOutputs, particles: Particles, config: PickConfig, diameter: float) -> None:
+    """Write the coordinate files of one micrograph with boxes for particles of `diameter` Å.
+
+    Raises
+    ------
+    ParticleFileError
+        A file cannot be written.
+    """
+    side = box_side_px(diameter / particles.pixel_size)
+    for one, path in coordinate_files(outputs, config).items():
+        write_micrograph_file(path, one, particles, side)
+
+
+def remove_picks(outputs: MicrographOutputs) -> None:
+    """Remove picks of other settings, or of a file that can no longer be read: they must not pass for current ones."""
+    for path in (outputs.png, *outputs.coordinates.values()):
+        path.unlink(missing_ok=True)
+
+
+def check_star_name(out: Path, inputs: Sequence[str | Path]) -> None:
+    """Check the name of the merged STAR file.
+
+    Raises
+    ------
+    ConfigError
+        It is not that of a STAR file, or it is one of the inputs.
+    """
+    if out.suffix.lower() != ".star" or out.is_dir():
+        raise ConfigError(f"--out {out}: not the name of a STAR file", "Give a file such as --out particles.star.")
+    if any(Path(given).resolve() == out.resolve() for given in inputs):
+        raise ConfigError(f"--out {out}: also an input, which would be overwritten", "Give --out another name.")
+
+
+def without_own_pictures(files: Iterable[MicrographFile], star: Path) -> list[MicrographFile]:
+    """Leave out the pictures that a run writes, should they lie below an input folder.
+
+    Raises
+    ------
+    MicrographError
+        Nothing is left.
+    """
+    folder = star.resolve().with_suffix("")
+    own = {folder / "png", folder / "thumbnails"}
+    foreign = [file for file in files if own.isdisjoint(file.path.resolve().parents)]
+    if not foreign:
+        raise MicrographError(
+            f"nothing but pictures of earlier picks found in {folder}", "Name the micrographs' folder."
+        )
+    return foreign
+
+
+def relion_path(file: Path, micrograph: str | Path, name: str) -> str:
+    """Return `file` as RELION has to read it: relative to its project folder, absolute where that is not known.
+
+    The project folder is what is left of the path of the micrograph without its name, which RELION gives relative to
+    that folder.
+    """
+    parts, inner = absolute_path(micrograph).parts, PurePath(name).parts
+    file = absolute_path(file)
+    if not PurePath(name).is_absolute() and parts[-len(inner) :] == inner:
+        project = Path(*parts[: -len(inner)])
+        if file.is_relative_to(project):
+            return file.relative_to(project).as_posix()
+    return file.as_posix()
+
+
+def absolute_path(path: str | Path) -> Path:
+    """Return an absolute path without ``..``; unlike ``resolve`` it keeps the names of links, which are the user's."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _line(row: LedgerRow) -> str:
+    return json.dumps(asdict(row)) + "\n"
+
+
+def _require_writable(folder: Path, name: str) -> None:
+    # Trying is the only reliable test: mode bits say nothing about read-only file systems, quotas and full disks.
+    probe = folder / f".{name}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(4096))
+        probe.unlink()
+    except OSError as error:
+        raise CryotxError(
+            f"{folder}: cannot write there ({error.strerror})", "Choose another place with --out, or free this one."
+        ) from error

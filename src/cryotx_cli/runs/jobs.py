@@ -1,0 +1,169 @@
+"""The micrographs of a run of picking: where the files of each go, and whether an earlier run has finished it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cryotx_cli import __version__
+from cryotx_cli.config import PickConfig
+from cryotx_cli.coordinates.formats import output_stems
+from cryotx_cli.coordinates.formats.star import require_star_name
+from cryotx_cli.coordinates.formats.topaz import topaz_names
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.micrographs.micrograph import MicrographFile
+from cryotx_cli.runs.candidates import Candidates, read_candidates
+from cryotx_cli.runs.folder import (
+    LedgerRow,
+    MicrographOutputs,
+    PickFolder,
+    absolute_path,
+    coordinate_files,
+    fingerprint,
+)
+from cryotx_cli.runs.selection import Selection
+
+
+@dataclass(frozen=True, eq=False)
+class PickJob:
+    """One micrograph, where its files go, and fingerprints of all that decides its candidates and its picks."""
+
+    index: int
+    file: MicrographFile
+    stem: Path
+    outputs: MicrographOutputs
+    candidates_key: str
+    picks_key: str
+
+    def row(self) -> LedgerRow:
+        """Return its row of the ledger as long as nothing has been done."""
+        path = str(absolute_path(self.file.path))
+        stem = self.stem.as_posix()
+        return LedgerRow(self.index, self.file.name, path, stem, self.picks_key, defocus=self.file.defocus)
+
+
+class PickJobs:
+    """Makes the jobs of a run and finds what an earlier one has done of them.
+
+    Parameters
+    ----------
+    folder
+        Where the run writes.
+    config
+        Settings; the diameter is a number of Å.
+    picker
+        Fingerprint of the picker.
+    """
+
+    def __init__(self, folder: PickFolder, config: PickConfig, picker: str) -> None:
+        assert config.diameter != "auto"
+        self.selection = Selection.of(config, config.diameter)
+        self._folder, self._config, self._picker = folder, config, picker
+        self._known: dict[str, tuple[int, Path]] = {}  # index and stem by real path
+        self._stems: set[Path] = set()
+        self._base: Path | None = None
+        self._topaz: dict[str, PickJob] = {}
+
+    def plan(self, files: Sequence[MicrographFile]) -> list[PickJob]:
+        """Return the jobs of all the micrographs of a run, in their order.
+
+        Raises
+        ------
+        ParticleFileError
+            Two of them would write the same files.
+        """
+        stems = output_stems([str(absolute_path(file.path)) for file in files])
+        return [self._job(index, file, stem) for index, (file, stem) in enumerate(zip(files, stems, strict=True))]
+
+    def arrived(self, file: MicrographFile, folders: Sequence[Path]) -> PickJob:
+        """Return the job of one more micrograph; it keeps index and names when it arrives once more.
+
+        Parameters
+        ----------
+        file
+            The micrograph.
+        folders
+            Input folders: names of files are relative to what they have in common, as they will be when all
+            micrographs are there.
+        """
+        key = os.path.realpath(file.path)
+        if self._base is None:
+            self._base = Path(os.path.commonpath([absolute_path(one) for one in folders or [file.path.parent]]))
+        if key not in self._known:
+            self._known[key] = len(self._known), self._free_stem(file)
+        index, stem = self._known[key]
+        return self._job(index, file, stem)
+
+    def check_name(self, job: PickJob) -> None:
+        """Check that the files that hold all micrographs can hold this one: a name that cannot must not spoil them.
+
+        Raises
+        ------
+        ParticleFileError
+            The name cannot be written, or is that of another micrograph for a format that is asked for.
+        """
+        require_star_name(job.file.name)
+        if "topaz" in self._config.formats:
+            (name,) = topaz_names([job.file.name])
+            first = self._topaz.setdefault(name, job)
+            if first.index != job.index:
+                topaz_names([first.file.name, job.file.name])
+
+    def finished_earlier(self, job: PickJob) -> Particles | None:
+        """Return the picks of a finished micrograph: choosing again among its candidates gives the same ones."""
+        pictures = [job.outputs.png] * self._config.images + [job.outputs.thumbnail] * self._config.report
+        if not all(path.exists() for path in (*coordinate_files(job.outputs, self._config).values(), *pictures)):
+            return None
+        candidates = stored_candidates(job, self._config)
+        return None if candidates is None else self.selection.choose(candidates).particles
+
+    def _job(self, index: int, file: MicrographFile, stem: Path) -> PickJob:
+        candidates_key = fingerprint(
+            __version__,
+            self._picker,
+            self._config.diameter,
+            self._config.pixel_size,
+            self._config.contrast,
+            file.pixel_size,
+            *_identity(file.path),
+        )
+        picks_key = fingerprint(candidates_key, repr(self.selection))
+        return PickJob(index, file, stem, self._folder.outputs(stem), candidates_key, picks_key)
+
+    def _free_stem(self, file: MicrographFile) -> Path:
+        """Return a stem that no micrograph before has; others may follow that would share it."""
+        assert self._base is not None
+        path = absolute_path(file.path)
+        try:
+            # A neighbour that lies in the folder itself keeps all folders below it in the names.
+            stem = output_stems([str(self._base / f"{path.name}.neighbour"), str(path)])[1]
+        except ParticleFileError:
+            stem = Path(f"micrograph-{len(self._known)}")
+        for free in (stem, stem.with_name(path.name), Path(f"micrograph-{len(self._known)}")):
+            if free not in self._stems:
+                break
+        self._stems.add(free)
+        return free
+
+
+def stored_candidates(job: PickJob, config: PickConfig) -> Candidates | None:
+    """Return what the network has proposed earlier with the same settings; None if it has to run."""
+    return None if config.restart else read_candidates(job.outputs.candidates, job.candidates_key)
+
+
+def earlier_row(job: PickJob, row: LedgerRow) -> LedgerRow:
+    """Return the row of a finished micrograph, which may stand elsewhere in this input."""
+    here = job.row()
+    return replace(row, index=here.index, path=here.path, stem=here.stem, defocus=here.defocus)
+
+
+def _identity(path: Path) -> tuple[str, int, int]:
+    """Path, size and modification time: what changes when the file does. A file that is gone fails when it is read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), 0, 0
+    return str(path.resolve()), status.st_size, status.st_mtime_ns

@@ -1,0 +1,69 @@
+"""What became of the micrographs of a run of picking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.micrographs.micrograph import MicrographFile
+
+
+@dataclass(frozen=True, eq=False)
+class PickResult:
+    """What became of one micrograph.
+
+    Parameters
+    ----------
+    file
+        The micrograph.
+    particles
+        Its picks in its own pixels; None where it was skipped.
+    error
+        Why it was skipped; None where it was picked.
+    seconds
+        Time spent on it: reading, network and writing (they overlap with those of other micrographs).
+    resumed
+        True where an earlier run had finished it.
+    """
+
+    file: MicrographFile
+    particles: Particles | None
+    error: str | None
+    seconds: float
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class PickSummary:
+    """What a run has done so far.
+
+    Parameters
+    ----------
+    micrographs, particles
+        Micrographs picked, earlier ones included, and picks on them.
+    resumed
+        How many of the micrographs an earlier run had finished.
+    edge, distance
+        Would-be picks dropped because they lay too close to the border, or to a better pick.
+    skipped
+        Micrographs without picks because of an error, with their reasons.
+    left
+        Micrographs that are there and whole, but were not picked before the run was told to stop.
+    seconds
+        Wall-clock time from the first micrograph on.
+    star, folder, report
+        The merged STAR file, the folder that holds everything else, and the report in it (None: not wanted).
+    """
+
+    micrographs: int
+    particles: int
+    resumed: int
+    edge: int
+    distance: int
+    skipped: tuple[PickResult, ...]
+    left: int
+    seconds: float
+    star: Path
+    folder: Path
+    report: Path | None

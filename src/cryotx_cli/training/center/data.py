@@ -1,0 +1,262 @@
+"""Training crops at network scale, simulated on the fly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise, padding
+from cryotx_cli.simulator.micrograph import SimulatedMicrograph, draw_conditions, simulate_micrograph
+from cryotx_cli.simulator.structures import Structure
+
+_CONTEXT = 32  # px: half of the background window lies outside most crops, as it does inside a whole micrograph
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One training example at network scale.
+
+    Attributes
+    ----------
+    image
+        (1, size, size) float32, normalised.
+    centres, radii, ignored
+        (n, 2) and (n,) in pixels of the crop with (0, 0) the centre of the first one, and (n,) bool.
+    junk
+        (size, size) float32 in 0..1.
+    """
+
+    image: Tensor
+    centres: Tensor
+    radii: Tensor
+    ignored: Tensor
+    junk: Tensor
+
+
+class PackedCrops(NamedTuple):
+    """Crops of one size in four tensors: a process hands each tensor over by a file descriptor of its own."""
+
+    images: Tensor
+    junk: Tensor
+    particles: Tensor  # (n, 4): x, y, radius and whether ignored, crop after crop
+    counts: Tensor
+
+
+def packed(crops: Sequence[Crop]) -> PackedCrops:
+    """Put crops of one size together for the way to another process."""
+    columns = [torch.column_stack([crop.centres, crop.radii, crop.ignored.float()]) for crop in crops]
+    return PackedCrops(
+        torch.stack([crop.image for crop in crops]),
+        torch.stack([crop.junk for crop in crops]),
+        torch.cat(columns),
+        torch.tensor([len(column) for column in columns]),
+    )
+
+
+def unpacked(batch: PackedCrops) -> list[Crop]:
+    """Take the crops apart again."""
+    particles = torch.split(batch.particles, batch.counts.tolist())
+    return [
+        Crop(image, rows[:, :2], rows[:, 2], rows[:, 3] > 0, junk)
+        for image, junk, rows in zip(batch.images, batch.junk, particles, strict=True)
+    ]
+
+
+class SimulatedCrops(IterableDataset[PackedCrops]):
+    """Endless batches of simulated crops, reproducible from a seed.
+
+    The first tenth of a run may be easy (fair defocus and dose, little junk); the last eighth has larger crops, 384 px
+    or, where a batch has room for at least eight, 512 px, fewer of them, and diameters closer to the nominal one, as
+    whole micrographs have.
+
+    Parameters
+    ----------
+    structures
+        The macromolecules to draw from.
+    batch_size
+        Crops of 256 px a batch.
+    steps
+        Batches in the whole run.
+    first
+        Number of the first batch; batch i depends on the seed and i alone, so a resumed run goes on where it stopped.
+    easy_start
+        Whether the run begins easy: a model that can pick already need not.
+    """
+
+    def __init__(
+        self,
+        structures: list[Structure],
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        first: int = 0,
+        easy_start: bool = True,
+    ) -> None:
+        self.structures, self.batch_size, self.steps = structures, batch_size, steps
+        self.seed, self.first, self.easy_start = seed, first, easy_start
+
+    def __iter__(self) -> Iterator[PackedCrops]:
+        worker = torch.utils.data.get_worker_info()
+        step, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for batch in range(self.first + step, self.steps, stride):
+            yield packed(self.batch(batch))
+
+    def batch(self, number: int) -> list[Crop]:
+        """Simulate one batch."""
+        rng = np.random.default_rng([self.seed, number])
+        progress = number / self.steps
+        easy = self.easy_start and progress < 0.1 and rng.random() < 0.7
+        late = progress > 0.875
+        large = 512 if self.batch_size >= 32 else 384
+        size, jitter = (large, 1.4) if late else (256, 1.6)
+        count = max(1, round(self.batch_size * (256 / size) ** 2))
+        return [simulated_crop(self.structures, rng, size, jitter, 0.3 if easy else 1.0) for _ in range(count)]
+
+
+def simulated_crop(
+    structures: list[Structure], rng: np.random.Generator, size: int = 256, jitter: float = 1.6, severity: float = 1.0
+) -> Crop:
+    """Simulate one crop of a random structure.
+
+    Parameters
+    ----------
+    size
+        Side in pixels.
+    jitter
+        Diameters lie in 24 px times or divided by up to this factor, to survive a wrong diameter.
+    severity
+        See `draw_conditions`.
+    """
+    structure, distractor = (structures[i] for i in rng.integers(len(structures), size=2))
+    factor = math.exp(rng.uniform(-1, 1) * math.log(jitter))
+    pixel_size = structure.diameter / (PIXELS_PER_DIAMETER * factor)
+    side = size + 2 * _CONTEXT
+    micrograph = simulate_micrograph(
+        structure, distractor, draw_conditions(rng, severity), (side, side), pixel_size, rng
+    )
+    image = normalise(develop(micrograph.image, rng))
+    return _crop(image, _without_padding(micrograph, image), size, rng)
+
+
+def _without_padding(micrograph: SimulatedMicrograph, image: NDArray[np.float32]) -> SimulatedMicrograph:
+    """Forget the particles that the marks of software have hidden below a border."""
+    top, bottom, left, right = padding(image)
+    if not top + bottom + left + right:
+        return micrograph
+    height, width = image.shape
+    x, y = (micrograph.centres + 0.5).T
+    seen = (x > left) & (x < width - right) & (y > top) & (y < height - bottom)
+    return replace(
+        micrograph,
+        centres=micrograph.centres[seen],
+        radii=micrograph.radii[seen],
+        ignored=micrograph.ignored[seen],
+    )
+
+
+def _crop(image: NDArray[np.float32], micrograph: SimulatedMicrograph, size: int, rng: np.random.Generator) -> Crop:
+    """Cut a window, often from a corner so that micrographs' borders are learned too, and turn it one of eight ways."""
+    room = image.shape[0] - size
+    x0, y0 = (int(rng.choice([0, room, rng.integers(room + 1)], p=[0.15, 0.15, 0.7])) for _ in range(2))
+    centres = micrograph.centres - [x0, y0]
+    window = (slice(y0, y0 + size), slice(x0, x0 + size))
+    pixels, junk = image[window], micrograph.junk[window]
+    reach = 0.25 * 2 * micrograph.radii[:, None]
+    near = ((centres > -0.5 - reach) & (centres < size - 0.5 + reach)).all(1)
+    outside = ((centres < -0.5) | (centres > size - 0.5)).any(1)
+    if rng.random() < 0.5:
+        pixels, junk, centres = pixels.T, junk.T, centres[:, ::-1]
+    if rng.random() < 0.5:
+        pixels, junk, centres = pixels[::-1], junk[::-1], centres * [1, -1] + [0, size - 1]
+    if rng.random() < 0.5:
+        pixels, junk, centres = pixels[:, ::-1], junk[:, ::-1], centres * [-1, 1] + [size - 1, 0]
+    return Crop(
+        image=torch.from_numpy(np.ascontiguousarray(pixels, np.float32))[None],
+        centres=torch.from_numpy(centres[near].astype(np.float32)),
+        radii=torch.from_numpy(micrograph.radii[near].astype(np.float32)),
+        ignored=torch.from_numpy((micrograph.ignored | outside)[near]),
+        junk=torch.from_numpy(np.ascontiguousarray(junk, np.float32)),
+    )
+
+
+def develop(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Put the marks of cameras and software on a simulated image: what real files went through before a user picks.
+
+    Smoothing (binning, denoising, interpolation: real images are smoother than physics alone makes them), coloured
+    noise gain, local contrast equalisation as CLAHE does, tone curves, few grey levels, hot pixels, stripes, borders.
+    """
+    image = (image - image.mean()) / image.std()
+    if rng.random() < 0.7:
+        image = _recoloured(image, rng)
+    if rng.random() < 0.5:
+        image = gaussian_filter(image, rng.uniform(0.4, 3.0))
+        image = image / image.std()
+    if rng.random() < 0.04:  # uncorrected drift
+        image = gaussian_filter1d(image, rng.uniform(0.7, 4.0), axis=int(rng.integers(2)))
+        image = image / image.std()
+    if rng.random() < 0.15:
+        image = _locally_equalised(image, rng)
+    if rng.random() < 0.3:
+        image = _toned(image, rng)
+    if rng.random() < 0.12:
+        low, high = np.quantile(image, [0.001, 0.999])
+        levels = int(math.exp(rng.uniform(math.log(12), math.log(255))))
+        image = np.round(np.clip((image - low) / (high - low), 0, 1) * levels).astype(np.float32)
+    return _marked(image, rng)
+
+
+def _recoloured(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Multiply the spectrum by a smooth random curve of the radius."""
+    height, width = image.shape
+    # Rows of frequencies beyond the middle repeat the others'.
+    radius = np.hypot(np.fft.rfftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    gain = np.exp(np.interp(radius, np.linspace(0, 0.5, 5), rng.normal(0, 0.3, 5)))
+    if rng.random() < 0.3:
+        gain *= 1 - np.exp(-((radius * PIXELS_PER_DIAMETER * rng.uniform(1, 6)) ** 2))
+    gain = np.concatenate([gain, gain[(height - 1) // 2 : 0 : -1]]).astype(np.float32)
+    spectrum = torch.fft.rfft2(torch.from_numpy(image)).mul_(torch.from_numpy(gain))
+    out = torch.fft.irfft2(spectrum, s=image.shape).numpy()
+    return np.asarray(out / out.std(), np.float32)
+
+
+def _locally_equalised(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    window = int(rng.integers(40, 120))
+    mean = uniform_filter(image, window)
+    spread = np.sqrt(np.maximum(uniform_filter((image - mean) ** 2, window), 1e-6))
+    strength = rng.uniform(0.3, 1.0)
+    return np.asarray((image - strength * mean) / spread**strength, np.float32)
+
+
+def _toned(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Apply a monotone tone curve: saturation on either side and a gamma."""
+    gain, shift = rng.uniform(0.2, 0.8), rng.normal(0, 0.5)
+    return np.asarray(np.tanh(gain * (image - shift)), np.float32)
+
+
+def _marked(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    spread = float(image.std())
+    if rng.random() < 0.05:
+        hot = rng.random(image.shape) < 1e-4
+        image = np.where(hot, image.max() + spread * rng.uniform(0, 10), image)
+    if rng.random() < 0.04:
+        lines = rng.normal(0, rng.uniform(0.1, 0.6) * spread, (image.shape[int(rng.integers(2))],))
+        image = (image + (lines[:, None] if rng.random() < 0.5 else lines[None])).astype(np.float32)
+    if rng.random() < 0.04:
+        border = int(rng.integers(2, 12))
+        value = image.mean() + spread * rng.normal(0, 6)
+        # At the top; turning the crop takes it to any side.
+        image = np.concatenate([np.full_like(image[:border], value), image[border:]])
+    if rng.random() < 0.06:  # motion correction and filters repeat the outermost row that they know
+        border = int(rng.integers(2, 40))
+        image = np.concatenate([np.repeat(image[border : border + 1], border, axis=0), image[border:]])
+    return np.ascontiguousarray(image, np.float32)

@@ -1,0 +1,91 @@
+"""RELION itself extracts what was written: as many particles, from the places that the files name."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import starfile
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.coordinates.formats import write_micrograph_file
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.workflows.pick import start_pick
+
+RELION = shutil.which("relion_preprocess")
+SHARED = Path(__file__).resolve().parents[4] / "shared"
+BOX = 32
+
+needs_relion = pytest.mark.skipif(RELION is None, reason="relion_preprocess is not installed")
+
+
+def write_micrographs_star(project, name, pixel_size):
+    (project / "micrographs.star").write_text(
+        "data_optics\n\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n_rlnVoltage\n"
+        f"_rlnSphericalAberration\n_rlnAmplitudeContrast\none 1 {pixel_size} 300 2.7 0.1\n\n"
+        f"data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\n{name} 1\n\n"
+    )
+
+
+def extract(project, ending, *more):
+    """Return the rows that RELION writes about the particles in the folder coordinates/, and their boxes."""
+    places = ["--i", "micrographs.star", "--coord_dir", "coordinates/", "--coord_suffix", ending]
+    outputs = ["--part_star", "particles.star", "--part_dir", "Extract/", "--extract", *more]
+    subprocess.run([RELION, *places, *outputs], cwd=project, check=True, capture_output=True, timeout=120)
+    blocks = starfile.read(project / "particles.star", always_dict=True)
+    (stack,) = project.glob("Extract/**/*.mrcs")
+    return blocks["particles"], mrcfile.read(stack)
+
+
+@needs_relion
+@pytest.mark.parametrize(("one", "ending"), [("relion", "_autopick.star"), ("box", ".box")])
+def test_relion_extracts_every_particle_at_its_centre(tmp_path, one, ending):
+    rng = np.random.default_rng(0)
+    image = rng.normal(0, 0.1, (300, 400)).astype(np.float32)
+    # The rows and columns differ and none is in the middle: a flip or a swap would miss the bright pixels.
+    centres = np.array([[x, y] for x in (60, 130, 250, 340) for y in (40, 110, 205)])
+    image[centres[:, 1], centres[:, 0]] = 100
+    (tmp_path / "mics").mkdir()
+    with mrcfile.new(tmp_path / "mics/m_1.mrc") as mrc:
+        mrc.set_data(image)
+        mrc.voxel_size = 1.5
+    count = len(centres)
+    particles = Particles(centres, np.ones(count), np.full(count, 20.0), 1.5)
+    write_micrograph_file(tmp_path / f"coordinates/mics/m_1{ending}", one, particles, BOX)
+    write_micrographs_star(tmp_path, "mics/m_1.mrc", 1.5)
+    rows, boxes = extract(tmp_path, ending, "--extract_size", str(BOX))
+    assert len(rows) == count
+    assert boxes.shape == (count, BOX, BOX)
+    brightest = [np.unravel_index(np.argmax(particle), particle.shape) for particle in boxes]
+    assert brightest == [(BOX // 2, BOX // 2)] * count
+
+
+@needs_relion
+@pytest.mark.slow
+@pytest.mark.parametrize(("one", "ending"), [("relion", "_autopick.star"), ("box", ".box")])
+def test_relion_extracts_as_many_as_were_picked_on_a_real_micrograph_with_the_particle_in_the_middle(
+    tmp_path, monkeypatch, one, ending
+):
+    micrograph = SHARED / "data/raw_mrc/fei-extended.mrc"
+    if not micrograph.exists():
+        pytest.skip("needs ../shared/data/raw_mrc/fei-extended.mrc")
+    monkeypatch.chdir(tmp_path)
+    Path("mics").mkdir()
+    Path("mics/fei.mrc").symlink_to(micrograph)
+    write_micrographs_star(tmp_path, "mics/fei.mrc", 0.8538)
+    config = PickConfig(diameter=160.0, device="cpu", images=False, report=False)
+    (result,) = start_pick(["micrographs.star"], "picks.star", config)
+    Path("coordinates/mics").mkdir(parents=True)
+    shutil.copy(f"picks/{one}/fei{ending}", f"coordinates/mics/fei{ending}")
+    rows, boxes = extract(tmp_path, ending, "--extract_size", "336", "--scale", "84", "--norm", "--bg_radius", "23")
+    assert len(result.particles) > 50
+    assert len(rows) == len(boxes) == len(result.particles)
+    mean = boxes.mean(axis=0)
+    distance = np.hypot(*(np.indices(mean.shape) - 42)) * 336 / 84 * 0.8538  # Å
+    scatter = mean[distance > 110].std()
+    assert mean[distance < 50].mean() < mean[distance > 110].mean() - 2 * scatter  # particles are dark
+    weights = np.clip(mean[distance > 110].mean() - 3 * scatter - mean, 0, None)
+    centre = [np.average(axis - 42, weights=weights) for axis in np.indices(mean.shape)]
+    assert np.hypot(*centre) * 336 / 84 * 0.8538 < 12  # Å

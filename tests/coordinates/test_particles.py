@@ -1,0 +1,134 @@
+"""Particles: selection, rescaling and the minimum distance, against formulas and brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from cryotx_cli.coordinates.particles import Particles
+
+
+def particles_of(n, seed=0, size=1000.0, pixel_size=1.5):
+    rng = np.random.default_rng(seed)
+    return Particles(rng.uniform(0, size, (n, 2)), rng.uniform(0, 1, n), np.full(n, 40.0), pixel_size)
+
+
+def test_empty_behaves_like_any_other():
+    empty = Particles.empty(1.2)
+    assert len(empty) == 0
+    assert empty.centres.shape == (0, 2)
+    for result in (empty.above(0.5), empty.inside(10, 10), empty.with_minimum_distance(5), empty.sorted_by_score()):
+        assert len(result) == 0
+        assert result.centres.shape == (0, 2)
+    assert empty.at_pixel_size(2.4).pixel_size == 2.4
+    assert len(empty.select([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("centres", "scores", "diameters"),
+    [
+        (np.zeros((3, 2)), np.zeros(2), np.zeros(3)),
+        (np.zeros((3, 2)), np.zeros(3), np.zeros(1)),
+        (np.zeros((3, 3)), np.zeros(3), np.zeros(3)),
+        (np.zeros(3), np.zeros(3), np.zeros(3)),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(centres, scores, diameters):
+    with pytest.raises(ValueError, match="centres"):
+        Particles(centres, scores, diameters, 1.0)
+
+
+def test_select_takes_masks_and_indices():
+    p = particles_of(5)
+    assert_array_equal(p.select([True, False, True, False, False]).centres, p.centres[[0, 2]])
+    assert_array_equal(p.select([4, 0]).scores, p.scores[[4, 0]])
+    assert p.select([4, 0]).pixel_size == p.pixel_size
+
+
+def test_rescaling_keeps_the_border_of_the_image_in_place():
+    # On an image of 100 px the border runs from -1/2 to 99 1/2; at half the size from -1/2 to 49 1/2.
+    p = Particles([[-0.5, -0.5], [99.5, 99.5], [49.5, 49.5]], np.ones(3), np.full(3, 30.0), 1.0)
+    half = p.at_pixel_size(2.0)
+    assert_allclose(half.centres, [[-0.5, -0.5], [49.5, 49.5], [24.5, 24.5]])
+    assert_allclose(half.diameters, 15.0)
+    assert half.pixel_size == 2.0
+
+
+def test_rescaling_follows_a_bright_spot_through_averaging():
+    image = np.zeros((64, 64))
+    image[20:24, 40:44] = 1  # centre of mass x = 41.5, y = 21.5
+    binned = image.reshape(16, 4, 16, 4).mean(axis=(1, 3))
+    y, x = (np.average(grid, weights=binned) for grid in np.indices(binned.shape))
+    p = Particles([[41.5, 21.5]], [1.0], [4.0], 1.0).at_pixel_size(4.0)
+    assert_allclose(p.centres[0], [x, y])
+
+
+@given(st.floats(0.3, 8), st.floats(0.3, 8))
+def test_rescaling_there_and_back_changes_nothing(a, b):
+    p = particles_of(7, pixel_size=a)
+    assert_allclose(p.at_pixel_size(b).at_pixel_size(a).centres, p.centres, atol=1e-8)
+
+
+def test_rescaling_without_a_pixel_size_is_a_mistake():
+    with pytest.raises(ValueError, match="cannot rescale"):
+        particles_of(2, pixel_size=np.nan).at_pixel_size(2.0)
+
+
+def test_above_keeps_the_threshold_itself():
+    p = Particles(np.zeros((3, 2)), [0.2, 0.5, 0.9], np.ones(3), 1.0)
+    assert_array_equal(p.above(0.5).scores, [0.5, 0.9])
+
+
+def test_inside_measures_from_the_border_not_from_the_first_pixel_centre():
+    xs = [-0.6, -0.5, 0.0, 19.5, 19.6]
+    p = Particles([[x, 5.0] for x in xs], np.ones(5), np.ones(5), 1.0)
+    assert_array_equal(p.inside(10, 20).centres[:, 0], [-0.5, 0.0, 19.5])
+    # Three pixels from the border of 10 rows and 20 columns: y from 2.5 to 6.5, x from 2.5 to 16.5.
+    corners = [[2.5, 2.5], [16.5, 6.5], [2.4, 5.0], [16.6, 5.0], [5.0, 2.4], [5.0, 6.6]]
+    p = Particles(corners, np.ones(6), np.ones(6), 1.0)
+    assert_array_equal(p.inside(10, 20, 3.0).centres, corners[:2])
+
+
+def test_scaling_needs_no_pixel_size_and_agrees_with_it():
+    p = Particles([[0, 0], [9.5, 3]], [1, 0.5], [8, np.nan], 2.0)
+    scaled, same = p.scaled(4), p.at_pixel_size(0.5)
+    assert_array_equal(scaled.centres, [[1.5, 1.5], [39.5, 13.5]])  # the middle of the 4 x 4 pixels of each old one
+    assert_array_equal(scaled.centres, same.centres)
+    assert_array_equal(scaled.diameters, [32, np.nan])
+    assert scaled.pixel_size == same.pixel_size == 0.5
+    assert np.isnan(Particles([[1, 1]], [1], [1], np.nan).scaled(2).pixel_size)
+
+
+def test_flipping_turns_rows_round():
+    p = Particles([[3, 0], [3, 6], [3, 2.25]], [1, 1, 1], [1, 1, 1], 1.0)
+    assert_array_equal(p.flipped_y(7).centres, [[3, 6], [3, 0], [3, 3.75]])
+    assert_array_equal(p.flipped_y(7).flipped_y(7).centres, p.centres)
+
+
+def test_sorted_by_score_is_stable():
+    p = Particles([[0, 0], [1, 0], [2, 0], [3, 0]], [0.5, 0.9, 0.5, 0.1], np.ones(4), 1.0)
+    assert_array_equal(p.sorted_by_score().centres[:, 0], [1, 0, 2, 3])
+
+
+def greedy(p, distance):
+    """Independent rule: walk down the scores, keep what is far enough from everything kept."""
+    kept = []
+    for i in sorted(range(len(p)), key=lambda i: (-p.scores[i], i)):
+        if all(np.hypot(*(p.centres[i] - p.centres[j])) >= distance for j in kept):
+            kept.append(i)
+    return sorted(kept)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 10**6), st.floats(0, 60), st.booleans())
+def test_minimum_distance_is_the_greedy_choice(n, seed, distance, with_ties):
+    p = particles_of(n, seed, size=150.0)
+    if with_ties:
+        p = Particles(np.round(p.centres / 10) * 10, np.round(p.scores, 1), p.diameters, p.pixel_size)
+    assert_array_equal(p.with_minimum_distance(distance).centres, p.centres[greedy(p, distance)])
+
+
+def test_exactly_the_minimum_distance_is_allowed():
+    p = Particles([[0, 0], [10, 0], [0, 9.99]], [0.9, 0.8, 0.7], np.ones(3), 1.0)
+    assert_array_equal(p.with_minimum_distance(10).centres, [[0, 0], [10, 0]])

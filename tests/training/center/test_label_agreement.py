@@ -1,0 +1,109 @@
+"""Agreement with incomplete labels, and probabilities that follow from it, against draws and plain loops."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import expit
+
+from cryotx_cli.coordinates.agreement import average_precision
+from cryotx_cli.detector.center.picker import Detections
+from cryotx_cli.detector.checkpoint import Calibration, Checkpoint
+from cryotx_cli.training.center.label_agreement import Detected, agreement, best_f1, detect, recalibrated
+from cryotx_cli.training.center.labelled_data import LabelledImage
+
+PLAIN = Calibration()  # the logistic function
+
+
+def drawn(count, slope, shift, share, seed=0):
+    """Detections whose particles have the log-odds slope * logit + shift, `share` of which are labelled."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2.5, count)
+    particles = rng.random(count) < expit(slope * logits + shift)
+    hits = particles & (rng.random(count) < share)
+    return Detected(logits, hits, np.ones(count, bool), int(hits.sum()))
+
+
+@pytest.mark.parametrize(("slope", "shift", "share"), [(1.0, -1.5, 0.95), (1.6, -0.5, 0.8), (0.7, 1.0, 0.9)])
+def test_probabilities_follow_the_particles_and_not_the_missing_labels(slope, shift, share):
+    at = np.linspace(-4, 4, 9)
+
+    said = recalibrated(PLAIN, [drawn(20_000, slope, shift, share)])(at)
+
+    assert_allclose(said, expit(slope * at + shift), atol=0.06)
+
+
+def test_few_detections_change_little():
+    said = recalibrated(PLAIN, [Detected(np.array([1.0]), np.array([False]), np.array([True]), 0)])
+
+    assert_allclose(said(np.linspace(-3, 3, 7)), expit(np.linspace(-3, 3, 7)), atol=0.15)
+
+
+def test_a_calibration_that_fits_stays():
+    said = recalibrated(PLAIN, [drawn(5000, 1.0, 0.0, 0.92)])
+
+    assert_allclose(said(np.linspace(-4, 4, 9)), expit(np.linspace(-4, 4, 9)), atol=0.05)
+
+
+def test_detections_where_nobody_labelled_do_not_count():
+    seen = drawn(2000, 1.0, -1.0, 0.9)
+    border = Detected(np.full(2000, 3.0), np.zeros(2000, bool), np.zeros(2000, bool), 0)
+
+    assert recalibrated(PLAIN, [seen, border]) == recalibrated(PLAIN, [seen])
+    assert best_f1([seen, border]) == best_f1([seen])
+    assert agreement([seen, border], PLAIN) == agreement([seen], PLAIN)
+
+
+def test_the_best_f1_is_that_of_the_best_cut():
+    seen = [drawn(60, 1.0, -0.5, 0.9, seed) for seed in (1, 2)]
+    logits, hits = (np.concatenate([getattr(one, name) for one in seen]) for name in ("logits", "hits"))
+    labels = sum(one.labels for one in seen) + 7
+    seen[1] = Detected(seen[1].logits, seen[1].hits, seen[1].judged, seen[1].labels + 7)
+
+    expected = max(
+        2 * int(hits[logits >= cut].sum()) / (int((logits >= cut).sum()) + labels) for cut in logits.tolist()
+    )
+
+    assert best_f1(seen) == pytest.approx(expected)
+
+
+def test_no_detection_has_an_f1_of_zero():
+    assert best_f1([Detected(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), 5)]) == 0
+
+
+def test_agreement_counts_what_a_user_gets():
+    """Expected F1 of probabilities .9 .8 .1 is highest at two picks: 3.4 / 3.8 against 1.8 / 2.8 and 3.6 / 4.8."""
+    probabilities = np.array([0.9, 0.1, 0.8])
+    logits = np.log(probabilities / (1 - probabilities))
+    one = Detected(logits, np.array([True, True, False]), np.ones(3, bool), 4)
+
+    found = agreement([one], Calibration(tuple(np.sort(logits)), tuple(np.sort(probabilities))))
+
+    assert (found.counts.picks, found.counts.truth, found.counts.matched) == (2, 4, 1)
+    assert found.average_precision == average_precision(logits, one.hits, 4)
+
+
+class Sees:
+    """Stands in for a picker."""
+
+    checkpoint = Checkpoint({})
+
+    def __init__(self, centres, logits):
+        self.found = Detections(np.array(centres, float), np.full(len(logits), 12.0), np.array(logits, float))
+
+    def detect(self, image):
+        return self.found
+
+
+def test_detections_are_matched_one_to_one_where_people_labelled():
+    labels = np.array([[50.0, 50.0], [100.0, 50.0]])
+    image = LabelledImage("m.mrc", (np.zeros((100, 200), np.float16),), (1.0,), labels, margin=20.0)
+    #       on a label, its double, beside it by a radius and more, off every label, near the border
+    centres = [[52, 50], [55, 50], [100, 63], [150, 50], [5, 50]]
+
+    found = detect(Sees(centres, [2.0, 1.0, 3.0, 0.0, 4.0]), image)
+
+    order = np.argsort(found.logits)
+    assert found.logits[order].tolist() == [0, 2, 3, 4]
+    assert found.hits[order].tolist() == [False, True, False, False]
+    assert found.judged[order].tolist() == [True, True, True, False]
+    assert found.labels == 2
