@@ -1,7 +1,6 @@
 """Merging, checking and saving of settings."""
 
 import dataclasses
-import inspect
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_type_hints
@@ -17,7 +16,7 @@ from cryotx_cli.errors import ConfigError
 CONFIG_CLASSES = [
     cls
     for cls in vars(config_module).values()
-    if dataclasses.is_dataclass(cls) and inspect.getmodule(cls) is config_module
+    if isinstance(cls, type) and hasattr(cls, "__pydantic_config__")
 ]
 
 

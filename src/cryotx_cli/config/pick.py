@@ -1,0 +1,118 @@
+"""Settings of ``cryotx pick`` and of choosing again among its candidates."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
+
+from cryotx_cli.config.fields import (
+    Auto,
+    Length,
+    MicrographFormat,
+    Probability,
+    refuse_together,
+    settings,
+)
+
+
+@settings
+class PickConfig:
+    """Settings of ``cryotx pick``."""
+
+    pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither STAR file nor header knows it.")] = None
+    diameter: Annotated[Length | Auto, Doc("Particle diameter in Å, or auto to estimate it.")] = "auto"
+    contrast: Annotated[
+        Literal["auto", "dark", "bright"], Doc("Particles are dark, as recorded, or bright, as after an inversion.")
+    ] = "auto"
+    weights: Annotated[str, Doc("Model: the name of a bundled one or a file of weights.")] = "default"
+    on_film: Annotated[bool, Doc("Pick on support film and in large ice crystals, too.")] = False
+    threshold: Annotated[Probability | Auto, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = "auto"
+    percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
+    expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
+    max_per_micrograph: Annotated[
+        int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
+    ] = None
+    selection: Annotated[
+        Literal["auto", "probability", "legacy"],
+        Doc("legacy: as the original program, for its weights; auto: only where they have no probabilities."),
+    ] = "auto"
+    min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
+    edge: Annotated[float, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = 0.0
+    device: Annotated[
+        str, Doc("Where the network runs: auto, cpu, cuda or cuda:INDEX; several with commas: cuda:0,1.")
+    ] = "auto"
+    scheduler: Annotated[
+        str | None, Doc("Address of a Dask scheduler: its workers pick, and --device is where on each of them.")
+    ] = None
+    formats: Annotated[
+        tuple[Literal[MicrographFormat, "topaz"], ...],
+        Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
+    ] = ("relion", "box")
+    exposures: Annotated[
+        Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")
+    ] = None
+    images: Annotated[bool, Doc("Write a picture of each micrograph with its picks.")] = True
+    boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph, if box is among the formats.")] = True
+    report: Annotated[bool, Doc("Write report.html: the whole run in one page, with a threshold to try.")] = True
+    restart: Annotated[bool, Doc("Pick everything again instead of continuing where the last run stopped.")] = False
+    watch: Annotated[bool, Doc("Go on and pick what arrives, until Ctrl-C or until OUT/stop appears.")] = False
+    stop_after: Annotated[float | None, Gt(0), Doc("End --watch after so many seconds without a new one.")] = None
+
+    def __post_init__(self) -> None:
+        refuse_together(self, {"threshold": "auto", "percentile": None, "expected_count": None})
+        refuse_together(self, {"watch": False, "exposures": None})
+        refuse_together(self, {"watch": False, "scheduler": None})
+        if len(device_names(self.device)) > 1:
+            refuse_together(self, {"device": "auto", "watch": False})
+            refuse_together(self, {"device": "auto", "scheduler": None})
+        if self.stop_after is not None and not self.watch:
+            raise ValueError("stop_after needs watch")
+        if self.selection == "legacy":
+            refuse_together(self, {"threshold": "auto", "selection": "auto"})
+            refuse_together(self, {"expected_count": None, "selection": "auto"})
+
+
+def device_names(device: str) -> tuple[str, ...]:
+    """Split ``cuda:0,1`` or ``cuda:0,cuda:1`` into the devices that it names; a single one is not looked at.
+
+    Raises
+    ------
+    ValueError
+        Several are named, and one of them is not a device.
+    """
+    if "," not in device:
+        return (device,)
+    names: list[str] = []
+    for part in device.replace(" ", "").split(","):
+        name = f"cuda:{part}" if part.isdecimal() and names and names[-1].startswith("cuda:") else part
+        kind, _, index = name.partition(":")
+        if name != "cpu" and not (kind == "cuda" and index.isdecimal()):
+            raise ValueError(f"device = {device}: {part!r} cannot be one of several; write cuda:0,1 or cpu,cpu")
+        names.append(name)
+    return tuple(names)
+
+
+@settings
+class ThresholdConfig:
+    """Settings of ``cryotx threshold``; what is unset stays as it was in the run."""
+
+    threshold: Annotated[Probability | Auto | None, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = None
+    percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
+    expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
+    max_per_micrograph: Annotated[
+        int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
+    ] = None
+    min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å.")] = None
+    edge: Annotated[float | None, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = None
+    formats: Annotated[
+        tuple[Literal[MicrographFormat, "topaz"], ...] | None,
+        Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
+    ] = None
+    exposures: Annotated[
+        Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")
+    ] = None
+    images: Annotated[bool, Doc("Draw the pictures of the run anew, if the micrographs are still there.")] = True
+
+    def __post_init__(self) -> None:
+        refuse_together(self, {"threshold": None, "percentile": None, "expected_count": None})

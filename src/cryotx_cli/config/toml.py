@@ -1,0 +1,114 @@
+"""Settings from defaults, TOML files and flags, checked; and back into TOML.
+
+Importing this module is cheap. pydantic is imported when settings are checked, not before.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from cryotx_cli.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def load_config(
+    config_class: type[T], file: str | Path | None = None, overrides: Mapping[str, object] | None = None
+) -> T:
+    """Merge defaults, a TOML file and flags, the later ones winning, and check the result.
+
+    Parameters
+    ----------
+    config_class
+        One of the settings classes of this module.
+    file
+        TOML file; tables are nested settings.
+    overrides
+        Settings by name, those of nested classes with dots: ``{"model.width": 96}``.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or some settings cannot be used; names all of them at once.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    values = _read_toml(Path(file)) if file is not None else {}
+    for name, value in (overrides or {}).items():
+        *tables, key = name.split(".")
+        table = values
+        for part in tables:
+            table = table.setdefault(part, {})
+        if isinstance(table, dict):  # else the file holds a value where a table belongs, which the check below reports
+            table[key] = value
+    try:
+        return TypeAdapter(config_class).validate_python(values)
+    except ValidationError as error:
+        where = f"{file}: " if file is not None else ""
+        problems = "; ".join(_problems(config_class, error.errors()))
+        raise ConfigError(where + problems, "--help lists the settings and what they take.") from None
+
+
+def save_config(config: Any, path: str | Path) -> None:
+    """Write settings as TOML, whole or not at all; ``load_config`` reads them back equal.
+
+    Parameters
+    ----------
+    config
+        An instance of one of the settings classes. Settings that are None are left out: TOML has no null.
+    path
+        File to write; replaced if it exists.
+    """
+    import tomli_w
+
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(tomli_w.dumps(_plain(asdict(config))), encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})", "--config takes a TOML file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not a TOML file ({error})", "Write one `name = value` a line.") from error
+
+
+def _problems(config_class: type, errors: list[Any]) -> list[str]:
+    """One text a setting: pydantic reports each alternative of a union apart, below the setting itself."""
+    reasons: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
+    for error in errors:
+        name = _setting_name(config_class, error["loc"])
+        unknown = error["type"] == "unexpected_keyword_argument"
+        reason = "unknown setting" if unknown else error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        reasons.setdefault(name, []).append(reason)
+        found[name] = f", found {error['input']!r}" if name else ""
+    return [f"{name}{': ' if name else ''}{' or '.join(texts)}{found[name]}" for name, texts in reasons.items()]
+
+
+def _setting_name(config_class: type, path: tuple[str | int, ...]) -> str:
+    """Dotted TOML path of a setting, without the types that pydantic appends to it."""
+    names: list[str] = []
+    inner: Any = config_class
+    for part in path:
+        if not is_dataclass(inner):
+            break
+        names.append(str(part))
+        inner = get_type_hints(inner).get(str(part))
+    return ".".join(names)
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries, numbers and strings alone, without the settings that are None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    return str(value) if isinstance(value, Path) else value
