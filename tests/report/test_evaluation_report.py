@@ -15,7 +15,7 @@ from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.formats.star import read_particles_star, write_particles_star
 from cryotx_cli.coordinates.formats.topaz import write_topaz
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.report.agreement import CROP_DIAMETERS
+from cryotx_cli.report.crop import CROP_DIAMETERS
 from cryotx_cli.workflows.evaluate import evaluate, evaluation_report
 from cryotx_cli.workflows.pick import start_pick
 from report_in_browser import Page

@@ -18,8 +18,12 @@ from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.report import html_report
-from cryotx_cli.report.html_report import ReportMicrograph, ReportRun, thumbnail_bytes, write_report, write_run_report
+from cryotx_cli.report import packing
+from cryotx_cli.report.gallery import GALLERY_SIZE
+from cryotx_cli.report.model import ReportMicrograph, ReportRun
+from cryotx_cli.report.packing import thumbnail_bytes
+from cryotx_cli.report.page import write_report
+from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.report.thumbnail import read_thumbnail, write_thumbnail
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.selection import Threshold, choose
@@ -160,7 +164,7 @@ def test_a_gallery_of_many_holds_the_extremes_and_a_sample_of_the_rest(tmp_path)
     micrographs[500] = ReportMicrograph("most.mrc", particles(90, 1), 3000, 4000, 90)
     page = written(tmp_path / "r.html", micrographs)
     shown = [entry["position"] for entry in page.data["gallery"]]
-    assert len(shown) == len(set(shown)) == html_report.GALLERY_SIZE
+    assert len(shown) == len(set(shown)) == GALLERY_SIZE
     assert shown == sorted(shown)
     assert 500 in shown
     assert sum(page.data["picks"][position] == 0 for position in shown) >= 30
@@ -185,7 +189,7 @@ def test_three_hundred_micrographs_stay_below_25_mb(tmp_path):
 
 
 def test_thumbnails_of_a_run_that_grew_are_made_smaller(tmp_path, monkeypatch):
-    monkeypatch.setattr(html_report, "MAX_BYTES", 150_000)
+    monkeypatch.setattr(packing, "MAX_BYTES", 150_000)
     write_thumbnail(tmp_path / "t.jpg", noise(800, 1000), 10**6)
     found = particles(10)
     page = written(

@@ -7,16 +7,13 @@ import pytest
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.report.agreement import Truth, crop_jpeg, places_to_show
-from cryotx_cli.report.html_report import (
-    Agreement,
-    ReportMicrograph,
-    ReportRun,
-    places_of_disagreement,
-    thumbnail_bytes,
-    write_report,
-)
+from cryotx_cli.report.crop import crop_jpeg
+from cryotx_cli.report.gallery import disagreements_in_gallery
+from cryotx_cli.report.model import ReportMicrograph, ReportRun, RunAgreement
+from cryotx_cli.report.packing import thumbnail_bytes
+from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
+from cryotx_cli.report.truth import Truth, disagreements_to_show
 
 MICROGRAPHS, PICKS = 300, 300
 HEIGHT, WIDTH = 3838, 3710
@@ -38,9 +35,10 @@ def report_of_300(folder, with_truth):
     noise = np.random.default_rng(0).integers(0, 256, (1000, 967)).astype(np.uint8)
     write_thumbnail(folder / "t.jpg", noise, thumbnail_bytes(MICROGRAPHS))
     micrographs = [micrograph(i, folder / "t.jpg", with_truth) for i in range(MICROGRAPHS)]
-    agreement = Agreement(Path("truth.star"), 0.5, 0.7, 0.7, 0.7, 0.7, 0.7) if with_truth else None
+    agreement = RunAgreement(Path("truth.star"), 0.5, 0.7, 0.7, 0.7, 0.7, 0.7) if with_truth else None
     crops = [
-        (place, crop_jpeg(noise, 300.0, 300.0, 30.0)) for place in places_to_show(places_of_disagreement(micrographs))
+        (place, crop_jpeg(noise, 300.0, 300.0, 30.0))
+        for place in disagreements_to_show(disagreements_in_gallery(micrographs))
     ]
     run = ReportRun(Path("p.star"), Path("p"), PickConfig(diameter=160.0), agreement=agreement)
     write_report(folder / "r.html", run, micrographs, crops)

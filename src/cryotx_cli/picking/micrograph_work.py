@@ -12,7 +12,7 @@ from cryotx_cli.config import PickConfig
 from cryotx_cli.detector.load_picker import ParticlePicker
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
-from cryotx_cli.report.html_report import thumbnail_bytes
+from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.runs.candidates import Candidates, write_candidates
 from cryotx_cli.runs.folder import LedgerRow, remove_picks, write_coordinates

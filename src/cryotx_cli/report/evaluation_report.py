@@ -17,18 +17,14 @@ from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
 from cryotx_cli.micrographs.micrograph import Micrograph, read_header, read_micrograph
 from cryotx_cli.micrographs.names import pair_names
-from cryotx_cli.report.agreement import Place, Truth, crop_jpeg, places_to_show
 from cryotx_cli.report.annotated_image import grey_picture
-from cryotx_cli.report.html_report import (
-    Agreement,
-    ReportMicrograph,
-    ReportRun,
-    places_of_disagreement,
-    positions_in_gallery,
-    thumbnail_bytes,
-    write_report,
-)
+from cryotx_cli.report.crop import crop_jpeg
+from cryotx_cli.report.gallery import disagreements_in_gallery, positions_in_gallery
+from cryotx_cli.report.model import ReportMicrograph, ReportRun, RunAgreement
+from cryotx_cli.report.packing import thumbnail_bytes
+from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
+from cryotx_cli.report.truth import Disagreement, Truth, disagreements_to_show
 from cryotx_cli.runs.candidates import read_stored_candidates
 from cryotx_cli.runs.folder import LedgerRow, PickFolder
 from cryotx_cli.runs.selection import Selection
@@ -122,7 +118,7 @@ class EvaluationReport:
         self,
         path: Path,
         judged: Sequence[JudgedPicks],
-        agreement: Agreement,
+        agreement: RunAgreement,
         picks: Path,
         micrographs: Path | None = None,
     ) -> None:
@@ -133,8 +129,8 @@ class EvaluationReport:
         self._rows = _rows_of(judged, self._run)
         self._files = _find_files(judged, self._rows, micrographs)
         self._micrographs = [self._show(one) for one in judged]
-        places = places_to_show(places_of_disagreement(self._micrographs))
-        self._crops: dict[Place, bytes | None] = dict.fromkeys(places)
+        places = disagreements_to_show(disagreements_in_gallery(self._micrographs))
+        self._crops: dict[Disagreement, bytes | None] = dict.fromkeys(places)
         with_crops = {place.position for place in places}
         self._to_read = [
             position
@@ -214,7 +210,7 @@ class EvaluationReport:
             )
 
 
-def _about(picks: Path, run: PickRun | None, judged: Sequence[JudgedPicks], agreement: Agreement) -> ReportRun:
+def _about(picks: Path, run: PickRun | None, judged: Sequence[JudgedPicks], agreement: RunAgreement) -> ReportRun:
     if run is not None:
         return ReportRun(run.folder.star, run.folder.path, run.config, agreement=agreement)
     scores = np.concatenate([one.picks.scores for one in judged] or [np.zeros(0)])

@@ -16,9 +16,9 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import ConfigError, ParticleFileError
 from cryotx_cli.micrographs.names import pair_names
-from cryotx_cli.report.agreement import Truth
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
-from cryotx_cli.report.html_report import Agreement
+from cryotx_cli.report.model import RunAgreement
+from cryotx_cli.report.truth import Truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +232,7 @@ def evaluation_report(
         )
         for row in result.micrographs
     ]
-    agreement = Agreement(
+    agreement = RunAgreement(
         Path(truth_path),
         result.radius,
         result.counts.precision,

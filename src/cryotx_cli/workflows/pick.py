@@ -32,7 +32,8 @@ from cryotx_cli.picking.cluster import Cluster, connect
 from cryotx_cli.picking.device_processes import DeviceProcesses
 from cryotx_cli.picking.micrograph_work import MicrographWork, PickedMicrograph, ReadMicrograph, threads_beside
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
-from cryotx_cli.report.html_report import GALLERY_SIZE, write_run_report
+from cryotx_cli.report.gallery import GALLERY_SIZE
+from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
 from cryotx_cli.runs.drift import Drift
 from cryotx_cli.runs.folder import (

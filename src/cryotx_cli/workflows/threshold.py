@@ -14,7 +14,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
-from cryotx_cli.report.html_report import write_run_report
+from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.candidates import read_stored_candidates
 from cryotx_cli.runs.folder import LedgerRow, PickFolder, fingerprint, remove_picks, write_coordinates
 from cryotx_cli.runs.selection import Selection

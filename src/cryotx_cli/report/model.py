@@ -1,0 +1,96 @@
+"""What a report is made of: its micrographs, the run, and how the run agrees with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.report.truth import Truth
+
+
+@dataclass(frozen=True, eq=False)
+class ReportMicrograph:
+    """One micrograph of a run.
+
+    Parameters
+    ----------
+    name
+        As the user or a STAR file named it.
+    candidates
+        Candidates among which a threshold chooses, those dropped for the border or a better neighbour left out; None
+        where the micrograph was skipped.
+    height, width
+        Its pixels.
+    picks
+        How many of the best candidates are picks.
+    thumbnail
+        Picture by `cryotx_cli.report.thumbnail.write_thumbnail`; the gallery shows grey where it is missing.
+    defocus
+        Å of underfocus, as `_rlnDefocusU`; None where not known.
+    error
+        Why it was skipped.
+    truth
+        The true particles, in a report that compares with them.
+    """
+
+    name: str
+    candidates: Particles | None = None
+    height: int = 0
+    width: int = 0
+    picks: int = 0
+    thumbnail: Path | None = None
+    defocus: float | None = None
+    error: str | None = None
+    truth: Truth | None = None
+
+
+@dataclass(frozen=True)
+class RunAgreement:
+    """How the picks of a run agree with the truth, all micrographs together.
+
+    Parameters
+    ----------
+    truth
+        File or folder of the truth, as the user would type it.
+    radius
+        Largest distance of a pair in diameters.
+    precision, recall, f1, average_precision, dice
+        As ``cryotx evaluate`` prints them.
+    left_out
+        Micrographs that are not compared, with the reason.
+    """
+
+    truth: Path
+    radius: float
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float
+    dice: float
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportRun:
+    """What a report says of the run as a whole.
+
+    Parameters
+    ----------
+    star, folder
+        The merged STAR file and the folder that ``cryotx threshold`` takes, as the user would type them. The folder is
+        None where the picks are no run of ``cryotx pick``: `star` is then any file or folder of picks.
+    config
+        Settings that the picks were made with; its diameter is a number of Å. None where they are not known.
+    scores
+        Lowest and highest setting of the slider: 0 and 1 unless the scores are no probabilities.
+    agreement
+        With the truth; None where there is none.
+    """
+
+    star: Path
+    folder: Path | None
+    config: PickConfig | None
+    scores: tuple[float, float] = (0.0, 1.0)
+    agreement: RunAgreement | None = None

@@ -1,0 +1,110 @@
+"""What the program of a report reads beside pictures and candidates: numbers, names and crops, ready for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cryotx_cli.report.annotated_image import score_colours
+from cryotx_cli.report.model import ReportRun, RunAgreement
+from cryotx_cli.report.packing import CUTS, PackedMicrograph, base64_text, histogram
+from cryotx_cli.report.truth import Disagreement
+from cryotx_cli.report.wording import short_names, threshold_command
+
+
+def page_data(
+    run: ReportRun,
+    picked: Sequence[PackedMicrograph],
+    skipped: Sequence[PackedMicrograph],
+    gallery: Sequence[PackedMicrograph],
+    floor: int,
+) -> dict[str, object]:
+    """Return everything but pictures, crops and candidates.
+
+    Parameters
+    ----------
+    run
+        The run.
+    picked, skipped
+        Micrographs without and with an error, in the order of the input.
+    gallery
+        Those to show as pictures.
+    floor
+        Score, in hundredths, below which the file holds no candidates.
+    """
+    names = [one.micrograph.name for one in picked]
+    return {
+        "command": threshold_command(run.folder) if run.folder else None,
+        "adjustable": _adjustable(run, picked),
+        "threshold": run.config.threshold if run.config and run.config.threshold != "auto" else None,
+        "scores": run.scores,
+        "floor": floor,
+        "names": short_names(names),
+        "full_names": names,
+        "positions": [one.position for one in picked],
+        "skipped": [one.position for one in skipped],
+        "picks": [one.micrograph.picks for one in picked],
+        "defocus": [one.micrograph.defocus for one in picked],
+        "counts": base64_text(b"".join(one.counts.astype("<u2").tobytes() for one in picked)),
+        "picked_counts": _picked_counts(picked),
+        "gallery": [_shown(one) for one in gallery],
+        "colours": [f"#{r:02x}{g:02x}{b:02x}" for b, g, r in score_colours(CUTS).tolist()],
+        "truth": _judged(run.agreement, picked) if run.agreement else None,
+    }
+
+
+def _shown(one: PackedMicrograph) -> dict[str, object]:
+    return {
+        "position": one.position,
+        "width": one.micrograph.width,
+        "height": one.micrograph.height,
+        "pixel_size": one.pixel_size if np.isfinite(one.pixel_size) else None,
+        "diameter": round(one.largest_diameter, 6),
+    }
+
+
+def _adjustable(run: ReportRun, picked: Sequence[PackedMicrograph]) -> bool:
+    if run.config is not None:
+        return run.config.selection != "legacy"  # the original program's choice is no threshold
+    return sum(any(one.counts[k] for one in picked) for k in range(len(CUTS))) > 1  # many formats have no scores
+
+
+def _judged(agreement: RunAgreement, picked: Sequence[PackedMicrograph]) -> dict[str, object]:
+    """Numbers for the program, which does not know the places of all candidates and so cannot count hits itself."""
+    truths = [one.micrograph.truth for one in picked if one.micrograph.truth is not None]
+    return {
+        "labels": [len(truth.particles) for truth in truths],
+        "hits": [truth.hits for truth in truths],
+        "hits_at_cuts": base64_text(b"".join(one.hits.astype("<u2").tobytes() for one in picked)),
+        "chances": sum((one.chances for one in picked), np.zeros(len(CUTS), np.int64)).tolist(),
+        "diameters": [
+            round(truth.diameter_px / max(one.micrograph.width, 1), 6)
+            for one, truth in zip(picked, truths, strict=True)
+        ],
+        "average_precision": agreement.average_precision,
+    }
+
+
+def _picked_counts(picked: Sequence[PackedMicrograph]) -> list[int]:
+    counts = np.zeros(len(CUTS), np.int64)
+    for one in picked:
+        counts += histogram(one.table[: one.micrograph.picks, 2].astype(int))
+    return [int(count) for count in counts]
+
+
+def crop_data(crops: Sequence[tuple[Disagreement, bytes | None]]) -> list[dict[str, object]]:
+    """Return the misses and false picks to show, each with its JPEG as base64, empty where there is none."""
+    return [
+        {
+            "kind": place.kind,
+            "position": place.position,
+            "index": place.index,
+            "x": round(place.x, 1),
+            "y": round(place.y, 1),
+            "diameter": round(place.diameter_px, 2),
+            "score": None if place.score is None else round(place.score, 4),
+            "jpeg": base64_text(jpeg or b""),
+        }
+        for place, jpeg in crops
+    ]

@@ -1,0 +1,84 @@
+"""How a report words the settings of a run and the names of its micrographs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.report.model import ReportRun
+from cryotx_cli.report.packing import PackedMicrograph
+from cryotx_cli.runs.selection import Selection
+
+
+def stated_diameter(run: ReportRun, picked: Sequence[PackedMicrograph]) -> tuple[str, str]:
+    """Return the particle diameter and its unit."""
+    if run.config is not None and run.config.diameter != "auto":
+        return f"{run.config.diameter:.0f}", "Å"
+    truths = [(one.micrograph.truth.diameter_px, one.pixel_size) for one in picked if one.micrograph.truth]
+    if not truths:
+        return "-", ""
+    pixels, pixel_size = np.median(truths, axis=0).tolist()
+    return (f"{pixels * pixel_size:.0f}", "Å") if np.isfinite(pixel_size) else (f"{pixels:.0f}", "px")
+
+
+def stated_settings(run: ReportRun, picked: Sequence[PackedMicrograph]) -> list[tuple[str, str]]:
+    """Return names and values for people, most important first."""
+    sizes = sorted({round(one.pixel_size, 4) for one in picked if np.isfinite(one.pixel_size)})
+    pixel_size = f"{sizes[0]:g} Å" if len(sizes) == 1 else f"{sizes[0]:g} to {sizes[-1]:g} Å" if sizes else "-"
+    settings = [("Pixel size", pixel_size)]
+    if run.config is not None:
+        settings += _pick_settings(run.config)
+    if run.agreement is not None:
+        pair = f"pick and label up to {run.agreement.radius:g} diameters apart, one to one, nearest first"
+        settings += [("Labels", str(run.agreement.truth)), ("Hit", pair)]
+    return settings
+
+
+def _pick_settings(config: PickConfig) -> list[tuple[str, str]]:
+    assert config.diameter != "auto"
+    if config.selection == "legacy":
+        choice = "as the original program"
+    elif config.expected_count is not None:
+        choice = f"the best {config.expected_count} of each micrograph"
+    elif config.percentile is not None:
+        choice = f"all but the worst {config.percentile:g} % of each micrograph's candidates"
+    elif config.threshold == "auto":
+        choice = "automatic: a threshold for each micrograph"
+    else:
+        choice = f"score of at least {config.threshold:g}"
+    if config.max_per_micrograph is not None:
+        choice += f"; at most {config.max_per_micrograph} of each micrograph"
+    return [
+        ("Weights", config.weights),
+        ("Choice of picks", choice),
+        ("Smallest distance between picks", f"{Selection.of(config, config.diameter).min_distance:.4g} Å"),
+        ("Smallest distance to the border", f"{config.edge:g} Å"),
+    ]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Drop the folders and the ending that all names share."""
+    if len(names) < 2:
+        return [PurePath(name).name for name in names]
+    folders = _in_common([PurePath(name).parent.parts for name in names])
+    inner = [str(PurePath(*PurePath(name).parts[folders:])) for name in names]
+    ending = inner[0][len(inner[0]) - _in_common([name[::-1] for name in inner]) :]
+    begin = re.search(r"[._-]", ending)  # whole words only: m10.mrc and m20.mrc share .mrc and not 0.mrc
+    return [name[: begin.start() - len(ending)] or name for name in inner] if begin else inner
+
+
+def _in_common(sequences: Sequence[Sequence[str]]) -> int:
+    """Return how many first elements are the same in all of them."""
+    differs = (i for i, elements in enumerate(zip(*sequences, strict=False)) if len(set(elements)) > 1)
+    return next(differs, min(map(len, sequences)))
+
+
+def threshold_command(folder: Path) -> str:
+    """Return the command that chooses the picks of a run anew, but for the threshold that ends it."""
+    word = shlex.quote(str(folder) if not str(folder).startswith("-") else f"./{folder}")
+    return f"cryotx threshold {word} --threshold"
