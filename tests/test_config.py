@@ -14,9 +14,7 @@ from cryotx_cli.config import PickConfig, load_config, save_config, settings
 from cryotx_cli.errors import ConfigError
 
 CONFIG_CLASSES = [
-    cls
-    for cls in vars(config_module).values()
-    if isinstance(cls, type) and hasattr(cls, "__pydantic_config__")
+    cls for cls in vars(config_module).values() if isinstance(cls, type) and hasattr(cls, "__pydantic_config__")
 ]
 
 

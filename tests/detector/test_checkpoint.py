@@ -99,10 +99,11 @@ def test_others_may_read_a_checkpoint_as_any_new_file(tmp_path, checkpoint):
 
 
 def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_path, checkpoint):
-    path = tmp_path / "missing" / "model.safetensors"
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "model.safetensors"
     with pytest.raises(CheckpointError, match=re.escape(str(path))):
         save_checkpoint(checkpoint, path)
-    assert not list(tmp_path.iterdir())
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 
 # --- files that are no checkpoint ------------------------------------------------------------------------------------

@@ -34,8 +34,3 @@ class Finding:
     summary: str
     examples: tuple[str, ...] = ()
     advice: str = ""
-
-
-def counted(number: int, unit: str) -> str:
-    """Return a number with its unit, which is given as a plural in s."""
-    return f"{number} {unit.removesuffix('s') if number == 1 else unit}"

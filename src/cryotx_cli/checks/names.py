@@ -15,13 +15,14 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from cryotx_cli.checks.evidence import Fit
-from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding, counted
+from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
 from cryotx_cli.checks.places import MicrographPicks, check_places
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.micrographs.micrograph import MicrographFile, without_micrograph_suffix
 from cryotx_cli.micrographs.names import pair_names, stem_without_uid
+from cryotx_cli.wording import counted
 
 Importer = Literal["relion", "cryosparc", "any"]
 """Who takes the picks: it decides how names are compared."""

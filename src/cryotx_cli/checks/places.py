@@ -13,11 +13,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit
-from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding, counted
+from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, read_header, read_micrograph
+from cryotx_cli.wording import counted
 
 _SAME_PIXEL_SIZE = 0.01  # relative; headers and optics tables round differently
 _DUPLICATE_DIAMETERS = 0.1

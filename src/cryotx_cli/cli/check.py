@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +41,7 @@ def check(
     ] = None,
 ) -> None:
     """Check picks before they are imported: names, edges, pixel size, duplicates and which way up they are."""
+    from cryotx_cli.files.whole_file import write_json
     from cryotx_cli.workflows.check import check as run
 
     result = run(picks, against, config)
@@ -49,7 +49,7 @@ def check(
         _print_finding(finding)
     typer.echo(_verdict(result))
     if json_file is not None:
-        _write_json(json_file, result)
+        write_json(json_file, result.to_dict())
     if not result.passed:
         raise typer.Exit(1)
 
@@ -64,7 +64,7 @@ def _print_finding(finding: Finding) -> None:
 
 
 def _verdict(result: PickCheck) -> str:
-    from cryotx_cli.cli.console import counted
+    from cryotx_cli.wording import counted
 
     failed = [finding.check for finding in result.findings if finding.level == "fail"]
     warnings = sum(finding.level == "warn" for finding in result.findings)
@@ -72,11 +72,3 @@ def _verdict(result: PickCheck) -> str:
     if failed:
         return f"FAIL: {told}: {', '.join(failed)}"
     return f"PASS: {told}" + (f", {counted(warnings, 'warnings')}" if warnings else "")
-
-
-def _write_json(path: Path, result: PickCheck) -> None:
-    from cryotx_cli.files.whole_file import whole_file
-
-    with whole_file(path) as file:
-        json.dump(result.to_dict(), file, indent=2)
-        file.write("\n")

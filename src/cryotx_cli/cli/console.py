@@ -100,11 +100,6 @@ def _print_table(title: str, drawn: Table, rows: Iterable[Sequence[str]]) -> Non
     console.print(drawn)
 
 
-def counted(number: int, unit: str) -> str:
-    """Return a number with its noun, of which ``unit`` is the plural: ``1 micrograph``, ``2 micrographs``."""
-    return f"{number} {unit.removesuffix('s') if number == 1 else unit}"
-
-
 def duration(seconds: float) -> str:
     """Return a time as people say it: ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)

@@ -16,7 +16,8 @@ def convert(
     config: ConvertConfig,
 ) -> None:
     """Convert coordinates between RELION, CryoSPARC, EMAN, crYOLO, Topaz and CSV."""
-    from cryotx_cli.cli.console import counted, status
+    from cryotx_cli.cli.console import status
+    from cryotx_cli.wording import counted
     from cryotx_cli.workflows.convert import convert as run
 
     done = run(source, out, config)

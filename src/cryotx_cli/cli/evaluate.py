@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +35,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compare picks with the true coordinates."""
-    from cryotx_cli.cli.console import counted, status, table
+    from cryotx_cli.cli.console import status, table
+    from cryotx_cli.files.whole_file import write_json
+    from cryotx_cli.wording import counted
     from cryotx_cli.workflows.evaluate import evaluate as compare
     from cryotx_cli.workflows.evaluate import evaluation_report
 
@@ -55,7 +56,7 @@ def evaluate(
         if names:
             status(f"{counted(len(names), 'micrographs')} {remark}: {_some(names)}")
     if json_file is not None:
-        _write_json(json_file, result)
+        write_json(json_file, result.to_dict())
     if report is not None:
         _write_report(evaluation_report(result, report, picks, truth, micrographs, config.pixel_size))
         status(f"Wrote {report}")
@@ -79,11 +80,3 @@ def _write_report(report: EvaluationReport) -> None:
             bar.advance()
     for message in report.messages:
         status(message)
-
-
-def _write_json(path: Path, result: EvaluationResult) -> None:
-    from cryotx_cli.files.whole_file import whole_file
-
-    with whole_file(path) as file:
-        json.dump(result.to_dict(), file, indent=2)
-        file.write("\n")

@@ -62,7 +62,8 @@ def _tell(run: PickRun, say: Callable[[str], None]) -> None:
 
 def _watch(run: PickRun) -> None:
     """Show a line for each micrograph, or now and then while many wait; end at the first Ctrl-C in good order."""
-    from cryotx_cli.cli.console import SECONDS_BETWEEN_LINES, counted, status
+    from cryotx_cli.cli.console import SECONDS_BETWEEN_LINES, status
+    from cryotx_cli.wording import counted
 
     def stop(*_: object) -> None:
         run.stop()
@@ -92,8 +93,8 @@ def _watch(run: PickRun) -> None:
 
 
 def _opening(run: PickRun, config: PickConfig) -> str:
-    from cryotx_cli.cli.console import counted
     from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
+    from cryotx_cli.wording import counted
 
     reason = "as asked" if config.device != "auto" and not config.scheduler else run.device_reason
     device = f"{run.device} ({reason})" if reason else run.device

@@ -15,7 +15,8 @@ def simulate(
     config: SimulateConfig,
 ) -> None:
     """Simulate micrographs whose particles are known."""
-    from cryotx_cli.cli.console import counted, progress, status
+    from cryotx_cli.cli.console import progress, status
+    from cryotx_cli.wording import counted
     from cryotx_cli.workflows.simulate import SimulatedFile
     from cryotx_cli.workflows.simulate import simulate as run
 

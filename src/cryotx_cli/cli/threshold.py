@@ -50,7 +50,8 @@ def _print_summary(done: ThresholdRun) -> None:
 
 
 def _draw_pictures(done: ThresholdRun) -> None:
-    from cryotx_cli.cli.console import counted, progress, status
+    from cryotx_cli.cli.console import progress, status
+    from cryotx_cli.wording import counted
 
     left_out = []
     with progress(len(done), "pictures") as bar:

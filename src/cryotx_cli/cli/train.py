@@ -104,7 +104,8 @@ def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
 
 def _show_fine_tuned(now: "FineTuned", out: Path) -> None:
     """Print how picks agree with the held-back labels before and after, and what to do with the weights."""
-    from cryotx_cli.cli.console import counted, duration, status, table
+    from cryotx_cli.cli.console import duration, status, table
+    from cryotx_cli.wording import counted
 
     table(
         f"Picks on {counted(len(now.micrographs), 'micrographs')} held back, with {now.before.counts.truth} labels",

@@ -3,7 +3,6 @@
 Importing this module is cheap. pydantic is imported when settings are checked, not before.
 """
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.files.whole_file import whole_path
 
 T = TypeVar("T")
 
@@ -61,16 +61,16 @@ def save_config(config: Any, path: str | Path) -> None:
         An instance of one of the settings classes. Settings that are None are left out: TOML has no null.
     path
         File to write; replaced if it exists.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
     """
     import tomli_w
 
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(tomli_w.dumps(_plain(asdict(config))), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_path(path) as unfinished:
+        unfinished.write_text(tomli_w.dumps(_plain(asdict(config))), encoding="utf-8")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

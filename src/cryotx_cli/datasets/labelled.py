@@ -16,6 +16,7 @@ from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import DatasetError, MicrographError
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
 from cryotx_cli.micrographs.names import pair_names
+from cryotx_cli.wording import some_of
 
 _BOX_SUFFIXES = (".box", ".cbox")
 
@@ -119,9 +120,11 @@ def _in_coordinate_files(data: Path, micrographs: str | Path | None) -> LabelSet
     files = _beside(data, labels) if micrographs is None else find_micrographs([micrographs])
     partners = pair_names(labels, [file.name for file in files])
     if not partners:
-        where = f"{micrographs} names {_examples(file.name for file in files)}" if files else f"none lie in {data}"
+        where = (
+            f"{micrographs} names {some_of(sorted(file.name for file in files))}" if files else f"none lie in {data}"
+        )
         raise DatasetError(
-            f"{data}: the labels are of {_examples(labels)}, but of the micrographs {where}",
+            f"{data}: the labels are of {some_of(sorted(labels))}, but of the micrographs {where}",
             "Give the folder or STAR file of the labelled micrographs with --micrographs; their names must agree "
             "without folders and suffixes.",
         )
@@ -153,8 +156,3 @@ def _holds_boxes(data: Path) -> bool:
 def _without_diameters(particles: Particles) -> Particles:
     unknown = np.full(len(particles), np.nan)
     return Particles(particles.centres, particles.scores, unknown, particles.pixel_size)
-
-
-def _examples(names: Iterable[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:2]) + (f" and {len(listed) - 2} more" if len(listed) > 2 else "")

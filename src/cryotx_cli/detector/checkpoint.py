@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from cryotx_cli.config import CenterConfig
 from cryotx_cli.errors import CheckpointError
+from cryotx_cli.files.whole_file import whole_path
 
 if TYPE_CHECKING:
     from cryotx_cli.detector.cryotransformer.network import DetrConfig
@@ -240,12 +240,9 @@ def _write(weights: dict[str, Tensor], settings: dict[str, Any], path: Path) -> 
     from safetensors.torch import save
 
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        # The library's own files are readable by their owner alone.
-        temporary.write_bytes(save(tensors, metadata={"format": FORMAT, "settings": json.dumps(settings)}))
-        temporary.replace(path)
+        with whole_path(path) as unfinished:
+            # The library's own files are readable by their owner alone.
+            unfinished.write_bytes(save(tensors, metadata={"format": FORMAT, "settings": json.dumps(settings)}))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})", "Choose another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

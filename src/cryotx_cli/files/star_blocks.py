@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import require_file
+from cryotx_cli.files.text_file import is_number, require_file
 
 _UNKNOWN, _BYTE_ORDER_MARK = b"<NA>", b"\xef\xbb\xbf"
 
@@ -104,9 +104,8 @@ class Table:
             try:
                 values.extend([float(row[i]) if row[i] != _UNKNOWN else np.nan for i in indices])
             except ValueError:
-                column, text = next(
-                    (c, row[i]) for c, i in zip(columns, indices, strict=True) if not _is_number(row[i])
-                )
+                wrong = (row[i] != _UNKNOWN and not is_number(row[i]) for i in indices)
+                column, text = next((c, row[i]) for c, i, bad in zip(columns, indices, wrong, strict=True) if bad)
                 raise ParticleFileError(
                     f"{self.path}: _{column} holds something that is not a number: {_decoded(text)[:60]!r} in "
                     f"line {line}"
@@ -248,11 +247,3 @@ def _values(line: bytes, path: Path, number: int) -> list[bytes]:
 
 def _decoded(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")  # as Python reads the names of files
-
-
-def _is_number(text: bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text == _UNKNOWN
-    return True

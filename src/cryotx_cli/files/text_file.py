@@ -47,3 +47,12 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # longer than a name may be, or with a zero byte
         return False
+
+
+def is_number(text: str | bytes) -> bool:
+    """Tell whether a text is that of a number, finite or not."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

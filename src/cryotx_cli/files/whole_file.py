@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from cryotx_cli.errors import ParticleFileError
+
+
+@contextmanager
+def whole_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name; what is there takes the name `path` when the block ends without an error.
+
+    The folder is made if it is missing. `runs.folder` knows the temporary names of killed processes by their form.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    # The temporary name lies in the same folder because a rename is atomic only within one file system.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -23,7 +47,7 @@ def whole_file(path: str | Path) -> Iterator[TextIO]:
         If the file cannot be written.
     """
     with (
-        _unfinished(Path(path)) as unfinished,
+        _unfinished(path) as unfinished,
         unfinished.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
     ):
         yield file
@@ -40,23 +64,29 @@ def whole_binary_file(path: str | Path) -> Iterator[BinaryIO]:
     ParticleFileError
         If the file cannot be written.
     """
-    with _unfinished(Path(path)) as unfinished, unfinished.open("wb") as file:
+    with _unfinished(path) as unfinished, unfinished.open("wb") as file:
         yield file
 
 
+def write_json(path: str | Path, content: Any) -> None:
+    """Write what has a JSON form for people and programs: indented, whole or not at all.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file cannot be written.
+    """
+    with whole_file(path) as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+
+
 @contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """Yield a temporary name; what is there takes the name `path` when the block ends without an error."""
-    # The temporary name lies in the same folder because a rename is atomic only within one file system.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _unfinished(path: str | Path) -> Iterator[Path]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        unfinished.replace(path)
+        with whole_path(path) as unfinished:
+            yield unfinished
     except OSError as error:
         raise ParticleFileError(
             f"{path} cannot be written: {error.strerror or error}", "Choose a folder that you may write to."
         ) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)

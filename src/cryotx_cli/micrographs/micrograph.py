@@ -8,10 +8,9 @@ taken as stored. User files are only ever opened for reading.
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.files.text_file import is_there
+from cryotx_cli.files.whole_file import whole_path
 from cryotx_cli.micrographs.find import (
     MICROGRAPH_SUFFIXES,
     MRC_SUFFIXES,
@@ -337,24 +337,23 @@ def write_micrograph(path: str | Path, image: NDArray[Any], pixel_size: float | 
     import cv2
 
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".mrc":
-            with mrcfile.new(unfinished, overwrite=True) as mrc:
-                mrc.set_data(image.astype(np.int16) if image.dtype == np.uint8 else image)
-                mrc.voxel_size = pixel_size or 0.0
-                # The library's own label holds the time of day: the same pixels would give other bytes.
-                mrc.header.label[:] = b""
-                mrc.header.label[0], mrc.header.nlabl = b"cryotx", 1
-        else:
-            # Quality 100 keeps every grey level of a JPG within a few of the image's.
-            quality = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.suffix == ".jpg" else []
-            cv2.imencode(path.suffix, image, quality)[1].tofile(unfinished)
-        unfinished.replace(path)
+        with whole_path(path) as unfinished:
+            if path.suffix == ".mrc":
+                _write_mrc(unfinished, image, pixel_size)
+            else:
+                # Quality 100 keeps every grey level of a JPG within a few of the image's.
+                quality = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.suffix == ".jpg" else []
+                cv2.imencode(path.suffix, image, quality)[1].tofile(unfinished)
     except OSError as error:
         reason = error.strerror or error
         raise MicrographError(f"{path}: cannot be written: {reason}", "Check the folder's rights and space.") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+
+
+def _write_mrc(path: Path, image: NDArray[Any], pixel_size: float | None) -> None:
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(image.astype(np.int16) if image.dtype == np.uint8 else image)
+        mrc.voxel_size = pixel_size or 0.0
+        # The library's own label holds the time of day: the same pixels would give other bytes.
+        mrc.header.label[:] = b""
+        mrc.header.label[0], mrc.header.nlabl = b"cryotx", 1

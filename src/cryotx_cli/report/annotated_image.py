@@ -1,6 +1,5 @@
 """A picture of one micrograph with its picks, for the eye of a microscopist."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.files.whole_file import whole_path
 from cryotx_cli.micrographs.micrograph import Micrograph
 
 LONG_SIDE_PX = 1000
@@ -175,9 +175,5 @@ def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     # at most a tenth smaller. The strategy finds that the three channels are mostly alike; run lengths would not.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
     data = cv2.imencode(".png", picture, [*options, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])[1].tobytes()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_path(path) as unfinished:
+        unfinished.write_bytes(data)

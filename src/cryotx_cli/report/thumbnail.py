@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from cryotx_cli.files.whole_file import whole_path
 
 _LONG_SIDES_PX = (1000, 800, 720, 640, 560, 480, 400, 320, 240)
 _QUALITY = 60
@@ -31,13 +32,8 @@ def write_thumbnail(path: Path, grey: NDArray[np.uint8], max_bytes: int) -> None
     OSError
         The file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_path(path) as unfinished:
         unfinished.write_bytes(_encoded(grey, max_bytes))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_thumbnail(path: Path, max_bytes: int) -> bytes | None:

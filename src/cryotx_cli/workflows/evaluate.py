@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cryotx_cli.micrographs.names import pair_names
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
 from cryotx_cli.report.model import RunAgreement
 from cryotx_cli.report.truth import Truth
+from cryotx_cli.wording import some_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +170,7 @@ def evaluate(
     partners = pair_names(picks, truth)
     if picks and not partners:
         raise ParticleFileError(
-            f"no micrograph is on both sides: {picks_path} names {_examples(picks)}, "
-            f"{truth_path} names {_examples(truth)}",
+            f"no micrograph is on both sides: {picks_path} names {some_of(picks)}, {truth_path} names {some_of(truth)}",
             "The names must agree without their folders and suffixes.",
         )
     diameters = _diameters_px(picks, truth, partners, diameter, pixel_size)
@@ -326,7 +326,3 @@ def _diameters_px(
 
 def _first_known(*sizes: float | None) -> float | None:
     return next((size for size in sizes if size is not None and np.isfinite(size)), None)
-
-
-def _examples(names: Iterable[str]) -> str:
-    return ", ".join(list(names)[:2]) or "none"

@@ -22,7 +22,7 @@ from cryotx_cli.coordinates.formats.star import (
 from cryotx_cli.coordinates.formats.topaz import read_topaz
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import is_there, require_file
+from cryotx_cli.files.text_file import is_number, is_there, require_file
 from cryotx_cli.micrographs.find import without_micrograph_suffix
 
 FORMAT_OF_SUFFIX: dict[str, CoordinateFormat] = {
@@ -265,12 +265,4 @@ def _format_of_content(beginning: bytes) -> CoordinateFormat | None:
         return "topaz"
     if "," in first:
         return "csv"
-    return "box" if len(first.split()) >= 4 and all(map(_is_number, first.split()[:4])) else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return "box" if len(first.split()) >= 4 and all(map(is_number, first.split()[:4])) else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import open_text
+from cryotx_cli.files.text_file import is_number, open_text
 from cryotx_cli.files.whole_file import whole_file
 
 # Column names without case, blanks and punctuation.
@@ -70,7 +70,7 @@ def read_csv(path: str | Path) -> Particles:
     with open_text(path) as file:
         rows = _rows(csv.reader(file), path)
         first_number, first = next(rows, (1, list[str]()))
-        headless = len(first) >= 2 and all(map(_is_number, first[:2]))
+        headless = len(first) >= 2 and all(map(is_number, first[:2]))
         columns = _columns(first, headless, path)
         for number, row in chain([(first_number, first)] if headless else [], rows):
             if not headless and any(cell.strip() for cell in row[len(first) :]):
@@ -110,19 +110,11 @@ def _find(header: list[str], names: tuple[str, ...]) -> int | None:
     return next((header.index(name) for name in names if name in header), None)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
 def _number(row: list[str], column: int | None, default: float | None, path: Path, line: int) -> float:
     cell = row[column].strip() if column is not None and column < len(row) else ""
     if not cell and default is not None:
         return default
-    if not _is_number(cell) or not np.isfinite(float(cell)):
+    if not is_number(cell) or not np.isfinite(float(cell)):
         raise ParticleFileError(
             f"{path}: line {line} has {cell[:60]!r} where a number belongs",
             "Commas part the columns; decimal numbers have points.",

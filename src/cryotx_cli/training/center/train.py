@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import pickle
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from cryotx_cli.detector.center.network import CenterDETR, CenterOutput
 from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.errors import CheckpointError, DatasetError
+from cryotx_cli.files.whole_file import whole_path
 from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
 from cryotx_cli.training.center.calibration import fit_calibration
 from cryotx_cli.training.center.data import Crop, SimulatedCrops, simulated_crop, unpacked
@@ -341,19 +341,16 @@ def save_state(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage, run: RunState
 ) -> None:
     """Write everything that a run needs to go on, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average.state,
-            "updates": average.updates,
-            "run": asdict(run),
-            "random": torch.get_rng_state(),
-        },
-        temporary,
-    )
-    temporary.replace(path)
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average.state,
+        "updates": average.updates,
+        "run": asdict(run),
+        "random": torch.get_rng_state(),
+    }
+    with whole_path(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def restore_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> RunState:

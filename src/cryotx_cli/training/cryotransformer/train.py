@@ -33,6 +33,7 @@ from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.errors import CheckpointError, DatasetError
+from cryotx_cli.files.whole_file import whole_path
 from cryotx_cli.training.cryotransformer.data import Batch, TrainingBatches, input_of
 from cryotx_cli.training.cryotransformer.loss import SetCriterion
 from cryotx_cli.training.cryotransformer.matcher import HungarianMatcher
@@ -339,15 +340,14 @@ def _open_run(out: Path, config: TrainConfig, place: Place) -> dict[str, Any] | 
 
 
 def _save(path: Path, model: Detr, optimizer: torch.optim.Optimizer, run: _Run) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "run": asdict(run),
         "network": asdict(model.config),
     }
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with whole_path(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def _restore(state: dict[str, Any], model: Detr, optimizer: torch.optim.Optimizer) -> _Run:
