@@ -11,7 +11,7 @@ from annotated_types import Gt
 from typer.testing import CliRunner
 
 from cryotx_cli.cli.settings_flags import settings_flags
-from cryotx_cli.config import settings
+from cryotx_cli.config import Panel, load_config, settings
 from cryotx_cli.errors import ConfigError
 
 
@@ -103,7 +103,7 @@ def test_a_value_of_the_wrong_type_is_wrong_usage(flags: list[str]) -> None:
 def test_help_shows_each_setting_with_its_default() -> None:
     text = " ".join(bake("--help").stdout.split())
 
-    assert "--minutes NUMBER Time in the oven. Default: 40.0." in text
+    assert "--minutes NUMBER Time in the oven. Default: 40." in text
     assert "--water NUMBER|auto Millilitres of water. Default: auto." in text
     assert "--flour rye|wheat" in text
     assert "--split NUMBER,NUMBER Fractions of two loaves. Default: 0.5,0.5." in text
@@ -111,3 +111,60 @@ def test_help_shows_each_setting_with_its_default() -> None:
     assert "--oven.keep-warm / --oven.no-keep-warm Stay on." in text
     assert "--config FILE" in text
     assert "--config-file" not in text
+
+
+@settings
+class Dough:
+    """Settings under headings, of which two hold more than one."""
+
+    rye: Annotated[int, Doc("Grams of rye.")] = 1
+    yeast: Annotated[int, Panel("Leaven"), Doc("Grams of yeast.")] = 2
+    hours: Annotated[int, Doc("Time to rise.")] = 3
+    oven: Annotated[Oven, Panel("Oven")] = field(default_factory=Oven)
+    formats: Annotated[tuple[Literal["loaf", "roll"], ...], Panel("Leaven"), Doc("Shapes: loaf, roll.")] = ("loaf",)
+
+
+def command_of(*config_classes: type, **given: Any) -> Any:
+    @settings_flags(*config_classes, **given)
+    def knead(config: Any) -> None:
+        print(config)
+
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app.command()(knead)
+    return app
+
+
+def test_a_heading_holds_until_the_next_one() -> None:
+    parameters = typer.main.get_command(command_of(Dough)).params
+    headings = {parameter.opts[0]: parameter.rich_help_panel for parameter in parameters}  # type: ignore[attr-defined]
+
+    assert headings == {
+        "--rye": None,
+        "--yeast": "Leaven",
+        "--hours": "Leaven",
+        "--oven.fan-speed": "Oven",
+        "--oven.keep-warm": "Oven",
+        "--formats": "Leaven",
+        "--config": None,
+    }
+    assert "--formats NAME,...  " in CliRunner().invoke(command_of(Dough), ["--help"]).stdout
+
+
+def test_several_classes_share_the_flags_that_both_have_and_what_is_given_decides(tmp_path: Path) -> None:
+    @settings
+    class Cake:
+        """Shares `hours` with `Dough`."""
+
+        hours: Annotated[int, Doc("Time in the oven.")] = 1
+        sugar: Annotated[int, Doc("Grams of sugar.")] = 5
+
+    def load(file: Path | None, given: Any) -> Any:
+        return load_config(Cake if "sugar" in given else Dough, file, given)
+
+    app = command_of(Dough, Cake, load=load)
+    file = tmp_path / "dough.toml"
+    file.write_text("hours = 7")
+
+    assert CliRunner().invoke(app, ["--config", str(file)]).stdout == f"{Dough(hours=7)}\n"
+    assert CliRunner().invoke(app, ["--hours", "2", "--sugar", "6"]).stdout == f"{Cake(hours=2, sugar=6)}\n"
+    assert "Time to rise. Default: 3." in CliRunner().invoke(app, ["--help"]).stdout

@@ -15,6 +15,7 @@ from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
 from cryotx_cli.cli.doctor import doctor
 from cryotx_cli.cli.evaluate import evaluate
+from cryotx_cli.cli.help import Command
 from cryotx_cli.cli.make_coco import make_coco
 from cryotx_cli.cli.pick import pick
 from cryotx_cli.cli.simulate import simulate
@@ -74,16 +75,8 @@ def cryotx(
     """Find particles in cryo-EM micrographs."""
 
 
-app.command()(pick)
-app.command()(threshold)
-app.command()(check)
-app.command()(convert)
-app.command()(evaluate)
-app.command()(denoise)
-app.command()(make_coco)
-app.command()(simulate)
-app.command()(train)
-app.command()(doctor)
+for command in (pick, threshold, check, convert, evaluate, denoise, make_coco, simulate, train, doctor):
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

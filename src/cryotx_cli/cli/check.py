@@ -32,15 +32,25 @@ def check(
         typer.Option(
             "--against",
             metavar="MICROGRAPHS",
+            rich_help_panel="Input",
             help="What they are for: a micrographs STAR file, CryoSPARC exposures (.cs), a folder, files or a glob.",
         ),
     ],
     config: CheckConfig,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the findings as JSON.", rich_help_panel="Output"),
     ] = None,
 ) -> None:
-    """Check picks before they are imported: names, edges, pixel size, duplicates and which way up they are."""
+    """Check picks before they are imported into another program.
+
+    Looks at names, edges, pixel size, duplicates and at which way up the picks are.
+
+    Examples
+    --------
+    cryotx check particles.star --against CtfFind/job003/micrographs_ctf.star
+    cryotx check picks/ --against exposures.cs --json findings.json
+    """
     from cryotx_cli.files.whole_file import write_json
     from cryotx_cli.workflows.check import check as run
 

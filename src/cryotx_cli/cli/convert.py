@@ -12,10 +12,18 @@ from cryotx_cli.config import ConvertConfig
 @settings_flags(ConvertConfig)
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Coordinates: a file or a folder of files.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File or folder to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File or folder to write.", rich_help_panel="Output")],
     config: ConvertConfig,
 ) -> None:
-    """Convert coordinates between RELION, CryoSPARC, EMAN, crYOLO, Topaz and CSV."""
+    """Convert coordinates of one program into those of another.
+
+    Reads and writes those of RELION, CryoSPARC, EMAN, crYOLO, Topaz, and CSV.
+
+    Examples
+    --------
+    cryotx convert particles.star boxes/ --to box --box 200
+    cryotx convert topaz.txt picks.star --scale 8 --micrographs micrographs/
+    """
     from cryotx_cli.cli.console import status
     from cryotx_cli.wording import counted
     from cryotx_cli.workflows.convert import convert as run

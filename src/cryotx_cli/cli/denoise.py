@@ -17,11 +17,23 @@ def denoise(
         typer.Argument(metavar="INPUT...", help="Micrographs: files, folders, globs or a micrographs STAR file."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the denoised images; they keep their names.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for the denoised images; they keep their names.",
+            rich_help_panel="Output",
+        ),
     ],
     config: DenoiseConfig,
 ) -> None:
-    """Denoise micrographs as the CryoTransformer paper does."""
+    """Denoise micrographs as the CryoTransformer paper does.
+
+    Examples
+    --------
+    cryotx denoise micrographs/ --out denoised/
+    cryotx denoise "day1/*.mrc" --out pictures/ --format png
+    """
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.workflows.denoise import denoise as start_denoise
 

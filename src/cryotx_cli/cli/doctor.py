@@ -10,7 +10,13 @@ from cryotx_cli.config import DoctorConfig
 
 @settings_flags(DoctorConfig)
 def doctor(config: DoctorConfig) -> None:
-    """Check whether picking works on this machine."""
+    """Check whether picking works on this machine.
+
+    Examples
+    --------
+    cryotx doctor
+    cryotx doctor --device cuda:0 --out /scratch/picks/
+    """
     from cryotx_cli.cli.console import facts, status
     from cryotx_cli.workflows.doctor import examine
 

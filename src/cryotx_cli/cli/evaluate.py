@@ -25,16 +25,31 @@ def evaluate(
         Path, typer.Argument(metavar="TRUTH", help="Coordinates to trust: the same, or a CryoPPP data set.")
     ],
     config: EvaluateConfig,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.", rich_help_panel="Output")
+    ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page that shows where picks and truth disagree.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a page that shows where picks and truth disagree.", rich_help_panel="Output"
+        ),
     ] = None,
     micrographs: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Micrographs for --report, if they are not where the run had them."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Micrographs for --report, if they are not where the run had them.",
+            rich_help_panel="Output",
+        ),
     ] = None,
 ) -> None:
-    """Compare picks with the true coordinates."""
+    """Compare picks with the true coordinates.
+
+    Examples
+    --------
+    cryotx evaluate particles.star hand_picked.star --diameter 160
+    cryotx evaluate particles.star labels/ --diameter 160 --report agreement.html
+    """
     from cryotx_cli.cli.console import status, table
     from cryotx_cli.files.whole_file import write_json
     from cryotx_cli.wording import counted

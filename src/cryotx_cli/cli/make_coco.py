@@ -18,15 +18,34 @@ if TYPE_CHECKING:
 @settings_flags(MakeCocoConfig)
 def make_coco(
     data: Annotated[
-        Path, typer.Option("--data", metavar="DIR", help="CryoPPP tree: the folder of one data set or of several.")
+        Path,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="CryoPPP tree: the folder of one data set or of several.",
+            rich_help_panel="Input",
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the COCO dataset.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the COCO dataset.", rich_help_panel="Output")
+    ],
     config: MakeCocoConfig,
     denoise: Annotated[
-        bool, typer.Option("--denoise/--raw", help="Denoise the images as the paper does, or keep their pixels.")
+        bool,
+        typer.Option(
+            "--denoise/--raw",
+            help="Denoise the images as the paper does, or keep their pixels.",
+            rich_help_panel="Output",
+        ),
     ] = True,
 ) -> None:
-    """Make a COCO dataset of labelled micrographs."""
+    """Make a COCO dataset of labelled micrographs.
+
+    Examples
+    --------
+    cryotx make-coco --data CryoPPP/10017/ --out coco/10017/
+    cryotx make-coco --data CryoPPP/ --out coco/ --split 0.7,0.2,0.1 --seed 7
+    """
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.workflows.make_coco import make_coco as prepare
 

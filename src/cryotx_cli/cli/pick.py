@@ -27,11 +27,22 @@ def pick(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="FILE.star", help="STAR file of all picks; the folder beside it holds the rest."),
+        typer.Option(
+            "--out",
+            metavar="FILE.star",
+            help="STAR file of all picks; the folder beside it holds the rest.",
+            rich_help_panel="Output",
+        ),
     ],
     config: PickConfig,
 ) -> None:
-    """Find particles and write their coordinates."""
+    """Find particles and write their coordinates.
+
+    Examples
+    --------
+    cryotx pick micrographs/ --out particles.star --diameter 160
+    cryotx pick micrographs_ctf.star --out picks.star --device cuda:0,1
+    """
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.workflows.pick import start_pick
 

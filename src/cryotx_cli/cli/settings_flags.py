@@ -1,8 +1,11 @@
-"""One flag for each setting, and ``--config FILE``: default < TOML file < flag."""
+"""One flag for each setting, and ``--config FILE``: default < TOML file < flag.
+
+The last `Panel` note at or before a setting is the heading under which ``--help`` shows its flag.
+"""
 
 import inspect
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -11,37 +14,55 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 from annotated_doc import Doc
 
-from cryotx_cli.config import load_config
+from cryotx_cli.cli.help import ON_BY_DEFAULT
+from cryotx_cli.config import Panel, load_config
+
+Command = Callable[..., None]
+Load = Callable[[Path | None, Mapping[str, object]], Any]
+"""Makes checked settings of a TOML file and of the settings that flags give, by their dotted names."""
 
 _METAVARS = {bool: "", float: "NUMBER", int: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
-def settings_flags(config_class: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one flag for each setting of ``config_class``, plus ``--config FILE``.
+def settings_flags(
+    *config_classes: type, load: Load | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each setting of these classes, plus ``--config FILE``.
 
     The command declares its own arguments and a parameter ``config``, which gets the merged and checked settings.
+
+    Parameters
+    ----------
+    config_classes
+        Classes of settings. A setting that several of them have is one flag, with help and heading of the first.
+    load
+        Decides which class it is, and makes the settings; without it those of the first class are made.
 
     Examples
     --------
     >>> @settings_flags(PickConfig)
     ... def pick(micrographs: Annotated[list[str], typer.Argument()], config: PickConfig) -> None: ...
     """
+    make: Load = load or (lambda file, given: load_config(config_classes[0], file, given))
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Command) -> Command:
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(command, eval_str=True).parameters.values()
             if parameter.name != "config"
         ]
         option = typer.Option("--config", help="TOML file of settings; flags override it.", metavar="FILE")
-        flags = {_key(name): (name, parameter) for name, parameter in _flags(config_class)}
-        shown = [*own, _parameter("config_file", Path, option), *(parameter for _, parameter in flags.values())]
+        flags: dict[str, tuple[str, inspect.Parameter]] = {}
+        for config_class in config_classes:
+            for name, parameter in _flags(config_class):
+                flags.setdefault(_key(name), (name, parameter))
+        shown = [*own, *(parameter for _, parameter in flags.values()), _parameter("config_file", Path, option)]
 
         @wraps(command)
         def run(**values: Any) -> None:
             overrides = {name: values.pop(key) for key, (name, _) in flags.items()}
             given = {name: value for name, value in overrides.items() if value is not None}
-            config: Any = load_config(config_class, values.pop("config_file"), given)
+            config = make(values.pop("config_file"), given)
             command(**values, config=config)
 
         # Typer reads the signature and the annotations, so both must show the flags and not `config`.
@@ -52,15 +73,18 @@ def settings_flags(config_class: type) -> Callable[[Callable[..., None]], Callab
     return decorate
 
 
-def _flags(config_class: type, table: str = "") -> Iterator[tuple[str, inspect.Parameter]]:
+def _flags(config_class: type, table: str = "", panel: str | None = None) -> Iterator[tuple[str, inspect.Parameter]]:
     """Dotted name and command-line parameter of every setting, nested settings included."""
     hints = get_type_hints(config_class, include_extras=True)
     for field in fields(config_class):
         name = table + field.name
-        if is_dataclass(hints[field.name]):
-            yield from _flags(hints[field.name], f"{name}.")
+        kind, *notes = (
+            get_args(hints[field.name]) if get_origin(hints[field.name]) is Annotated else [hints[field.name]]
+        )
+        panel = next((note.title for note in notes if isinstance(note, Panel)), panel)
+        if is_dataclass(kind):
+            yield from _flags(kind, f"{name}.", panel)  # type: ignore[arg-type]
             continue
-        kind, *notes = get_args(hints[field.name])
         spelling = field.name.replace("_", "-")
         flag = f"--{table}{spelling}" + (f"/--{table}no-{spelling}" if kind is bool else "")
         option = typer.Option(
@@ -68,14 +92,19 @@ def _flags(config_class: type, table: str = "") -> Iterator[tuple[str, inspect.P
             help=next(note.documentation for note in notes if isinstance(note, Doc)) + _default(field.default),
             metavar=_metavar(kind),
             parser=_comma_separated if any(get_origin(one) is tuple for one in _alternatives(kind)) else None,
+            rich_help_panel=panel,
         )
         yield name, _parameter(_key(name), _flag_type(kind), option)
 
 
 def _default(value: Any) -> str:
     if value is None or isinstance(value, bool):
-        return " Default: yes." if value is True else ""
-    return f" Default: {','.join(map(str, value)) if isinstance(value, tuple) else value}."
+        return f" {ON_BY_DEFAULT}" if value is True else ""
+    return f" Default: {','.join(map(_plain, value)) if isinstance(value, tuple) else _plain(value)}."
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def _key(name: str) -> str:
@@ -105,7 +134,9 @@ def _flag_type(kind: Any) -> Any:
 def _metavar(kind: Any) -> str:
     """Return the placeholder in the help: ``NUMBER``, ``NUMBER|auto``, ``rye|wheat``, ``NUMBER,NUMBER``."""
     if get_origin(kind) is tuple:
-        return ",".join("..." if part is ... else _metavar(part) for part in get_args(kind))
+        if ... in get_args(kind):  # the choices of each would fill a line, and the help names them
+            return "NAME,..."
+        return ",".join(map(_metavar, get_args(kind)))
     return "|".join(_metavar_word(one) for one in _alternatives(kind))
 
 

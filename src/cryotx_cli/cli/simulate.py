@@ -11,10 +11,21 @@ from cryotx_cli.config import SimulateConfig
 
 @settings_flags(SimulateConfig)
 def simulate(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the micrographs and their labels.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for the micrographs and their labels.", rich_help_panel="Output"
+        ),
+    ],
     config: SimulateConfig,
 ) -> None:
-    """Simulate micrographs whose particles are known."""
+    """Simulate micrographs whose particles are known.
+
+    Examples
+    --------
+    cryotx simulate --out simulated/ --micrographs 4
+    cryotx simulate --out hard/ --structures pdb/ --severity 0.6 --seed 3
+    """
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.wording import counted
     from cryotx_cli.workflows.simulate import SimulatedFile

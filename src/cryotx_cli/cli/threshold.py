@@ -21,7 +21,13 @@ def threshold(
     ],
     config: ThresholdConfig,
 ) -> None:
-    """Choose the picks of a finished run anew, without running the network."""
+    """Choose the picks of a finished run anew, without the network.
+
+    Examples
+    --------
+    cryotx threshold particles.star --threshold 0.5
+    cryotx threshold particles.star --expected-count 300 --min-distance 120
+    """
     from cryotx_cli.cli.console import status
     from cryotx_cli.workflows.threshold import threshold as choose_anew
 

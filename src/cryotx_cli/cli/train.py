@@ -19,13 +19,27 @@ if TYPE_CHECKING:
 
 @settings_flags(TrainConfig)
 def train(
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder for checkpoints, log and settings.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="RUN", help="Folder for checkpoints, log and settings.", rich_help_panel="Output"
+        ),
+    ],
     config: TrainConfig,
     simulate: Annotated[
-        bool, typer.Option("--simulate", metavar="", help="Train center or film on simulated micrographs.")
+        bool,
+        typer.Option(
+            "--simulate", metavar="", help="Train center or film on simulated micrographs.", rich_help_panel="Input"
+        ),
     ] = False,
 ) -> None:
-    """Train the default model on simulated micrographs, adapt it to labelled ones, or train the paper's model."""
+    """Train a model, or adapt the default one to your labels.
+
+    Examples
+    --------
+    cryotx train --data labels/ --micrographs micrographs/ --out runs/mine
+    cryotx train --simulate --out runs/center
+    """
     from cryotx_cli.cli.console import duration, progress, status
     from cryotx_cli.training.progress import FineTuned
     from cryotx_cli.workflows.train import check_source

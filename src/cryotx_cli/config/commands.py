@@ -11,6 +11,7 @@ from cryotx_cli.config.fields import (
     DenoisingPipeline,
     Device,
     Length,
+    Panel,
     Probability,
     settings,
 )
@@ -20,31 +21,39 @@ from cryotx_cli.config.fields import (
 class ConvertConfig:
     """Settings of ``cryotx convert``."""
 
-    to: Annotated[CoordinateFormat | None, Doc("Format to write; unset: what the suffix of OUT says.")] = None
-    flip_y: Annotated[bool, Doc("Turn the micrographs upside down: row 0 becomes the last one.")] = False
+    to: Annotated[
+        CoordinateFormat | None, Panel("Output"), Doc("Format to write; unset: what the suffix of OUT says.")
+    ] = None
+    flip_y: Annotated[bool, Panel("Changes"), Doc("Turn the micrographs upside down: row 0 becomes the last one.")] = (
+        False
+    )
     scale: Annotated[float, Gt(0), Doc("Multiply coordinates: 4 for those of micrographs binned by 4.")] = 1.0
     box: Annotated[int | None, Ge(1), Doc("Side of the boxes in pixels of OUT; unset: those of IN.")] = None
     micrographs: Annotated[
-        Path | None, Doc("Micrographs that OUT belongs to, a folder or a STAR file: gives names and heights.")
+        Path | None,
+        Panel("Input"),
+        Doc("Micrographs that OUT belongs to, a folder or a STAR file: gives names and heights."),
     ] = None
     exposures: Annotated[Path | None, Doc("CryoSPARC exposures (.cs) of the micrographs; .cs output needs it.")] = None
-    overwrite: Annotated[bool, Doc("Replace files that are there.")] = False
+    overwrite: Annotated[bool, Panel("Output"), Doc("Replace files that are there.")] = False
 
 
 @settings
 class DoctorConfig:
     """Settings of ``cryotx doctor``."""
 
-    weights: Annotated[str, Doc("Model: the name of a bundled one or a file of weights.")] = "default"
-    device: Device = "auto"
-    out: Annotated[Path, Doc("Folder that picks will go to: is there room?")] = Path()
+    weights: Annotated[str, Panel("Model"), Doc("Name of a bundled model, or a file of weights.")] = "default"
+    device: Annotated[Device, Panel("Where it runs")] = "auto"
+    out: Annotated[Path, Panel("Output"), Doc("Folder that picks will go to: is there room?")] = Path()
 
 
 @settings
 class EvaluateConfig:
     """Settings of ``cryotx evaluate``."""
 
-    diameter: Annotated[Length | None, Doc("Particle diameter in Å; needed where neither file states one.")] = None
+    diameter: Annotated[
+        Length | None, Panel("Input"), Doc("Particle diameter in Å; needed where neither file states one.")
+    ] = None
     pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither file states one.")] = None
     radius: Annotated[float, Gt(0), Doc("A pick within this fraction of a diameter of a true centre is a hit.")] = 0.5
 
@@ -53,7 +62,9 @@ class EvaluateConfig:
 class CheckConfig:
     """Settings of ``cryotx check``."""
 
-    diameter: Annotated[Length | None, Doc("Particle diameter in Å, where the picks do not state one.")] = None
+    diameter: Annotated[
+        Length | None, Panel("Input"), Doc("Particle diameter in Å, where the picks do not state one.")
+    ] = None
     box: Annotated[int | None, Ge(1), Doc("Side of the boxes to extract in pixels; unset: 1.5 diameters.")] = None
     sample: Annotated[int, Ge(0), Doc("How many micrographs, those with most picks, to look at as images.")] = 10
 
@@ -63,10 +74,14 @@ class DenoiseConfig:
     """Settings of ``cryotx denoise``."""
 
     pipeline: Annotated[
-        DenoisingPipeline, Doc("paper: the published equations; original: the pixels of the authors' program.")
+        DenoisingPipeline,
+        Panel("Denoising"),
+        Doc("paper: the published equations; original: the pixels of the authors' program."),
     ] = "paper"
-    format: Annotated[Literal["mrc", "png", "jpg"], Doc("File format to write.")] = "mrc"
-    device: Annotated[str, Doc("Where to denoise: auto, cpu, cuda or cuda:INDEX; the pixels are the same.")] = "auto"
+    format: Annotated[Literal["mrc", "png", "jpg"], Panel("Output"), Doc("File format to write.")] = "mrc"
+    device: Annotated[
+        str, Panel("Where it runs"), Doc("Where to denoise: auto, cpu, cuda or cuda:INDEX; the pixels are the same.")
+    ] = "auto"
     workers: Annotated[int | None, Ge(1), Doc("Images worked on at the same time; unset: one a core, at most 8.")] = (
         None
     )
@@ -78,10 +93,16 @@ class MakeCocoConfig:
 
     split: Annotated[
         tuple[Probability, Probability, Probability],
+        Panel("Output"),
         Doc("Shares of train, val and test among the labelled micrographs of each data set."),
     ] = (0.8, 0.1, 0.1)
     seed: Annotated[int, Ge(0), Doc("The same seed gives the same split.")] = 1
-    workers: Annotated[int | None, Ge(1), Doc("Images made at the same time; unset: one a CPU core, at most 8.")] = None
+    workers: Annotated[
+        int | None,
+        Ge(1),
+        Panel("Where it runs"),
+        Doc("Images made at the same time; unset: one a CPU core, at most 8."),
+    ] = None
 
     def __post_init__(self) -> None:
         if abs(sum(self.split) - 1) > 1e-6:
@@ -92,10 +113,12 @@ class MakeCocoConfig:
 class SimulateConfig:
     """Settings of ``cryotx simulate``."""
 
-    micrographs: Annotated[int, Ge(1), Doc("How many micrographs of each macromolecule to write.")] = 10
+    micrographs: Annotated[
+        int, Ge(1), Panel("Micrographs"), Doc("How many micrographs of each macromolecule to write.")
+    ] = 10
     size: Annotated[int, Ge(256), Doc("Height and width of each in pixels.")] = 4096
     pixel_size: Annotated[Length, Doc("Å per pixel.")] = 1.2
-    seed: Annotated[int, Ge(0), Doc("The same seed gives the same files.")] = 1
-    proteins: Annotated[int, Ge(1), Doc("How many data sets, each of another macromolecule.")] = 1
     severity: Annotated[Probability, Doc("0: clean ice at a fair defocus; 1: everything that goes wrong.")] = 0.2
+    seed: Annotated[int, Ge(0), Doc("The same seed gives the same files.")] = 1
+    proteins: Annotated[int, Ge(1), Panel("Particles"), Doc("How many data sets, each of another macromolecule.")] = 1
     structures: Annotated[Path | None, Doc("Folder of PDB, mmCIF or MRC files to use as particles.")] = None

@@ -21,7 +21,7 @@ Device = Annotated[str, Doc("Where the network runs: auto, cpu, cuda or cuda:IND
 
 @dataclass(frozen=True)
 class Panel:
-    """The heading under which the help of a command shows a setting."""
+    """The heading under which the help of a command shows a setting and those after it, until the next heading."""
 
     title: str
 

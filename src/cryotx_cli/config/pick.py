@@ -10,6 +10,7 @@ from cryotx_cli.config.fields import (
     Auto,
     Length,
     MicrographFormat,
+    Panel,
     Probability,
     refuse_together,
     settings,
@@ -20,13 +21,17 @@ from cryotx_cli.config.fields import (
 class PickConfig:
     """Settings of ``cryotx pick``."""
 
-    pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither STAR file nor header knows it.")] = None
+    pixel_size: Annotated[
+        Length | None, Panel("Input"), Doc("Å per pixel; needed where neither STAR file nor header knows it.")
+    ] = None
     diameter: Annotated[Length | Auto, Doc("Particle diameter in Å, or auto to estimate it.")] = "auto"
     contrast: Annotated[
         Literal["auto", "dark", "bright"], Doc("Particles are dark, as recorded, or bright, as after an inversion.")
     ] = "auto"
-    weights: Annotated[str, Doc("Model: the name of a bundled one or a file of weights.")] = "default"
-    on_film: Annotated[bool, Doc("Pick on support film and in large ice crystals, too.")] = False
+    weights: Annotated[str, Panel("Model"), Doc("Name of a bundled model, or a file of weights.")] = "default"
+    on_film: Annotated[bool, Panel("Choice of picks"), Doc("Pick on support film and in large ice crystals, too.")] = (
+        False
+    )
     threshold: Annotated[Probability | Auto, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = "auto"
     percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
     expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
@@ -40,13 +45,16 @@ class PickConfig:
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
     edge: Annotated[float, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = 0.0
     device: Annotated[
-        str, Doc("Where the network runs: auto, cpu, cuda or cuda:INDEX; several with commas: cuda:0,1.")
+        str,
+        Panel("Where it runs"),
+        Doc("Where the network runs: auto, cpu, cuda or cuda:INDEX; several with commas: cuda:0,1."),
     ] = "auto"
     scheduler: Annotated[
         str | None, Doc("Address of a Dask scheduler: its workers pick, and --device is where on each of them.")
     ] = None
     formats: Annotated[
         tuple[Literal[MicrographFormat, "topaz"], ...],
+        Panel("Output"),
         Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
     ] = ("relion", "box")
     exposures: Annotated[
@@ -56,7 +64,9 @@ class PickConfig:
     boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph, if box is among the formats.")] = True
     report: Annotated[bool, Doc("Write report.html: the whole run in one page, with a threshold to try.")] = True
     restart: Annotated[bool, Doc("Pick everything again instead of continuing where the last run stopped.")] = False
-    watch: Annotated[bool, Doc("Go on and pick what arrives, until Ctrl-C or until OUT/stop appears.")] = False
+    watch: Annotated[
+        bool, Panel("Input"), Doc("Go on and pick what arrives, until Ctrl-C or until OUT/stop appears.")
+    ] = False
     stop_after: Annotated[float | None, Gt(0), Doc("End --watch after so many seconds without a new one.")] = None
 
     def __post_init__(self) -> None:
@@ -97,7 +107,9 @@ def device_names(device: str) -> tuple[str, ...]:
 class ThresholdConfig:
     """Settings of ``cryotx threshold``; what is unset stays as it was in the run."""
 
-    threshold: Annotated[Probability | Auto | None, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = None
+    threshold: Annotated[
+        Probability | Auto | None, Panel("Choice of picks"), Doc("Smallest score a pick may have, 0 to 1, or auto.")
+    ] = None
     percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
     expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
     max_per_micrograph: Annotated[
@@ -107,6 +119,7 @@ class ThresholdConfig:
     edge: Annotated[float | None, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = None
     formats: Annotated[
         tuple[Literal[MicrographFormat, "topaz"], ...] | None,
+        Panel("Output"),
         Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
     ] = None
     exposures: Annotated[
