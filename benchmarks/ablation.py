@@ -21,8 +21,8 @@ import torch
 
 from cryotx_cli.config import CryotransformerConfig, MakeCocoConfig, SimulateConfig, TrainConfig
 from cryotx_cli.datasets.coco import CocoDataset, open_coco
-from cryotx_cli.detector.checkpoint import DetrCheckpoint, read_checkpoint
 from cryotx_cli.detector.cryotransformer.backbone import RESNETS
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, load_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.training.cryotransformer.data import TrainingBatches
@@ -144,7 +144,7 @@ def measure(arguments: argparse.Namespace, config: TrainConfig, out: Path) -> di
     for now in train_detr(out, config, network):
         if now.f1 is not None:
             print(f"{out.name}: step {now.step} of {now.steps}, F1 {now.f1:.3f} on held-out micrographs", flush=True)
-    checkpoint = read_checkpoint(out / "last.safetensors")
+    checkpoint = load_detr_checkpoint(out / "last.safetensors")
     splits = {name: losses(checkpoint, open_coco(config.data, split), config) for name, split in SPLITS.items()}
     return splits | {"minutes": checkpoint.training["seconds"] / 60}
 

@@ -28,8 +28,8 @@ import numpy as np
 from cryotx_cli.coordinates.agreement import average_precision, match
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.detector.diameter_estimate import estimate_diameter
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER

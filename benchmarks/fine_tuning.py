@@ -18,8 +18,8 @@ from pathlib import Path
 from accuracy import Labelled, measure, read_set
 from cryotx_cli.config import TrainConfig
 from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.training.progress import FineTuned
 from cryotx_cli.workflows.train import train
 from machine import describe_machine

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.diameter_estimate import estimate_diameter
 from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, find_micrographs, read_micrograph
 from machine import describe_machine

@@ -34,9 +34,9 @@ from torch import Tensor, nn
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR, DenseMap
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.micrographs.image import CLIP, PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.runs.selection import ExpectedF1, choose

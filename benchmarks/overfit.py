@@ -19,7 +19,7 @@ from torch import Tensor
 from cryotx_cli.config import CryotransformerConfig, MakeCocoConfig, SimulateConfig
 from cryotx_cli.coordinates.agreement import average_precision
 from cryotx_cli.datasets.coco import CocoDataset, open_coco
-from cryotx_cli.detector.checkpoint import DetrCheckpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.training.cryotransformer.data import augmented, input_of, particle_boxes, read_grey_levels
 from cryotx_cli.training.cryotransformer.loss import SetCriterion

@@ -33,8 +33,8 @@ from scipy.spatial.transform import Rotation
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import write_labels
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.micrographs.micrograph import Micrograph, write_micrograph
 from machine import describe_machine

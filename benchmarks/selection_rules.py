@@ -20,8 +20,8 @@ from unittest.mock import patch
 import numpy as np
 
 from accuracy import measure, read_set, simulated_scenes
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.runs import selection
 from machine import describe_machine
 from scoring import Scene, judge, summary

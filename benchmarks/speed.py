@@ -28,8 +28,9 @@ import child
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.box import box_side_px, write_box
 from cryotx_cli.coordinates.formats.star import write_micrograph_star
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import DetrCheckpoint, DetrInput, load_checkpoint, save_detr_checkpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, DetrInput, save_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.micrographs.micrograph import read_micrograph

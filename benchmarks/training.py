@@ -23,8 +23,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cryotx_cli.config import CenterConfig
+from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
-from cryotx_cli.detector.checkpoint import Checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.simulator.structures import procedural_structure
 from cryotx_cli.training.center.data import Crop, SimulatedCrops, unpacked

@@ -26,9 +26,9 @@ from scipy.spatial import cKDTree
 
 from accuracy import HELD_OUT_SEED, Labelled, candidates, read_set
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.film import CELL, FilmFinder, film_at, film_probability
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
 from cryotx_cli.micrographs.micrograph import read_header, read_micrograph
 from cryotx_cli.runs.selection import ExpectedF1, choose

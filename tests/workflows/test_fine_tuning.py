@@ -18,8 +18,8 @@ from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.formats.star import read_particles_star, write_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import write_labels
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.micrographs.micrograph import write_micrograph
 from cryotx_cli.training.center import adapt as fine_tuning

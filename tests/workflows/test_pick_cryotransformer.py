@@ -11,8 +11,9 @@ import torch
 
 from cryotx_cli.config import CenterConfig, PickConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.detector.center.checkpoint import Checkpoint, save_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
-from cryotx_cli.detector.checkpoint import Checkpoint, DetrCheckpoint, DetrInput, save_checkpoint, save_detr_checkpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, DetrInput, save_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.errors import CheckpointError, ConfigError
 from cryotx_cli.workflows.pick import start_pick

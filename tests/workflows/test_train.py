@@ -15,9 +15,9 @@ from torch import nn
 
 from cryotx_cli.config import TrainConfig, load_config
 from cryotx_cli.coordinates.agreement import match
+from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.simulator.structures import Structure, procedural_structure
 from cryotx_cli.training.center import data as training_data

@@ -15,7 +15,7 @@ from cryotx_cli.config import CryotransformerConfig, TrainConfig, load_config
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import write_labels
-from cryotx_cli.detector.checkpoint import read_checkpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import load_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.cryotransformer.picker import DetrPicker
 from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
@@ -143,7 +143,7 @@ def test_a_tree_is_learned_from_and_the_result_picks(tmp_path, published):
     assert "F1" in result.stderr
     saved = load_config(TrainConfig, out / "config.toml")
     assert (saved.data, saved.cryotransformer.short_sides) == (out / "dataset", (64, 64))
-    checkpoint = read_checkpoint(out / "last.safetensors")
+    checkpoint = load_detr_checkpoint(out / "last.safetensors")
     assert (checkpoint.input.pipeline, checkpoint.input.short_side) == ("paper", 64)
     assert checkpoint.training["steps"] == 2
 
@@ -172,7 +172,7 @@ def test_published_weights_get_probabilities_from_labels(tmp_path, published):
 
     assert result.exit_code == 0, result.output
     assert "Class layer refitted" in result.stderr
-    checkpoint = read_checkpoint(out / "last.safetensors")
+    checkpoint = load_detr_checkpoint(out / "last.safetensors")
     assert (checkpoint.input.pipeline, checkpoint.input.short_side) == ("original", 800)
     picked = pick(tree, tmp_path / "p.star", out / "last.safetensors", "--percentile", 0)
     assert picked.exit_code == 2  # two rules at once

@@ -9,9 +9,9 @@ import torch
 from numpy.testing import assert_array_equal
 
 from cryotx_cli.config import TrainConfig, load_config
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.film import FilmFinder
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.errors import CheckpointError, ConfigError, DatasetError
 from cryotx_cli.simulator.structures import Structure
 from cryotx_cli.training.center import film as film_training

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.detector.load_picker import ParticlePicker
+from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, read_micrograph

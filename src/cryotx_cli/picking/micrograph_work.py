@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.detector.load_picker import ParticlePicker
+from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
 from cryotx_cli.report.packing import thumbnail_bytes

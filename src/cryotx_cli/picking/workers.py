@@ -11,7 +11,8 @@ from typing import Protocol
 from cryotx_cli import __version__
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.detector.load_picker import ParticlePicker, load_picker
+from cryotx_cli.detector.load_picker import load_picker
+from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CheckpointError, CryotxError
 from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.runs.folder import LedgerRow

@@ -25,7 +25,8 @@ from cryotx_cli.detector.diameter_estimate import (
     keep_estimate,
     kept_estimate,
 )
-from cryotx_cli.detector.load_picker import LoadedPicker, ParticlePicker, load_picker
+from cryotx_cli.detector.load_picker import LoadedPicker, load_picker
+from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.picking.cluster import Cluster, connect
@@ -115,7 +116,7 @@ def start_pick(
     workers = _workers(client, settings)
     run = PickRun(arrivals or files, folder, config, loaded.picker, exposures, workers)
     run.estimate, run.device_reason = estimate, loaded.device_reason if workers is None else ""
-    run.messages[:0] = [*messages, *loaded.messages]
+    run.messages[:0] = [*messages, *(event.text for event in loaded.events)]
     return run
 
 

@@ -11,8 +11,8 @@ from scipy.special import expit, logit
 from torch import nn
 
 from cryotx_cli.config import PickConfig
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.film import FilmFinder, film_at, film_features, film_probability, off_film
-from cryotx_cli.detector.checkpoint import load_checkpoint
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.micrographs.image import normalise
 from cryotx_cli.micrographs.micrograph import Micrograph

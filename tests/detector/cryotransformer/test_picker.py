@@ -11,12 +11,12 @@ import pytest
 import torch
 from scipy.ndimage import maximum_filter
 
-from cryotx_cli.detector.checkpoint import (
-    Calibration,
+from cryotx_cli.detector.center.checkpoint import load_checkpoint
+from cryotx_cli.detector.checkpoint import Calibration
+from cryotx_cli.detector.cryotransformer.checkpoint import (
     DetrCheckpoint,
     DetrInput,
-    load_checkpoint,
-    read_checkpoint,
+    load_detr_checkpoint,
     save_detr_checkpoint,
 )
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig, DetrOutput
@@ -251,7 +251,7 @@ def test_a_checkpoint_names_its_model_and_comes_back_equal(tmp_path):
         checkpoint("paper"), calibration=Calibration((-1.0, 1.0), (0.1, 0.9)), training={"epochs": 3}
     )
     save_detr_checkpoint(written, tmp_path / "own.safetensors")
-    read = read_checkpoint(tmp_path / "own.safetensors")
+    read = load_detr_checkpoint(tmp_path / "own.safetensors")
     assert isinstance(read, DetrCheckpoint)
     assert (read.model, read.input, read.calibration) == (written.model, written.input, written.calibration)
     assert read.training == {"epochs": 3}

@@ -251,7 +251,7 @@ def test_weights_that_fit_no_network_are_explained(tmp_path, change, named):
 def test_training_starts_from_published_weights_with_new_head_and_queries(original_file, published):
     model = Detr(dataclasses.replace(SMALL, num_classes=2, num_queries=20, frozen_backbone=False))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    left = read_published_checkpoint(original_file).initialise(model)
+    left = read_published_checkpoint(original_file).as_detr_checkpoint().initialise(model)
     assert sorted(left) == ["class_embed.bias", "class_embed.weight", "query_embed.weight"]
     for name, tensor in model.state_dict().items():
         kept = name in left or name.endswith("num_batches_tracked")
@@ -260,7 +260,7 @@ def test_training_starts_from_published_weights_with_new_head_and_queries(origin
 
 def test_training_starts_from_all_of_the_weights_where_they_fit(original_file, published):
     model = Detr(SMALL)
-    assert read_published_checkpoint(original_file).initialise(model) == []
+    assert read_published_checkpoint(original_file).as_detr_checkpoint().initialise(model) == []
     assert torch.equal(model.class_embed.weight, published.class_embed.weight)
 
 
@@ -269,6 +269,6 @@ def test_training_another_architecture_is_refused_and_nothing_is_changed(origina
     model = Detr(dataclasses.replace(SMALL, **change))
     before = model.class_embed.weight.clone()
     with pytest.raises(CheckpointError, match="another architecture") as caught:
-        read_published_checkpoint(original_file).initialise(model)
+        read_published_checkpoint(original_file).as_detr_checkpoint().initialise(model)
     assert "resnet18 with 1+2 layers of width 32" in caught.value.hint
     assert torch.equal(model.class_embed.weight, before)

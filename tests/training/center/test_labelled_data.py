@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose
 
 from cryotx_cli.config import CenterConfig
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Detections, Picker
-from cryotx_cli.detector.checkpoint import Checkpoint
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.training.center import labelled_data as labelled_crops
 from cryotx_cli.training.center.data import Crop

@@ -22,7 +22,12 @@ import torch
 from cryotx_cli.config import CryotransformerConfig, TrainConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import image_file, labelled_image, open_coco, write_coco
-from cryotx_cli.detector.checkpoint import DetrCheckpoint, DetrInput, read_checkpoint, save_detr_checkpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import (
+    DetrCheckpoint,
+    DetrInput,
+    load_detr_checkpoint,
+    save_detr_checkpoint,
+)
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig, DetrOutput
 from cryotx_cli.detector.cryotransformer.picker import DetrPicker
 from cryotx_cli.errors import CheckpointError, DatasetError
@@ -286,12 +291,12 @@ def test_a_run_learns_and_leaves_weights_that_pick(data, tmp_path):
     assert np.mean(losses(reports)[-6:]) < 0.85 * np.mean(losses(reports)[:6])
     assert [report.step for report in reports if report.f1 is not None] == list(range(3, 37, 3))
     best = max(report.f1 for report in reports if report.f1 is not None)
-    checkpoint = read_checkpoint(out / "best.safetensors")
+    checkpoint = load_detr_checkpoint(out / "best.safetensors")
     validation = open_coco(data, "val")
     assert checkpoint.input == DetrInput("paper", 64, 64)
     assert detr_training.score(checkpoint, validation, torch.device("cpu")).f1 == pytest.approx(best, abs=1e-6)
     pixels = cv2.imread(str(validation.path(validation.images[0])), cv2.IMREAD_UNCHANGED)
-    picks = DetrPicker(read_checkpoint(out / "last.safetensors")).pick(
+    picks = DetrPicker(load_detr_checkpoint(out / "last.safetensors")).pick(
         Micrograph(pixels.astype(np.float32), 2.0, Path("m.png")), 32.0
     )
     assert 0 < len(picks) <= 12
@@ -484,7 +489,7 @@ def test_a_refitted_class_layer_tells_particles_from_the_rest(boxes, tmp_path):
     assert [report.step for report in reports] == list(range(1, 11))
     assert math.isfinite(reports[-1].loss)
     assert reports[-1].f1 > 0.9
-    checkpoint = read_checkpoint(tmp_path / "run/last.safetensors")
+    checkpoint = load_detr_checkpoint(tmp_path / "run/last.safetensors")
     assert not checkpoint.degenerate_class_head
     before = boxes.state_dict()
     changed = {name for name, value in checkpoint.weights.items() if not torch.equal(value, before[name])}

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.film import FilmFinder, film_at, film_probability, off_film
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries, fold_batch_norms
-from cryotx_cli.detector.checkpoint import Checkpoint
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.picker import Detections
-from cryotx_cli.detector.checkpoint import DetrCheckpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint
 from cryotx_cli.detector.cryotransformer.denoise import denoiser_on
 from cryotx_cli.detector.cryotransformer.legacy_selection import legacy_centres, legacy_selection
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrOutput

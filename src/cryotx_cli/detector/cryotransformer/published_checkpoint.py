@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from cryotx_cli.detector.checkpoint import DetrCheckpoint, DetrInput
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, DetrInput, described, same_shape
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.errors import CheckpointError
 
@@ -29,8 +29,6 @@ _RESNET_BLOCKS: dict[tuple[tuple[int, ...], bool], str] = {
     ((3, 4, 23, 3), True): "resnet101",
     ((3, 8, 36, 3), True): "resnet152",
 }
-# What may be replaced when weights start a new training: they depend on the classes and on the number of queries.
-_REPLACEABLE = ("class_embed.weight", "class_embed.bias", "query_embed.weight")
 
 
 @dataclass(frozen=True)
@@ -82,38 +80,6 @@ class PublishedCheckpoint:
             degenerate_class_head=self.degenerate_class_head,
             name=str(self.path),
         )
-
-    def initialise(self, model: Detr) -> list[str]:
-        """Start `model` from these weights, except where number of classes or of queries differ.
-
-        Parameters
-        ----------
-        model
-            A network of the same architecture.
-
-        Returns
-        -------
-        list of str
-            Names of the parameters of `model` that keep the values they had.
-
-        Raises
-        ------
-        CheckpointError
-            The architectures differ in more than classes and queries; the message names the first differences.
-        """
-        ours = model.state_dict()
-        fitting = {name: tensor for name, tensor in self.weights.items() if _same_shape(tensor, ours.get(name))}
-        # Batch counters exist only where batch norm is real, and start at zero there.
-        left = [name for name in ours if name not in fitting and not name.endswith("num_batches_tracked")]
-        wrong = sorted({*left, *(name for name in self.weights if name not in fitting)} - {*_REPLACEABLE})
-        if wrong:
-            raise CheckpointError(
-                f"{self.path}: the weights are of another architecture than the model to be trained "
-                f"({len(wrong)} differences, first {', '.join(wrong[:3])})",
-                f"The file holds a {_describe(self.config)}: choose the same settings.",
-            )
-        model.load_state_dict(fitting, strict=False)
-        return left
 
 
 def read_published_checkpoint(path: str | Path) -> PublishedCheckpoint:
@@ -208,10 +174,10 @@ def _infer_config(path: Path, weights: Mapping[str, Tensor], arguments: Mapping[
     )
     with torch.device("meta"):
         expected = Detr(config).state_dict()
-    wrong = [name for name in {**expected, **weights} if not _same_shape(expected.get(name), weights.get(name))]
+    wrong = [name for name in {**expected, **weights} if not same_shape(expected.get(name), weights.get(name))]
     if wrong:
         raise CheckpointError(
-            f"{path}: {len(wrong)} of its tensors do not fit a {_describe(config)}, first {wrong[0]}",
+            f"{path}: {len(wrong)} of its tensors do not fit a {described(config)}, first {wrong[0]}",
             "Give a .pth file written by CryoTransformer or by facebookresearch/detr.",
         )
     return config
@@ -236,14 +202,3 @@ def _infer_backbone(path: Path, weights: Mapping[str, Tensor]) -> str:
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
     return len({found[1] for name in weights if (found := re.match(pattern, name))})
-
-
-def _same_shape(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and a.shape == b.shape
-
-
-def _describe(config: DetrConfig) -> str:
-    return (
-        f"{config.backbone} with {config.enc_layers}+{config.dec_layers} layers of width {config.hidden_dim}, "
-        f"{config.num_queries} queries and {config.num_classes} classes"
-    )

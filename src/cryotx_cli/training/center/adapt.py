@@ -21,10 +21,10 @@ from torch import nn
 
 from cryotx_cli.config import TrainConfig
 from cryotx_cli.datasets.labelled import LabelSet, MicrographLabels, find_labels
+from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.film import film_at, film_probability
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.errors import DatasetError
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from cryotx_cli.config import TrainConfig
+from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.film import CELL, FilmFinder, film_features
-from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
 from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from cryotx_cli.config import CenterConfig, TrainConfig, save_config
+from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput
-from cryotx_cli.detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.files.whole_file import whole_path

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from cryotx_cli.coordinates.agreement import match
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import Checkpoint
 from cryotx_cli.training.center.data import Crop
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset
 
 from cryotx_cli.config import CryotransformerConfig
 from cryotx_cli.datasets.coco import CocoDataset, CocoImage
-from cryotx_cli.detector.checkpoint import DetrInput
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrInput
 from cryotx_cli.detector.cryotransformer.network import pad_to_batch
 from cryotx_cli.detector.cryotransformer.picker import colours, network_grey_levels, network_size, resize
 from cryotx_cli.errors import DatasetError

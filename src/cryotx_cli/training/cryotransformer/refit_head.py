@@ -27,10 +27,10 @@ from cryotx_cli.coordinates.agreement import match
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import CocoDataset, CocoImage, open_coco
 from cryotx_cli.datasets.cryoppp import LabelledMicrograph, cryoppp_tree, find_labelled_micrographs
-from cryotx_cli.detector.checkpoint import Checkpoint, DetrCheckpoint, read_checkpoint, save_detr_checkpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, save_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.picker import DetrPicker, stored_frame
-from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
 from cryotx_cli.detector.device import resolve_device
+from cryotx_cli.detector.families import CRYOTRANSFORMER
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.training.center.validation import Scored
@@ -99,10 +99,7 @@ def refit_head(out: Path, config: TrainConfig) -> Iterator[StepReport]:
 
 
 def _weights(init: str) -> DetrCheckpoint:
-    published = Path(init).suffix.lower() in (".pth", ".pt")
-    checkpoint = read_published_checkpoint(init).as_detr_checkpoint() if published else read_checkpoint(init)
-    if isinstance(checkpoint, Checkpoint):
-        raise CheckpointError(f"--init {init}: holds a center model", "Give weights of cryotransformer.")
+    checkpoint = CRYOTRANSFORMER.read(init)
     if checkpoint.model.num_classes != 1:
         raise CheckpointError(
             f"--init {init}: a network of {checkpoint.model.num_classes} classes, whose boxes are not of particles",

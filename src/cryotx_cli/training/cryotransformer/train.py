@@ -21,17 +21,16 @@ from torch.utils.data import DataLoader
 
 from cryotx_cli.config import CryotransformerConfig, TrainConfig, save_config
 from cryotx_cli.datasets.coco import CocoDataset, open_coco
-from cryotx_cli.detector.checkpoint import (
-    Calibration,
+from cryotx_cli.detector.checkpoint import Calibration
+from cryotx_cli.detector.cryotransformer.backbone import load_imagenet_weights
+from cryotx_cli.detector.cryotransformer.checkpoint import (
     DetrCheckpoint,
     DetrInput,
-    read_checkpoint,
     save_detr_checkpoint,
 )
-from cryotx_cli.detector.cryotransformer.backbone import load_imagenet_weights
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
-from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
 from cryotx_cli.detector.device import resolve_device, supports_bfloat16
+from cryotx_cli.detector.families import CRYOTRANSFORMER
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.files.whole_file import whole_path
 from cryotx_cli.training.cryotransformer.data import Batch, TrainingBatches, input_of
@@ -189,17 +188,10 @@ def initial_network(config: TrainConfig, network: DetrConfig | None = None) -> D
 
 
 def _network_of_file(path: str) -> Detr:
-    if Path(path).suffix.lower() not in (".pth", ".pt"):
-        own = read_checkpoint(path)
-        if not isinstance(own, DetrCheckpoint):
-            raise CheckpointError(f"--init {path}: holds a center model", "Give weights of cryotransformer.")
-        model = Detr(own.model)
-        model.load_state_dict(own.weights)
-        return model
-    published = read_published_checkpoint(path)
-    model = Detr(replace(published.config, num_classes=1))
-    published.initialise(model)
-    if published.degenerate_class_head:
+    weights = CRYOTRANSFORMER.read(path)
+    model = Detr(replace(weights.model, num_classes=1))
+    weights.initialise(model)
+    if weights.degenerate_class_head:
         model.class_embed.reset_parameters()
     return model
 

@@ -10,7 +10,7 @@ import torch
 from cryotx_cli.coordinates.agreement import match
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import CocoDataset
-from cryotx_cli.detector.checkpoint import DetrCheckpoint
+from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint
 from cryotx_cli.detector.cryotransformer.picker import DetrPicker
 from cryotx_cli.training.center.calibration import fit_calibration
 from cryotx_cli.training.center.validation import Scored
