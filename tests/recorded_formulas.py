@@ -1,10 +1,27 @@
-"""Inputs of the recordings of the original program, made again: integers and dyadic fractions, the same everywhere."""
+"""The recordings of the original program, and their inputs made again from formulas that give the same everywhere.
 
+The formulas use integers and dyadic fractions alone.
+"""
+
+import json
 import math
 import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+RECORDINGS = Path(__file__).with_name("recordings")
+
+
+def recorded_json(name: str) -> dict[str, Any]:
+    return json.loads((RECORDINGS / name).read_text())
+
+
+def recorded_arrays(name: str) -> dict[str, NDArray[Any]]:
+    with np.load(RECORDINGS / name) as arrays:
+        return dict(arrays)
 
 
 def micrograph_by_formula(seed: int, height: int, width: int, discs: int) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
 """`cryotx denoise` as a user sees it."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import cv2
@@ -13,9 +12,7 @@ from typer.testing import CliRunner, Result
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import DenoiseConfig, load_config
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
-from recorded_formulas import micrograph_by_formula
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
+from recorded_formulas import micrograph_by_formula, recorded_json
 
 
 def run(*arguments: object) -> Result:
@@ -82,10 +79,8 @@ def test_an_unknown_choice_is_wrong_usage(micrographs: Path, tmp_path: Path, arg
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="needs ../shared/golden, the recordings of the original")
 @pytest.mark.parametrize("case", ["m4_i16_256x240", "m5_u8_256x240"])
 def test_integer_files_give_the_recorded_pixels(tmp_path: Path, case: str) -> None:
-    about = json.loads((GOLDEN / "denoise_meta.json").read_text())["cases"][case]
     seed, discs = (104, 12) if "m4" in case else (105, 12)
     field = micrograph_by_formula(seed, 256, 240, discs).astype(np.float64)
     pixels = np.rint(field * 200).astype(np.int16)
@@ -98,5 +93,5 @@ def test_integer_files_give_the_recorded_pixels(tmp_path: Path, case: str) -> No
 
     assert result.exit_code == 0
     written = cv2.imread(str(tmp_path / "out" / "m.png"), cv2.IMREAD_UNCHANGED)
-    final = about["stages"]["final_u8"]["sha256"]
+    final = recorded_json("denoise.json")[case]["final_u8"]
     assert hashlib.sha256(np.ascontiguousarray(written[::-1]).tobytes()).hexdigest() == final

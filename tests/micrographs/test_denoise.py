@@ -1,8 +1,6 @@
 """The denoising: against the recorded program, against a plain chain of library calls, and what it must not do."""
 
 import hashlib
-import json
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,10 +18,7 @@ from cryotx_cli.micrographs.denoise import (
     to_8_bit,
     wiener_filter,
 )
-from recorded_formulas import micrograph_by_formula
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.exists(), reason="needs ../shared/golden, the recordings of the original")
+from recorded_formulas import micrograph_by_formula, recorded_arrays, recorded_json
 
 CASES = {
     "m1_f32_512x480": (101, 512, 480, 40),
@@ -43,10 +38,6 @@ def recorded_input(case: str) -> NDArray[Any]:
     return image
 
 
-def recorded_stages(case: str) -> dict[str, NDArray[Any]]:
-    return {name: array for file in GOLDEN.glob(f"denoise_{case}*.npz") for name, array in np.load(file).items()}
-
-
 def checksum(image: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
@@ -57,44 +48,44 @@ def smooth_field(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:
     return noise + 12 * cv2.GaussianBlur(noise, (0, 0), 6)
 
 
-@recorded
 @pytest.mark.parametrize("case", CASES)
 def test_original_gives_the_recorded_pixels(case: str) -> None:
-    about = json.loads((GOLDEN / "denoise_meta.json").read_text())["cases"][case]
+    recorded = recorded_json("denoise.json")[case]
     image = recorded_input(case)
-    assert checksum(image) == about["input_sha256"]
+    assert checksum(image) == recorded["input"]
 
     denoised = denoise(image, "original")
 
     # The recordings hold the rows in reverse order.
-    assert checksum(denoised[::-1]) == about["stages"]["final_u8"]["sha256"]
+    assert checksum(denoised[::-1]) == recorded["final_u8"]
 
 
-@recorded
-@pytest.mark.parametrize("case", ["m1_f32_512x480", "m2_f32_1024x960", "m4_i16_256x240", "m5_u8_256x240"])
-def test_each_stage_gives_the_recorded_pixels_from_recorded_ones(case: str) -> None:
-    stages = recorded_stages(case)
+@pytest.mark.parametrize("case", CASES)
+def test_each_stage_gives_the_recorded_pixels(case: str) -> None:
     image = recorded_input(case)[::-1]
-    restored = wiener_filter(stages["nlm_u8"], displacement_px=-4)
-    guide = restored.astype(np.float32) / 255
+    scaled = to_8_bit(standardise(image.astype(np.uint16) if image.dtype == np.uint8 else image))
+    smooth = non_local_means(scaled)
+    restored = wiener_filter(smooth, displacement_px=-4)
+    equalised = equalise(to_8_bit(restored))
+    final = to_8_bit(guided_filter(equalised, restored.astype(np.float32) / 255, 20))
 
-    given = {
-        "scaled_u8": to_8_bit(standardise(image.astype(np.uint16) if image.dtype == np.uint8 else image)),
-        "nlm_u8": non_local_means(stages["scaled_u8"]),
-        "wiener_u8": to_8_bit(restored),
-        "clahe_u8": equalise(stages["wiener_u8"]),
-        "final_u8": to_8_bit(guided_filter(stages["clahe_u8"], guide, 20)),
-    }
+    stages = {"scaled_u8": scaled, "nlm_u8": smooth, "wiener_u8": to_8_bit(restored), "clahe_u8": equalised}
+    given = {name: checksum(pixels) for name, pixels in (stages | {"final_u8": final}).items()}
 
-    assert {name: int((array != stages[name]).sum()) for name, array in given.items()} == dict.fromkeys(given, 0)
+    recorded = recorded_json("denoise.json")[case]
+    assert given == {name: recorded[name] for name in given}
 
 
-@recorded
 @pytest.mark.parametrize("case", ["m4_i16_256x240", "m5_u8_256x240"])
 def test_wiener_filter_agrees_with_the_recorded_one_to_rounding(case: str) -> None:
-    stages = recorded_stages(case)
+    image = recorded_input(case)[::-1]
+    scaled = to_8_bit(standardise(image.astype(np.uint16) if image.dtype == np.uint8 else image))
+    recorded = recorded_arrays("denoise_wiener.npz")
 
-    np.testing.assert_allclose(wiener_filter(stages["nlm_u8"], displacement_px=-4), stages["wiener"], rtol=1e-13)
+    restored = wiener_filter(non_local_means(scaled), displacement_px=-4)
+
+    np.testing.assert_allclose(restored[:48, :48], recorded[f"{case}__first48"], rtol=1e-13)
+    np.testing.assert_allclose(restored[-48:, -48:], recorded[f"{case}__last48"], rtol=1e-13)
 
 
 def plain_start(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -21,9 +21,7 @@ from cryotx_cli.errors import ConfigError, DatasetError
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.workflows import make_coco as workflow
 from cryotx_cli.workflows.make_coco import MakeCocoResult, MakeCocoRun, assign_splits, make_coco
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.exists(), reason="needs ../shared/golden, the recordings of the original")
+from recorded_formulas import recorded_json
 
 HEADER = "X-Coordinate,Y-Coordinate,Diameter\n"
 HEIGHT, WIDTH = 64, 80
@@ -99,16 +97,15 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def recorded_example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The five images of the recording made into a dataset, and what the original made of them."""
-    example = json.loads((GOLDEN / "coco_input.json").read_text())
+    example = recorded_json("coco_input.json")
     folder = tmp_path_factory.mktemp("recorded")
     for stem, (height, width) in example["sizes_hw"].items():
         y, x = np.mgrid[:height, :width]
         add(folder / "10017", f"{stem}.jpg", ((x + y) % 256).astype(np.uint8), example["csv"].get(stem))
     run(folder / "10017", folder / "coco")
-    return folder / "coco", json.loads((GOLDEN / "coco_instances_train.json").read_text())
+    return folder / "coco", recorded_json("coco_instances_train.json")
 
 
-@recorded
 def test_boxes_are_the_recorded_ones_before_truncation_and_within_the_image(
     recorded_example: tuple[Path, dict[str, Any]],
 ) -> None:
@@ -136,7 +133,6 @@ def test_boxes_are_the_recorded_ones_before_truncation_and_within_the_image(
     assert not boxes
 
 
-@recorded
 def test_what_differs_from_the_recording_differs_on_purpose(recorded_example: tuple[Path, dict[str, Any]]) -> None:
     out, original = recorded_example
     ours = json.loads(annotation_file(out, "train").read_text())

@@ -1,8 +1,6 @@
 """`cryotx pick` with weights of the paper's model, against a recorded run of the original program."""
 
 import argparse
-import json
-from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -17,10 +15,7 @@ from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, DetrI
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.errors import CheckpointError, ConfigError
 from cryotx_cli.workflows.pick import start_pick
-from recorded_formulas import micrograph_by_formula, parameter_by_formula
-
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
+from recorded_formulas import micrograph_by_formula, parameter_by_formula, recorded_json
 
 TINY = DetrConfig(
     backbone="resnet18", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1, dim_feedforward=16, num_queries=12
@@ -44,7 +39,7 @@ def save_as_original(path, weights, config):
 
 @pytest.fixture
 def recorded_weights(tmp_path):
-    shape = json.loads((GOLDEN / "e2e.json").read_text())["_meta"]["model"]
+    shape = recorded_json("e2e.json")["_meta"]["model"]
     config = DetrConfig(**shape)
     weights = {
         name: torch.from_numpy(parameter_by_formula(name, tuple(old.shape)).astype(np.float32))
@@ -64,13 +59,12 @@ def recorded_micrographs(tmp_path):
 
 def recorded_picks(stem):
     """Coordinates and scores in the original's file; its y is counted as cryotx counts, down the rows as stored."""
-    text = json.loads((GOLDEN / "e2e.json").read_text())["box_text"][f"{stem}_CryoTransformer.box"]
+    text = recorded_json("e2e.json")["box_text"][f"{stem}_CryoTransformer.box"]
     rows = np.array([line.split("\t")[1:] for line in text.splitlines()[1:]], float)
     return rows[:, :2], rows[:, 4]
 
 
 @pytest.mark.slow
-@recorded
 def test_published_weights_pick_what_the_original_program_picks(tmp_path, recorded_weights, recorded_micrographs):
     run = start_pick(
         [recorded_micrographs], tmp_path / "p.star", PickConfig(diameter=60.0, weights=str(recorded_weights), **QUIET)
@@ -88,7 +82,6 @@ def test_published_weights_pick_what_the_original_program_picks(tmp_path, record
 
 
 @pytest.mark.slow
-@recorded
 def test_a_resumed_legacy_run_keeps_its_picks_and_another_percentile_makes_new_ones(
     tmp_path, recorded_weights, recorded_micrographs
 ):

@@ -1,16 +1,11 @@
 """The original's selection, against recorded runs of it and against its definition in plain Python."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from cryotx_cli.detector.cryotransformer.legacy_selection import legacy_centres, legacy_selection
-
-GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
+from recorded_formulas import recorded_arrays, recorded_json
 
 HEADER = "Micrograph_Name    X_Coordinate    Y_Coordinate    Class_Number    AnglePsi    Confidence_Score"
 
@@ -24,7 +19,6 @@ def box_text(name, picks, height):
     return "".join(row + "\r\n" for row in [HEADER, *rows])
 
 
-@recorded
 @pytest.mark.parametrize(
     "case",
     [
@@ -37,7 +31,8 @@ def box_text(name, picks, height):
     ],
 )
 def test_picks_are_those_of_the_original(case):
-    record, arrays = json.loads((GOLDEN / "postprocess.json").read_text())[case], np.load(GOLDEN / "postprocess.npz")
+    record = recorded_json("postprocess.json")[case]
+    arrays = recorded_arrays("postprocess.npz")
     known = record["params"]
     logits = torch.from_numpy(arrays[f"{case}__pred_logits"])
     boxes = torch.from_numpy(arrays[f"{case}__pred_boxes"])
@@ -54,13 +49,12 @@ def test_picks_are_those_of_the_original(case):
     np.testing.assert_allclose(chosen.scores, arrays[f"{case}__nms_in_scores"].ravel(), rtol=1e-6)
 
 
-@recorded
 @pytest.mark.parametrize(
     ("name", "height", "width"),
     [("m1_f32_512x480", 512, 480), ("m3_f32_403x517", 403, 517), ("m4_i16_256x240", 256, 240)],
 )
 def test_picks_of_a_whole_run_are_those_of_the_original(name, height, width):
-    record, arrays = json.loads((GOLDEN / "e2e.json").read_text()), np.load(GOLDEN / "e2e.npz")
+    record, arrays = recorded_json("e2e.json"), recorded_arrays("e2e.npz")
     logits, boxes = (torch.from_numpy(arrays[f"{name}__pred_{what}"]) for what in ("logits", "boxes"))
     picks = legacy_selection(
         logits.reshape(-1, 2),
@@ -73,9 +67,8 @@ def test_picks_of_a_whole_run_are_those_of_the_original(name, height, width):
     assert box_text(f"{name}.mrc", picks, height) == record["box_text"][f"{name}_CryoTransformer.box"]
 
 
-@recorded
 def test_a_single_pick_is_returned_where_the_original_raises():
-    record, arrays = json.loads((GOLDEN / "postprocess.json").read_text()), np.load(GOLDEN / "postprocess.npz")
+    record, arrays = recorded_json("postprocess.json"), recorded_arrays("postprocess.npz")
     assert record["p7_single"]["error"].startswith("ValueError")
     picks = legacy_selection(
         torch.from_numpy(arrays["p7_single__pred_logits"]), torch.from_numpy(arrays["p7_single__pred_boxes"]), 512, 640

@@ -1,11 +1,9 @@
 """The paper's network against recorded outputs, against another implementation, and against its own promises."""
 
 import hashlib
-import json
 import math
 import re
 from functools import cache
-from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -18,16 +16,9 @@ from cryotx_cli.detector.cryotransformer.position_encoding import position_encod
 from cryotx_cli.errors import CheckpointError, ConfigError
 from cryotx_cli.training.cryotransformer.loss import SetCriterion
 from cryotx_cli.training.cryotransformer.matcher import HungarianMatcher, ParticleTargets
-from recorded_formulas import parameter_by_formula
-
-GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
+from recorded_formulas import parameter_by_formula, recorded_arrays, recorded_json
 
 TINY = {"backbone": "resnet18", "hidden_dim": 32, "nheads": 4, "enc_layers": 1, "dec_layers": 2, "dim_feedforward": 48}
-
-
-def recorded_json(name):
-    return json.loads((GOLDEN / name).read_text())
 
 
 def recorded_config(name):
@@ -61,7 +52,6 @@ def assert_recorded_outputs(network, images, padding, record, prefix):
         np.testing.assert_allclose(output.boxes[layer], record[key + "pred_boxes"], atol=1e-4, rtol=0)
 
 
-@recorded
 def test_formulas_give_the_inputs_that_were_recorded():
     meta = recorded_json("model_meta.json")
     for name, known in meta["filler_checksums"].items():
@@ -72,10 +62,9 @@ def test_formulas_give_the_inputs_that_were_recorded():
         assert hashlib.sha256(image.tobytes()).hexdigest() == sha256, call
 
 
-@recorded
 @pytest.mark.parametrize("name", ["A_r18", "B_r50", "C_r50_dc5", "D_r18_prenorm", "G_r34"])
 def test_outputs_are_those_of_the_original(name):
-    network, record = network_by_formula(name), np.load(GOLDEN / f"model_{name}.npz")
+    network, record = network_by_formula(name), recorded_arrays(f"model_{name}.npz")
     meta = recorded_json("model_meta.json")
     one = torch.from_numpy(image_by_formula(*meta["single"][name]))[None]
     assert_recorded_outputs(network, one, None, record, "single_")
@@ -87,19 +76,17 @@ def test_outputs_are_those_of_the_original(name):
     assert_recorded_outputs(network, batch, padding, record, "batch_")
 
 
-@recorded
 @pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["s256x320_", "s800x827_"])
 def test_outputs_of_the_default_network_are_those_of_the_original(prefix):
-    network, record = network_by_formula("F_r152_600"), np.load(GOLDEN / "model_F_r152_600.npz")
+    network, record = network_by_formula("F_r152_600"), recorded_arrays("model_F_r152_600.npz")
     size = recorded_json("model_meta.json")["full"]["inputs"][prefix]
     assert_recorded_outputs(network, torch.from_numpy(image_by_formula(*size))[None], None, record, prefix)
 
 
-@recorded
 @torch.no_grad()
 def test_stages_are_those_of_the_original():
-    network, record = network_by_formula("A_r18"), np.load(GOLDEN / "model_A_r18.npz")
+    network, record = network_by_formula("A_r18"), recorded_arrays("model_A_r18.npz")
     sizes = recorded_json("model_meta.json")["batch"]
     batch, _ = pad_to_batch([torch.from_numpy(image_by_formula(*size)) for size in sizes])
     cell_padding = torch.from_numpy(record["batch_featmask"])
@@ -119,7 +106,6 @@ def test_stages_are_those_of_the_original():
     np.testing.assert_allclose(found, record["batch_hs"], atol=1e-3)
 
 
-@recorded
 @pytest.mark.parametrize(
     ("name", "config"),
     [
@@ -137,7 +123,6 @@ def test_parameters_have_the_published_names_in_the_published_order(name, config
     assert ours == recorded_json(f"state_dict_{name}.json")
 
 
-@recorded
 def test_what_learns_is_what_learned_in_the_original():
     meta = recorded_json("model_meta.json")["full"]
     with torch.device("meta"):
@@ -149,7 +134,6 @@ def test_what_learns_is_what_learned_in_the_original():
     assert frozen == recorded_json("train_dataset_eval.json")["frozen_parameters"]
 
 
-@recorded
 @pytest.mark.parametrize(("convention", "particle_class"), [("orig_label1", 1), ("correct_label0", 0)])
 def test_first_training_step_has_the_recorded_losses_and_gradients(convention, particle_class):
     step = recorded_json("train_dataset_eval.json")[convention]["steps"][0]

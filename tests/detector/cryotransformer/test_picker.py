@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import logging
 from pathlib import Path
 
@@ -24,10 +23,7 @@ from cryotx_cli.detector.cryotransformer.picker import DetrPicker, colours, netw
 from cryotx_cli.errors import CheckpointError, MicrographError
 from cryotx_cli.micrographs.denoise import denoise
 from cryotx_cli.micrographs.micrograph import Micrograph
-from recorded_formulas import micrograph_by_formula
-
-GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
+from recorded_formulas import micrograph_by_formula, recorded_arrays, recorded_json
 
 TINY = DetrConfig(
     backbone="resnet18", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1, dim_feedforward=16, num_queries=8
@@ -65,15 +61,13 @@ def fixed(picker, rows):
 # ---- input -----------------------------------------------------------------------------------------------------------
 
 
-@recorded
 def test_sizes_are_those_of_the_original():
-    known = json.loads((GOLDEN / "e2e.json").read_text())["resize_hw"]
+    known = recorded_json("e2e.json")["resize_hw"]
     assert len(known) >= 12
     for name, size in known.items():
         assert list(network_size(*map(int, name.split("x")))) == size, name
 
 
-@recorded
 @pytest.mark.parametrize(
     ("name", "seed", "height", "width", "disks"),
     [("m1_f32_512x480", 101, 512, 480, 40), ("m3_f32_403x517", 103, 403, 517, 30)],
@@ -83,10 +77,10 @@ def test_the_network_sees_what_the_original_showed_it(name, seed, height, width,
     prepared = DetrPicker(checkpoint("original")).prepare(micrograph(image), 100.0)
     grey = resize(prepared.astype(np.uint8), *network_size(height, width))
 
-    known = json.loads((GOLDEN / "e2e.json").read_text())[name]
+    known = recorded_json("e2e.json")[name]
     assert list(grey.shape) == known["tensor_shape"][2:]
     assert hashlib.sha256(grey.numpy().tobytes()).hexdigest() == known["resized_u8_sha256"]
-    crop = np.load(GOLDEN / "e2e.npz")[f"{name}__tensor_crop_0_64_64"]
+    crop = recorded_arrays("e2e.npz")[f"{name}__tensor_crop_0_64_64"]
     np.testing.assert_allclose(colours(grey)[:, :64, :64], crop, atol=1e-6)
 
 

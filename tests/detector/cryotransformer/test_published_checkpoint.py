@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import pickle
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from cryotx_cli.detector.cryotransformer.backbone import RESNETS
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
 from cryotx_cli.errors import CheckpointError
-
-GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
+from recorded_formulas import recorded_json
 
 SMALL = DetrConfig(
     backbone="resnet18", hidden_dim=32, nheads=4, enc_layers=1, dec_layers=2, dim_feedforward=48, num_queries=9
@@ -106,7 +103,6 @@ def test_dilation_comes_from_the_arguments_or_else_from_the_name(tmp_path, name,
     assert read_published_checkpoint(tmp_path / name).config.dilation is dilation
 
 
-@recorded
 @pytest.mark.parametrize(
     ("keys", "config"),
     [
@@ -115,7 +111,7 @@ def test_dilation_comes_from_the_arguments_or_else_from_the_name(tmp_path, name,
     ],
 )
 def test_published_key_lists_give_the_published_networks(tmp_path, keys, config):
-    listed = json.loads((GOLDEN / f"state_dict_{keys}.json").read_text())
+    listed = recorded_json(f"state_dict_{keys}.json")
     weights = {key: torch.zeros(1).expand(shape) for key, shape, _ in listed}
     torch.save({"model": weights}, tmp_path / f"{keys}.pth")
     checkpoint = read_published_checkpoint(tmp_path / f"{keys}.pth")
@@ -123,9 +119,8 @@ def test_published_key_lists_give_the_published_networks(tmp_path, keys, config)
     assert checkpoint.degenerate_class_head == (config.num_classes == 1)
 
 
-@recorded
 def test_recorded_arguments_are_read(tmp_path):
-    record = json.loads((GOLDEN / "train_dataset_eval.json").read_text())
+    record = recorded_json("train_dataset_eval.json")
     arguments = record["checkpoint_args"]
     names = {field.name for field in dataclasses.fields(DetrConfig)}
     config = DetrConfig(**{name: value for name, value in arguments.items() if name in names})

@@ -1,10 +1,8 @@
 """The set loss against recorded values, the paper's equations in plain Python, and another implementation."""
 
-import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,7 @@ import torch.distributed
 from cryotx_cli.detector.cryotransformer.network import DetrOutput
 from cryotx_cli.training.cryotransformer.loss import SetCriterion
 from cryotx_cli.training.cryotransformer.matcher import HungarianMatcher, ParticleTargets
-
-GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
-recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded outputs in {GOLDEN}")
+from recorded_formulas import recorded_arrays, recorded_json
 
 
 def fractions(stream, *shape):
@@ -53,7 +49,6 @@ def random_targets(seed, counts=(3, 1)):
     return ParticleTargets.from_boxes([0.1 + 0.4 * torch.rand(n, 4, generator=random) for n in counts])
 
 
-@recorded
 @pytest.mark.parametrize(
     "case",
     [
@@ -67,10 +62,8 @@ def random_targets(seed, counts=(3, 1)):
     ],
 )
 def test_matching_losses_and_gradients_are_those_of_the_original(case):
-    record, gradients = (
-        json.loads((GOLDEN / "criterion.json").read_text())[case],
-        np.load(GOLDEN / "criterion_grads.npz"),
-    )
+    record = recorded_json("criterion.json")[case]
+    gradients = recorded_arrays("criterion_grads.npz")
     known = record["params"]
     output = recorded_outputs(known["seed_o"], known["bs"], known["nq"], known["num_classes"] + 1, known["naux"] + 1)
     targets = recorded_targets(known["seed_t"], known["counts"])
