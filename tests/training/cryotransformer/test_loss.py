@@ -1,6 +1,7 @@
 """The set loss against recorded values, the paper's equations in plain Python, and another implementation."""
 
 import math
+import os
 import subprocess
 import sys
 
@@ -281,7 +282,10 @@ def half_of_the_batch(rank, folder):
 
 @pytest.mark.slow
 def test_two_processes_average_to_one_with_both_images(tmp_path):
-    processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
+    places = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=places) for rank in range(2)
+    ]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     output, targets = random_outputs(22), random_targets(23, counts=(5, 1))
     loss = SetCriterion()(output, targets)
