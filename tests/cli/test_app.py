@@ -1,6 +1,7 @@
 """The frame of every command: help, version, errors and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -35,20 +36,54 @@ def failing_pick(monkeypatch: pytest.MonkeyPatch) -> Any:
     return fail_with
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
-def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
+def run_apart(*arguments: str, **environment: str) -> tuple[str, set[str]]:
+    """Run the program in a process of its own; return what it prints and the modules it has loaded at its end."""
     program = (
         "import sys, json, atexit\n"
         "from cryotx_cli.cli.app import main\n"
         "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
-        f"sys.argv = ['cryotx', *{arguments}]\n"
+        f"sys.argv = ['cryotx', *{list(arguments)}]\n"
         "main()\n"
     )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    return finished.stdout, set(json.loads(finished.stderr))
 
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert "cryotx" in finished.stdout
-    assert not HEAVY & set(json.loads(finished.stderr))
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
+def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
+    printed, loaded = run_apart(*arguments)
+
+    assert "cryotx" in printed
+    assert not HEAVY & loaded
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("cryotx t", {"threshold", "train"}),
+        ("cryotx pick --th", {"--threshold"}),
+        ("cryotx pick --contrast ", {"auto", "dark", "bright"}),
+        ("cryotx convert a.star b.box --flip", {"--flip-y"}),
+        ("cryotx pick micro", set()),  # bash goes on with files
+    ],
+)
+def test_the_shell_completes_commands_flags_and_choices(typed: str, offered: set[str]) -> None:
+    word = str(typed.count(" "))
+
+    printed, loaded = run_apart(_CRYOTX_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=word)
+
+    assert set(printed.split()) == offered
+    assert not HEAVY & loaded
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_shown_for_each_shell(shell: str) -> None:
+    printed, _ = run_apart(_CRYOTX_COMPLETE=f"source_{shell}")
+
+    assert "_CRYOTX_COMPLETE" in printed
+    assert "cryotx" in printed
 
 
 def test_version_is_that_of_the_package() -> None:

@@ -52,7 +52,6 @@ app = typer.Typer(
     name="cryotx",
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich alone takes half of the time that --help may take
     context_settings={"help_option_names": ["-h", "--help"]},
