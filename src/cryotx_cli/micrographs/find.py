@@ -22,6 +22,10 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MICROGRAPH_SUFFIXES = MRC_SUFFIXES + TIFF_SUFFIXES + PICTURE_SUFFIXES
 
 
+Inputs = str | Path | Sequence[str | Path]
+"""Files, folders, glob patterns and micrographs STAR files; one alone need not be in a list."""
+
+
 @dataclass(frozen=True)
 class MicrographFile:
     """What a folder, a pattern or a STAR file names, before it is read.
@@ -44,15 +48,20 @@ class MicrographFile:
     defocus: float | None = None
 
 
-def find_micrographs(inputs: Sequence[str | Path]) -> list[MicrographFile]:
+def listed(inputs: Inputs) -> list[str | Path]:
+    """Return inputs as a list; a single one, which as a text is a sequence of letters, becomes its only item."""
+    return [inputs] if isinstance(inputs, str | Path) else list(inputs)
+
+
+def find_micrographs(inputs: Inputs) -> list[MicrographFile]:
     """List the micrographs that files, folders, glob patterns and RELION micrographs STAR files name.
 
     Parameters
     ----------
     inputs
-        A folder stands for every file with a known suffix in it and below it, hidden ones left out, in natural order
-        (``m2`` before ``m10``). A PNG or JPG beside an MRC or TIFF file of the same stem is a preview of it and left
-        out. A file that is named itself is listed whatever its suffix.
+        One or several. A folder stands for every file with a known suffix in it and below it, hidden ones left out, in
+        natural order (``m2`` before ``m10``). A PNG or JPG beside an MRC or TIFF file of the same stem is a preview of
+        it and left out. A file that is named itself is listed whatever its suffix.
 
     Returns
     -------
@@ -65,6 +74,7 @@ def find_micrographs(inputs: Sequence[str | Path]) -> list[MicrographFile]:
         If an input does not exist, or nothing is found; the message says what was looked for.
     """
     found: dict[str, MicrographFile] = {}
+    inputs = listed(inputs)
     for given in inputs:
         for file in _expand(given):
             found.setdefault(os.path.realpath(file.path), file)

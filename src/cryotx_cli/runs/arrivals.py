@@ -9,12 +9,13 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, MicrographFile, find_micrographs, require_whole
 from cryotx_cli.runs.folder import without_own_pictures
 
@@ -64,7 +65,8 @@ class Arrivals:
         An input does not exist.
     """
 
-    def __init__(self, inputs: Sequence[str | Path], star: Path) -> None:
+    def __init__(self, inputs: Inputs, star: Path) -> None:
+        inputs = listed(inputs)
         for given in inputs:
             if not Path(given).exists() and not glob.has_magic(str(given)):
                 raise MicrographError(f"{given}: no such file or folder", "Make the folder first, or check the path.")

@@ -35,6 +35,7 @@ from cryotx_cli.coordinates.formats.topaz import write_topaz
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import MicrographFile
 
 _FOLDERS: dict[MicrographFormat, str] = {
@@ -271,7 +272,7 @@ def remove_picks(outputs: MicrographOutputs) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_star_name(out: Path, inputs: Sequence[str | Path]) -> None:
+def check_star_name(out: Path, inputs: Inputs) -> None:
     """Check the name of the merged STAR file.
 
     Raises
@@ -281,7 +282,7 @@ def check_star_name(out: Path, inputs: Sequence[str | Path]) -> None:
     """
     if out.suffix.lower() != ".star" or out.is_dir():
         raise ConfigError(f"--out {out}: not the name of a STAR file", "Give a file such as --out particles.star.")
-    if any(Path(given).resolve() == out.resolve() for given in inputs):
+    if any(Path(given).resolve() == out.resolve() for given in listed(inputs)):
         raise ConfigError(f"--out {out}: also an input, which would be overwritten", "Give --out another name.")
 
 

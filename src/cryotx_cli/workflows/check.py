@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from cryotx_cli.checks.names import Importer, PickCheck, Target, check_picks
@@ -12,10 +11,11 @@ from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER
 from cryotx_cli.coordinates.formats.cryosparc import read_exposures
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import find_micrographs
 
 
-def check(picks: str | Path, against: Sequence[str | Path], config: CheckConfig) -> PickCheck:
+def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     """Check picks before they are imported.
 
     Parameters
@@ -43,14 +43,14 @@ def check(picks: str | Path, against: Sequence[str | Path], config: CheckConfig)
         If there are no micrographs.
     """
     picks = Path(picks)
-    targets, importer = _targets(against)
+    targets, importer = _targets(listed(against))
     particles = read_particles(picks)
     if holds_boxes(picks):
         particles = {name: _diameters_of_boxes(here) for name, here in particles.items()}
     return check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
 
 
-def _targets(against: Sequence[str | Path]) -> tuple[list[Target], Importer]:
+def _targets(against: list[str | Path]) -> tuple[list[Target], Importer]:
     suffixes = {Path(given).suffix.lower() for given in against}
     if ".cs" in suffixes:
         if len(against) > 1:

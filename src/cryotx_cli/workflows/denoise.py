@@ -1,7 +1,7 @@
 """Denoise many micrographs: read, denoise, write, several files at the same time."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from cryotx_cli.config import DenoiseConfig, DenoisingPipeline, save_config
 from cryotx_cli.coordinates.formats import output_stems
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.micrographs.denoise import denoise as denoise_on_cpu
+from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import (
     MicrographFile,
     find_micrographs,
@@ -95,7 +96,7 @@ class DenoiseRun:
         write_micrograph(path, denoised, pixel_size)
 
 
-def denoise(inputs: Sequence[str | Path], out: str | Path, config: DenoiseConfig) -> DenoiseRun:
+def denoise(inputs: Inputs, out: str | Path, config: DenoiseConfig) -> DenoiseRun:
     """Prepare to denoise micrographs.
 
     Parameters
@@ -145,10 +146,8 @@ def _denoiser(device: str) -> Denoiser:
     return denoiser_on(resolve_device(device))
 
 
-def _without_earlier_outputs(
-    files: list[MicrographFile], inputs: Sequence[str | Path], out: Path
-) -> list[MicrographFile]:
-    if not any(Path(given).is_dir() and Path(given).resolve() in out.parents for given in inputs):
+def _without_earlier_outputs(files: list[MicrographFile], inputs: Inputs, out: Path) -> list[MicrographFile]:
+    if not any(Path(given).is_dir() and Path(given).resolve() in out.parents for given in listed(inputs)):
         return files
     others = [file for file in files if out not in file.path.resolve().parents]
     if not others:

@@ -28,6 +28,7 @@ from cryotx_cli.detector.diameter_estimate import (
 from cryotx_cli.detector.load_picker import LoadedPicker, load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.micrographs.find import Inputs
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.picking.cluster import Cluster, connect
 from cryotx_cli.picking.device_processes import DeviceProcesses
@@ -57,9 +58,7 @@ _BRIGHT = (
 _MERGE_SECONDS, _REPORT_SECONDS = 5.0, 60.0  # between two writings of what shows all micrographs, while watching
 
 
-def start_pick(
-    inputs: Sequence[str | Path], out: str | Path, config: PickConfig, picker: ParticlePicker | None = None
-) -> PickRun:
+def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: ParticlePicker | None = None) -> PickRun:
     """Prepare a run: what can go wrong before the first micrograph goes wrong here.
 
     Parameters
