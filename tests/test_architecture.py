@@ -105,3 +105,37 @@ def test_a_command_is_a_module_a_workflow_a_page_and_tests(command: str) -> None
     ]
 
     assert not missing
+
+
+MAY_COMPARE_WITH_AUTO = {
+    "cli/pick.py",  # has the settings as the user gave them
+    "runs/settled.py",  # diameter and contrast
+    "runs/selection.py",  # threshold
+    "detector/families.py",  # selection, which the weights decide
+    "detector/device.py",
+    "workflows/doctor.py",  # looks at devices one by one
+    "training/cryotransformer/train.py",
+}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=relative)
+def test_what_is_auto_is_decided_in_one_place(module: Path) -> None:
+    compared = [
+        node.lineno
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Compare) and any(ast.unparse(one) == "'auto'" for one in (node.left, *node.comparators))
+    ]
+
+    assert not compared or relative(module) in MAY_COMPARE_WITH_AUTO
+
+
+@pytest.mark.parametrize("name", ["Settled", "Selection.of"])
+def test_settled_settings_are_made_in_one_module(name: str) -> None:
+    makers = {
+        relative(module)
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == name
+    }
+
+    assert makers == {"runs/settled.py"}

@@ -25,8 +25,9 @@ from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.report.thumbnail import read_thumbnail, write_thumbnail
-from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.selection import Threshold, choose
+from cryotx_cli.runs.settled import settle
+from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.pick import start_pick
 from report_in_browser import Page
 
@@ -34,8 +35,12 @@ CONFIG = PickConfig(diameter=120.0, threshold=0.5)
 HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">&amp;.mrc'
 
 
+def settled(config):
+    return settle(config, estimate=lambda: 0.0, is_bright=lambda diameter: False)
+
+
 def run_of(config=CONFIG, folder="particles"):
-    return ReportRun(Path(f"{folder}.star"), Path(folder), config)
+    return ReportRun(Path(f"{folder}.star"), Path(folder), settled(config))
 
 
 def particles(count, seed=0, width=4000, height=3000):
@@ -388,12 +393,12 @@ def test_own_thumbnails_are_not_picked(tmp_path):
 
 def test_the_folder_is_enough_to_write_the_report_again(tmp_path):
     mics = folder_of(tmp_path)
-    run = pick([mics], tmp_path / "p.star")
+    pick([mics], tmp_path / "p.star")
     report = tmp_path / "p/report.html"
     before = report.read_bytes()
     report.unlink()
     shutil.rmtree(mics)
-    write_run_report(PickFolder.of_run(tmp_path / "p"), PickConfig(diameter=run.diameter))
+    write_run_report(read_run(tmp_path / "p"))
     assert report.read_bytes() == before
 
 

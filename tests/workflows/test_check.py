@@ -127,6 +127,17 @@ def test_relion_gets_names_letter_by_letter(project):
     assert lenient.passed
 
 
+def test_the_folder_of_a_run_stands_for_its_star_file(project):
+    Path("picks/box").mkdir(parents=True)
+    write_box(Path("picks/box/half.box"), project[NAMES[0]], 60)
+    for name in ("config.toml", "ledger.jsonl"):
+        Path("picks", name).touch()
+
+    result = check("picks", ["CtfFind/job003/micrographs_ctf.star"], CheckConfig())
+
+    assert (result.matched, level(result, "names")) == (2, "pass")
+
+
 def test_the_sides_in_box_files_are_sides(project):
     """Boxes of 60 px reach 30 px: the same picks, as particles of 60 px, would need boxes of 90 px."""
     for name, one in project.items():

@@ -97,9 +97,9 @@ class Cluster:
         from distributed import as_completed
 
         self.messages: list[str] = []
-        weights = Path(settings.config.weights)
+        weights = Path(settings.settled.config.weights)
         if weights.is_file():
-            settings = replace(settings, config=replace(settings.config, weights=str(absolute_path(weights))))
+            settings = replace(settings, settled=settings.settled.changed(weights=str(absolute_path(weights))))
         self._connection, self._client, self._settings = connection, connection.client, settings
         self._returning = as_completed(loop=self._client.loop, raise_errors=False)
         self._run = f"cryotx-pick-{uuid.uuid4().hex}"  # Dask knows work by its name, and would not do it twice

@@ -106,7 +106,7 @@ class DeviceProcesses:
         # Forking a process that holds a GPU, or threads, does not work.
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        settings = replace(self._settings, config=replace(self._settings.config, device=device))
+        settings = replace(self._settings, device=device)
         process = context.Process(target=_serve, args=(there, settings, self._count), daemon=True)
         process.start()
         there.close()  # or its end would not be noticed here when the process dies
@@ -181,7 +181,7 @@ def _serve(connection: Connection, settings: WorkerSettings, processes: int) -> 
     """Pick what comes over the connection until it is closed at the other end."""
     # Ctrl-C reaches every process of a terminal; the one that started this one decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if settings.picker is None and settings.config.device == "cpu":
+    if settings.picker is None and settings.device == "cpu":
         import torch
 
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
@@ -204,7 +204,7 @@ def _serve(connection: Connection, settings: WorkerSettings, processes: int) -> 
         except Exception:
             send(traceback.format_exc())
 
-    with ThreadPoolExecutor(_at_once(settings.config.device)) as threads:
+    with ThreadPoolExecutor(_at_once(settings.device)) as threads:
         while True:
             try:
                 threads.submit(pick, connection.recv())

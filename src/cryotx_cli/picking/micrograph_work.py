@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.config import PickConfig
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
@@ -17,7 +16,8 @@ from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.runs.candidates import Candidates, write_candidates
 from cryotx_cli.runs.folder import LedgerRow, remove_picks, write_coordinates
 from cryotx_cli.runs.jobs import PickJob, stored_candidates
-from cryotx_cli.runs.selection import Picks, Selection
+from cryotx_cli.runs.selection import Picks
+from cryotx_cli.runs.settled import Settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +67,14 @@ class MicrographWork:
 
     Parameters
     ----------
-    config
-        Settings of the run: its diameter is a number of Å, its contrast dark or bright.
+    settled
+        Settings of the run.
     picker
         Finds the candidates: it prepares in several threads at once, and locates in one at a time.
     """
 
-    def __init__(self, config: PickConfig, picker: ParticlePicker) -> None:
-        assert config.diameter != "auto"
-        self._config, self._picker, self._diameter = config, picker, config.diameter
-        self._selection = Selection.of(config, config.diameter)
+    def __init__(self, settled: Settled, picker: ParticlePicker) -> None:
+        self._settled, self._config, self._picker = settled, settled.config, picker
 
     def read(self, job: PickJob) -> ReadMicrograph:
         """Read and prepare what the settings need of a micrograph.
@@ -87,7 +85,7 @@ class MicrographWork:
             It cannot be read, or the diameter does not fit it.
         """
         started = time.perf_counter()
-        stored = stored_candidates(job, self._config)
+        stored = stored_candidates(job, self._settled)
         has_thumbnail = not self._config.report or job.outputs.thumbnail.exists()
         if stored is not None and has_thumbnail and not self._config.images:
             return ReadMicrograph(None, None, stored, time.perf_counter() - started, 0.0)
@@ -95,7 +93,7 @@ class MicrographWork:
         read = time.perf_counter()
         prepared = None
         if stored is None:
-            prepared = self._picker.prepare(self._with_dark_particles(micrograph), self._diameter)
+            prepared = self._picker.prepare(self._with_dark_particles(micrograph), self._settled.diameter)
         return ReadMicrograph(micrograph, prepared, stored, read - started, time.perf_counter() - read)
 
     def pick(self, job: PickJob, read: ReadMicrograph) -> PickedMicrograph:
@@ -112,7 +110,7 @@ class MicrographWork:
             assert read.micrograph is not None
             assert read.prepared is not None
             candidates = Candidates(self._picker.locate(read.prepared, read.micrograph), *read.micrograph.image.shape)
-        picks = self._selection.choose(candidates)
+        picks = self._settled.selection.choose(candidates)
         row = replace(
             job.row(),
             read_seconds=round(read.read_seconds, 4),
@@ -150,7 +148,7 @@ class MicrographWork:
             if self._config.report and grey is not None:
                 write_thumbnail(outputs.thumbnail, grey, thumbnail_bytes(micrographs))
         write_candidates(outputs.candidates, picked.candidates, picked.job.candidates_key)
-        write_coordinates(outputs, particles, self._config, self._diameter)
+        write_coordinates(outputs, particles, self._settled.formats, self._settled.diameter)
         if self._config.images:
             assert micrograph is not None
             outputs.png.parent.mkdir(parents=True, exist_ok=True)
@@ -158,6 +156,6 @@ class MicrographWork:
         return time.perf_counter() - started
 
     def _with_dark_particles(self, micrograph: Micrograph) -> Micrograph:
-        if self._config.contrast != "bright":
+        if self._settled.contrast != "bright":
             return micrograph
         return replace(micrograph, image=-micrograph.image)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 from typing import Protocol
 
 from cryotx_cli import __version__
-from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
@@ -17,6 +16,7 @@ from cryotx_cli.errors import CheckpointError, CryotxError
 from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.runs.folder import LedgerRow
 from cryotx_cli.runs.jobs import PickJob
+from cryotx_cli.runs.settled import Settled
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,10 @@ class WorkerSettings:
 
     Parameters
     ----------
-    config
-        Settings of the run: its diameter is a number of Å, its contrast dark or bright, its device that of the worker.
+    settled
+        Settings of the run.
+    device
+        Where the network of the worker runs.
     fingerprint
         That of the picker whose results are wanted.
     micrographs
@@ -37,7 +39,8 @@ class WorkerSettings:
         Of cryotx, where the run was started.
     """
 
-    config: PickConfig
+    settled: Settled
+    device: str
     fingerprint: str
     micrographs: int
     picker: ParticlePicker | None = None
@@ -103,15 +106,16 @@ class Worker:
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
-        picker = load_picker(settings.config).picker if settings.picker is None else settings.picker
+        config = replace(settings.settled.config, device=settings.device)
+        picker = load_picker(config).picker if settings.picker is None else settings.picker
         # Other weights or another version would give other picks, which nobody could tell from the rest.
         if (picker.fingerprint, __version__) != (settings.fingerprint, settings.version):
             raise CheckpointError(
-                f"--weights {settings.config.weights}: not the same on all machines, or cryotx is {__version__} on a "
+                f"--weights {config.weights}: not the same on all machines, or cryotx is {__version__} on a "
                 f"worker and {settings.version} here",
                 "Install the same version everywhere, and keep the weights on a file system that all machines share.",
             )
-        self._work, self._micrographs = MicrographWork(settings.config, picker), settings.micrographs
+        self._work, self._micrographs = MicrographWork(settings.settled, picker), settings.micrographs
         self._network = Lock()
 
     def __call__(self, job: PickJob) -> Outcome:

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.config import PickConfig, load_config
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
@@ -25,9 +24,8 @@ from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.report.truth import Disagreement, Truth, disagreements_to_show
-from cryotx_cli.runs.candidates import read_stored_candidates
-from cryotx_cli.runs.folder import LedgerRow, PickFolder
-from cryotx_cli.runs.selection import Selection
+from cryotx_cli.runs.folder import LedgerRow
+from cryotx_cli.runs.stored import StoredRun, run_of_picks
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,34 +48,6 @@ class JudgedPicks:
     picks_name: str | None
     picks: Particles
     truth: Truth
-
-
-@dataclass(frozen=True)
-class PickRun:
-    """A finished run of ``cryotx pick``, to read."""
-
-    folder: PickFolder
-    config: PickConfig
-    rows: Mapping[str, LedgerRow]
-
-    @classmethod
-    def of(cls, picks: Path) -> PickRun | None:
-        """Return the run that left these picks; None where they are none of ``cryotx pick``."""
-        path = picks.with_suffix("") if picks.suffix.lower() == ".star" else picks
-        if not (path / "config.toml").is_file() or not (path / "ledger.jsonl").is_file():
-            return None
-        folder = PickFolder.of_run(path, to_read=True)
-        config = load_config(PickConfig, folder.config)
-        return None if config.diameter == "auto" else cls(folder, config, folder.read_ledger())
-
-    def candidates(self, row: LedgerRow, picks: int) -> tuple[Particles, int, int] | None:
-        """Return what a threshold chooses among, height and width; None where the picks are not those of the run."""
-        assert self.config.diameter != "auto"
-        stored = read_stored_candidates(self.folder.outputs(row.stem).candidates) if row.error is None else None
-        if stored is None or row.picks != picks:
-            return None
-        available = Selection.of(self.config, self.config.diameter).available(stored[1])
-        return (available, stored[1].height, stored[1].width) if len(available) >= picks else None
 
 
 class EvaluationReport:
@@ -124,7 +94,7 @@ class EvaluationReport:
     ) -> None:
         self.messages: list[str] = []
         self._path = path
-        self._run = PickRun.of(picks)
+        self._run = run_of_picks(picks)
         self._about = _about(picks, self._run, judged, agreement)
         self._rows = _rows_of(judged, self._run)
         self._files = _find_files(judged, self._rows, micrographs)
@@ -151,7 +121,7 @@ class EvaluationReport:
 
     def _show(self, one: JudgedPicks) -> ReportMicrograph:
         row = self._rows.get(one.name)
-        stored = self._run.candidates(row, len(one.picks)) if self._run and row else None
+        stored = _available(self._run, row, len(one.picks)) if self._run and row else None
         if row and stored is None:
             self.messages.append(
                 f"{one.name}: its picks are no longer those of the run, so its rejected candidates are not shown."
@@ -210,16 +180,25 @@ class EvaluationReport:
             )
 
 
-def _about(picks: Path, run: PickRun | None, judged: Sequence[JudgedPicks], agreement: RunAgreement) -> ReportRun:
+def _about(picks: Path, run: StoredRun | None, judged: Sequence[JudgedPicks], agreement: RunAgreement) -> ReportRun:
     if run is not None:
-        return ReportRun(run.folder.star, run.folder.path, run.config, agreement=agreement)
+        return ReportRun(run.folder.star, run.folder.path, run.settled, agreement=agreement)
     scores = np.concatenate([one.picks.scores for one in judged] or [np.zeros(0)])
     scores = scores[np.isfinite(scores)]
     low, high = float(scores.min(initial=0.0)), float(scores.max(initial=1.0))
     return ReportRun(picks, None, None, (low, high), agreement)
 
 
-def _rows_of(judged: Sequence[JudgedPicks], run: PickRun | None) -> dict[str, LedgerRow]:
+def _available(run: StoredRun, row: LedgerRow, picks: int) -> tuple[Particles, int, int] | None:
+    """Return what a threshold chooses among, height and width; None where the picks are not those of the run."""
+    available = run.available(row)
+    if available is None or row.picks != picks or len(available[0]) < picks:
+        return None
+    particles, candidates = available
+    return particles, candidates.height, candidates.width
+
+
+def _rows_of(judged: Sequence[JudgedPicks], run: StoredRun | None) -> dict[str, LedgerRow]:
     """Return what the run says of each micrograph, by the name in the truth."""
     if run is None:
         return {}

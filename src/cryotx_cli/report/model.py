@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.report.truth import Truth
+from cryotx_cli.runs.settled import Settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,8 @@ class ReportRun:
     star, folder
         The merged STAR file and the folder that ``cryotx threshold`` takes, as the user would type them. The folder is
         None where the picks are no run of ``cryotx pick``: `star` is then any file or folder of picks.
-    config
-        Settings that the picks were made with; its diameter is a number of Å. None where they are not known.
+    settled
+        Settings that the picks were made with; None where they are not known.
     scores
         Lowest and highest setting of the slider: 0 and 1 unless the scores are no probabilities.
     agreement
@@ -91,6 +91,6 @@ class ReportRun:
 
     star: Path
     folder: Path | None
-    config: PickConfig | None
+    settled: Settled | None
     scores: tuple[float, float] = (0.0, 1.0)
     agreement: RunAgreement | None = None

@@ -11,6 +11,7 @@ from cryotx_cli.report.model import ReportRun, RunAgreement
 from cryotx_cli.report.packing import CUTS, PackedMicrograph, base64_text, histogram
 from cryotx_cli.report.truth import Disagreement
 from cryotx_cli.report.wording import short_names, threshold_command
+from cryotx_cli.runs.selection import Threshold
 
 
 def page_data(
@@ -37,7 +38,7 @@ def page_data(
     return {
         "command": threshold_command(run.folder) if run.folder else None,
         "adjustable": _adjustable(run, picked),
-        "threshold": run.config.threshold if run.config and run.config.threshold != "auto" else None,
+        "threshold": _threshold(run),
         "scores": run.scores,
         "floor": floor,
         "names": short_names(names),
@@ -64,9 +65,15 @@ def _shown(one: PackedMicrograph) -> dict[str, object]:
     }
 
 
+def _threshold(run: ReportRun) -> float | None:
+    """Return the score that parts picks from the rest; None where no single one does."""
+    rule = run.settled.selection.rule if run.settled is not None and run.settled.by_probability else None
+    return rule.probability if isinstance(rule, Threshold) else None
+
+
 def _adjustable(run: ReportRun, picked: Sequence[PackedMicrograph]) -> bool:
-    if run.config is not None:
-        return run.config.selection != "legacy"  # the original program's choice is no threshold
+    if run.settled is not None:
+        return run.settled.by_probability  # the original program's choice is no threshold
     return sum(any(one.counts[k] for one in picked) for k in range(len(CUTS))) > 1  # many formats have no scores
 
 

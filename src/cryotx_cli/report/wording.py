@@ -9,16 +9,16 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from cryotx_cli.config import PickConfig
 from cryotx_cli.report.model import ReportRun
 from cryotx_cli.report.packing import PackedMicrograph
-from cryotx_cli.runs.selection import Selection
+from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, Threshold
+from cryotx_cli.runs.settled import Settled
 
 
 def stated_diameter(run: ReportRun, picked: Sequence[PackedMicrograph]) -> tuple[str, str]:
     """Return the particle diameter and its unit."""
-    if run.config is not None and run.config.diameter != "auto":
-        return f"{run.config.diameter:.0f}", "Å"
+    if run.settled is not None:
+        return f"{run.settled.diameter:.0f}", "Å"
     truths = [(one.micrograph.truth.diameter_px, one.pixel_size) for one in picked if one.micrograph.truth]
     if not truths:
         return "-", ""
@@ -31,34 +31,38 @@ def stated_settings(run: ReportRun, picked: Sequence[PackedMicrograph]) -> list[
     sizes = sorted({round(one.pixel_size, 4) for one in picked if np.isfinite(one.pixel_size)})
     pixel_size = f"{sizes[0]:g} Å" if len(sizes) == 1 else f"{sizes[0]:g} to {sizes[-1]:g} Å" if sizes else "-"
     settings = [("Pixel size", pixel_size)]
-    if run.config is not None:
-        settings += _pick_settings(run.config)
+    if run.settled is not None:
+        settings += _pick_settings(run.settled)
     if run.agreement is not None:
         pair = f"pick and label up to {run.agreement.radius:g} diameters apart, one to one, nearest first"
         settings += [("Labels", str(run.agreement.truth)), ("Hit", pair)]
     return settings
 
 
-def _pick_settings(config: PickConfig) -> list[tuple[str, str]]:
-    assert config.diameter != "auto"
-    if config.selection == "legacy":
-        choice = "as the original program"
-    elif config.expected_count is not None:
-        choice = f"the best {config.expected_count} of each micrograph"
-    elif config.percentile is not None:
-        choice = f"all but the worst {config.percentile:g} % of each micrograph's candidates"
-    elif config.threshold == "auto":
-        choice = "automatic: a threshold for each micrograph"
-    else:
-        choice = f"score of at least {config.threshold:g}"
-    if config.max_per_micrograph is not None:
-        choice += f"; at most {config.max_per_micrograph} of each micrograph"
+def _pick_settings(settled: Settled) -> list[tuple[str, str]]:
+    selection, choice = settled.selection, _choice(settled)
+    if selection.max_picks is not None:
+        choice += f"; at most {selection.max_picks} of each micrograph"
     return [
-        ("Weights", config.weights),
+        ("Weights", settled.config.weights),
         ("Choice of picks", choice),
-        ("Smallest distance between picks", f"{Selection.of(config, config.diameter).min_distance:.4g} Å"),
-        ("Smallest distance to the border", f"{config.edge:g} Å"),
+        ("Smallest distance between picks", f"{selection.min_distance:.4g} Å"),
+        ("Smallest distance to the border", f"{selection.edge:g} Å"),
     ]
+
+
+def _choice(settled: Settled) -> str:
+    if not settled.by_probability:
+        return "as the original program"
+    match settled.selection.rule:
+        case ExpectedCount(count):
+            return f"the best {count} of each micrograph"
+        case Percentile(percent):
+            return f"all but the worst {percent:g} % of each micrograph's candidates"
+        case Threshold(probability):
+            return f"score of at least {probability:g}"
+        case ExpectedF1():
+            return "automatic: a threshold for each micrograph"
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -21,12 +21,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
-from cryotx_cli.config import MicrographFormat, PickConfig
+from cryotx_cli.config import MicrographFormat
 from cryotx_cli.coordinates.formats import FILE_ENDINGS, write_micrograph_file
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.formats.cryosparc import Exposure, write_cs
@@ -146,8 +146,8 @@ class PickFolder:
         CryotxError
             There is no such run, or its folder cannot be written.
         """
-        path = run.with_suffix("") if run.suffix.lower() == ".star" else run
-        if not (path / "config.toml").is_file() or not (path / "ledger.jsonl").is_file():
+        path = _folder_of(run)
+        if not is_run(run):
             raise CryotxError(
                 f"{run}: not a run of cryotx pick: there is no {path / 'config.toml'} with a ledger.jsonl beside it",
                 "Give the STAR file that cryotx pick wrote, or the folder of the same name.",
@@ -183,7 +183,7 @@ class PickFolder:
         )
 
     def write_merged(
-        self, picks: Sequence[tuple[LedgerRow, Particles]], config: PickConfig, exposures: Mapping[str, Exposure]
+        self, picks: Sequence[tuple[LedgerRow, Particles]], formats: Collection[str], exposures: Mapping[str, Exposure]
     ) -> None:
         """Write the files that hold the picks of all micrographs, and remove those of formats no longer asked for.
 
@@ -191,8 +191,8 @@ class PickFolder:
         ----------
         picks
             Micrographs and their picks, in the order to write them.
-        config
-            Says which formats to write.
+        formats
+            Those to write.
         exposures
             CryoSPARC's exposures by micrograph name; micrographs without one are left out of its file.
 
@@ -204,16 +204,16 @@ class PickFolder:
         named = [(row.micrograph, particles) for row, particles in picks]
         index, topaz = self.path / "relion/autopick.star", self.path / "topaz/particles.txt"
         cs = self.path / "cryosparc/particles.cs"
-        if "relion" in config.formats:
+        if "relion" in formats:
             files = ((row, self.outputs(row.stem).coordinates["relion"]) for row, _ in picks)
             write_coordinate_index(
                 index, ((row.micrograph, relion_path(file, row.path, row.micrograph)) for row, file in files)
             )
-        if "topaz" in config.formats:
+        if "topaz" in formats:
             write_topaz(topaz, named)
         if exposures:
             write_cs(cs, ((exposures[name], particles) for name, particles in named if name in exposures))
-        for path, wanted in ((index, "relion" in config.formats), (topaz, "topaz" in config.formats), (cs, exposures)):
+        for path, wanted in ((index, "relion" in formats), (topaz, "topaz" in formats), (cs, exposures)):
             if not wanted:
                 path.unlink(missing_ok=True)
         write_particles_star(self.star, named)
@@ -239,21 +239,25 @@ class PickFolder:
             file.write(_line(row))
 
 
+def is_run(path: Path) -> bool:
+    """Whether this is the merged STAR file of a run of ``cryotx pick``, or the folder beside it."""
+    folder = _folder_of(path)
+    return (folder / "config.toml").is_file() and (folder / "ledger.jsonl").is_file()
+
+
 def fingerprint(*parts: object) -> str:
     """Hash values that have a JSON form: equal parts give equal text, on any machine."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def coordinate_files(outputs: MicrographOutputs, config: PickConfig) -> dict[MicrographFormat, Path]:
-    """Return the coordinate files of one micrograph that the settings ask for, by format."""
-    return {
-        one: path
-        for one, path in outputs.coordinates.items()
-        if one in config.formats and (one != "box" or config.boxes)
-    }
+def coordinate_files(outputs: MicrographOutputs, formats: Collection[str]) -> dict[MicrographFormat, Path]:
+    """Return the coordinate files of one micrograph in these formats, by format."""
+    return {one: path for one, path in outputs.coordinates.items() if one in formats}
 
 
-def write_coordinates(outputs: MicrographOutputs, particles: Particles, config: PickConfig, diameter: float) -> None:
+def write_coordinates(
+    outputs: MicrographOutputs, particles: Particles, formats: Collection[str], diameter: float
+) -> None:
     """Write the coordinate files of one micrograph with boxes for particles of `diameter` Å.
 
     Raises
@@ -262,7 +266,7 @@ def write_coordinates(outputs: MicrographOutputs, particles: Particles, config: 
         A file cannot be written.
     """
     side = box_side_px(diameter / particles.pixel_size)
-    for one, path in coordinate_files(outputs, config).items():
+    for one, path in coordinate_files(outputs, formats).items():
         write_micrograph_file(path, one, particles, side)
 
 
@@ -322,6 +326,10 @@ def relion_path(file: Path, micrograph: str | Path, name: str) -> str:
 def absolute_path(path: str | Path) -> Path:
     """Return an absolute path without ``..``; unlike ``resolve`` it keeps the names of links, which are the user's."""
     return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _folder_of(run: Path) -> Path:
+    return run.with_suffix("") if run.suffix.lower() == ".star" else run
 
 
 def _line(row: LedgerRow) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryotx_cli import __version__
-from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats import output_stems
 from cryotx_cli.coordinates.formats.star import require_star_name
 from cryotx_cli.coordinates.formats.topaz import topaz_names
@@ -24,7 +23,7 @@ from cryotx_cli.runs.folder import (
     coordinate_files,
     fingerprint,
 )
-from cryotx_cli.runs.selection import Selection
+from cryotx_cli.runs.settled import Settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +51,14 @@ class PickJobs:
     ----------
     folder
         Where the run writes.
-    config
-        Settings; the diameter is a number of Å.
+    settled
+        Settings of the run.
     picker
         Fingerprint of the picker.
     """
 
-    def __init__(self, folder: PickFolder, config: PickConfig, picker: str) -> None:
-        assert config.diameter != "auto"
-        self.selection = Selection.of(config, config.diameter)
-        self._folder, self._config, self._picker = folder, config, picker
+    def __init__(self, folder: PickFolder, settled: Settled, picker: str) -> None:
+        self._folder, self._settled, self._picker = folder, settled, picker
         self._known: dict[str, tuple[int, Path]] = {}  # index and stem by real path
         self._stems: set[Path] = set()
         self._base: Path | None = None
@@ -106,7 +103,7 @@ class PickJobs:
             The name cannot be written, or is that of another micrograph for a format that is asked for.
         """
         require_star_name(job.file.name)
-        if "topaz" in self._config.formats:
+        if "topaz" in self._settled.formats:
             (name,) = topaz_names([job.file.name])
             first = self._topaz.setdefault(name, job)
             if first.index != job.index:
@@ -114,23 +111,25 @@ class PickJobs:
 
     def finished_earlier(self, job: PickJob) -> Particles | None:
         """Return the picks of a finished micrograph: choosing again among its candidates gives the same ones."""
-        pictures = [job.outputs.png] * self._config.images + [job.outputs.thumbnail] * self._config.report
-        if not all(path.exists() for path in (*coordinate_files(job.outputs, self._config).values(), *pictures)):
+        config = self._settled.config
+        pictures = [job.outputs.png] * config.images + [job.outputs.thumbnail] * config.report
+        coordinates = coordinate_files(job.outputs, self._settled.formats).values()
+        if not all(path.exists() for path in (*coordinates, *pictures)):
             return None
-        candidates = stored_candidates(job, self._config)
-        return None if candidates is None else self.selection.choose(candidates).particles
+        candidates = stored_candidates(job, self._settled)
+        return None if candidates is None else self._settled.selection.choose(candidates).particles
 
     def _job(self, index: int, file: MicrographFile, stem: Path) -> PickJob:
         candidates_key = fingerprint(
             __version__,
             self._picker,
-            self._config.diameter,
-            self._config.pixel_size,
-            self._config.contrast,
+            self._settled.diameter,
+            self._settled.config.pixel_size,
+            self._settled.contrast,
             file.pixel_size,
             *_identity(file.path),
         )
-        picks_key = fingerprint(candidates_key, repr(self.selection))
+        picks_key = self._settled.picks_key(candidates_key)
         return PickJob(index, file, stem, self._folder.outputs(stem), candidates_key, picks_key)
 
     def _free_stem(self, file: MicrographFile) -> Path:
@@ -149,9 +148,9 @@ class PickJobs:
         return free
 
 
-def stored_candidates(job: PickJob, config: PickConfig) -> Candidates | None:
+def stored_candidates(job: PickJob, settled: Settled) -> Candidates | None:
     """Return what the network has proposed earlier with the same settings; None if it has to run."""
-    return None if config.restart else read_candidates(job.outputs.candidates, job.candidates_key)
+    return None if settled.config.restart else read_candidates(job.outputs.candidates, job.candidates_key)
 
 
 def earlier_row(job: PickJob, row: LedgerRow) -> LedgerRow:

@@ -13,6 +13,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import find_micrographs
+from cryotx_cli.runs.stored import file_of_picks
 
 
 def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
@@ -21,7 +22,8 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     Parameters
     ----------
     picks
-        A coordinate file or a folder of them, whatever `read_particles` reads.
+        A coordinate file or a folder of them, whatever `read_particles` reads. The folder of a run of ``cryotx pick``
+        stands for the STAR file beside it.
     against
         What they will be imported with: a RELION micrographs STAR file, a .cs file of CryoSPARC's exposures, or
         micrographs as files, folders and patterns.
@@ -42,7 +44,7 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     MicrographError
         If there are no micrographs.
     """
-    picks = Path(picks)
+    picks = file_of_picks(Path(picks))
     targets, importer = _targets(listed(against))
     particles = read_particles(picks)
     if holds_boxes(picks):

@@ -19,6 +19,7 @@ from cryotx_cli.micrographs.names import pair_names
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
 from cryotx_cli.report.model import RunAgreement
 from cryotx_cli.report.truth import Truth
+from cryotx_cli.runs.stored import file_of_picks
 from cryotx_cli.wording import some_of
 
 
@@ -165,7 +166,7 @@ def evaluate(
     ParticleFileError, DatasetError, MicrographError
         If a side cannot be read, or no micrograph is on both sides.
     """
-    picks = read_particles(_file_of_picks(Path(picks_path)))
+    picks = read_particles(file_of_picks(Path(picks_path)))
     truth, unlabelled = _read_truth(Path(truth_path))
     partners = pair_names(picks, truth)
     if picks and not partners:
@@ -248,12 +249,6 @@ def evaluation_report(
     return EvaluationReport(
         Path(path), judged, agreement, Path(picks_path), None if micrographs is None else Path(micrographs)
     )
-
-
-def _file_of_picks(path: Path) -> Path:
-    """Return the STAR file of a run of ``cryotx pick`` where its folder is given."""
-    star = path.with_name(f"{path.name}.star")
-    return star if (path / "ledger.jsonl").is_file() and star.is_file() else path
 
 
 def _figures(counts: Counts, dice: float, average_precision: float) -> dict[str, Any]:

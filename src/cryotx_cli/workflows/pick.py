@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cryotx_cli.checks.names import Target, check_run
-from cryotx_cli.config import PickConfig, device_names, save_config
+from cryotx_cli.config import PickConfig, device_names
 from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of
 from cryotx_cli.coordinates.formats.topaz import topaz_names
 from cryotx_cli.coordinates.particles import Particles
@@ -49,6 +49,9 @@ from cryotx_cli.runs.folder import (
 from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
 from cryotx_cli.runs.refreshed import Refreshed
 from cryotx_cli.runs.result import PickResult, PickSummary
+from cryotx_cli.runs.selection import ExpectedF1
+from cryotx_cli.runs.settled import Settled, settle
+from cryotx_cli.runs.stored import StoredRun
 
 _CHECKED = 3  # images that the check of what was written looks at
 _BRIGHT = (
@@ -104,17 +107,24 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     messages = _without_exposure(config, names, exposures)
     client = connect(config.scheduler) if config.scheduler is not None else None
     loaded = load_picker(config) if picker is None else LoadedPicker(picker, config, (), "")
-    estimate = _estimate(folder, files, arrivals, loaded) if config.diameter == "auto" else None
-    config = loaded.config if estimate is None else replace(loaded.config, diameter=estimate.value)
-    if config.contrast == "auto":
+    estimates: list[DiameterEstimate] = []
+
+    def estimate() -> float:
+        estimates.append(_estimate(folder, files, arrivals, loaded))
+        return estimates[0].value
+
+    def is_bright(diameter: float) -> bool:
         # A session that has just begun has nothing to judge by; its files come from the microscope, unchanged.
-        bright = arrivals is None and is_inverted(files, config.pixel_size, loaded.picker, float(config.diameter))
-        messages += [_BRIGHT] if bright else []
-        config = replace(config, contrast="bright" if bright else "dark")
-    settings = WorkerSettings(replace(config, scheduler=None), loaded.picker.fingerprint, len(files), picker)
+        bright = arrivals is None and is_inverted(files, config.pixel_size, loaded.picker, diameter)
+        messages.extend([_BRIGHT] if bright else [])
+        return bright
+
+    settled = settle(loaded.config, estimate, is_bright)
+    settings = WorkerSettings(settled, config.device, loaded.picker.fingerprint, len(files), picker)
     workers = _workers(client, settings)
-    run = PickRun(arrivals or files, folder, config, loaded.picker, exposures, workers)
-    run.estimate, run.device_reason = estimate, loaded.device_reason if workers is None else ""
+    run = PickRun(arrivals or files, folder, settled, loaded.picker, exposures, workers, config.stop_after)
+    run.estimate = estimates[0] if estimates else None
+    run.device_reason = loaded.device_reason if workers is None else ""
     run.messages[:0] = [*messages, *(event.text for event in loaded.events)]
     return run
 
@@ -153,29 +163,30 @@ class PickRun:
         self,
         source: Sequence[MicrographFile] | Arrivals,
         folder: PickFolder,
-        config: PickConfig,
+        settled: Settled,
         picker: ParticlePicker,
         exposures: Mapping[str, Exposure],
         workers: Workers | None = None,
+        stop_after: float | None = None,
     ) -> None:
-        assert config.diameter != "auto"
         self.device, self.device_reason = str(picker.device) if workers is None else workers.name, ""
-        self.diameter = config.diameter
+        self.diameter = settled.diameter
         self.estimate: DiameterEstimate | None = None
         self.scales_to_diameter = bool(getattr(picker, "scales_to_diameter", True))
         self.messages: list[str] = []
         self.stop_file = folder.stop
-        self._folder, self._config, self._exposures = folder, config, exposures
-        self._steps, self._workers = MicrographWork(config, picker), workers
+        self._folder, self._settled, self._config, self._exposures = folder, settled, settled.config, exposures
+        self._stop_after = stop_after
+        self._steps, self._workers = MicrographWork(settled, picker), workers
         self._threads = threads_beside(picker.device)
-        self._plan = PickJobs(folder, config, picker.fingerprint)
+        self._plan = PickJobs(folder, settled, picker.fingerprint)
         self._results: dict[int, tuple[PickResult, LedgerRow]] = {}
         self._first_error: CryotxError | OSError | None = None
         self._started = time.perf_counter()
         self._seconds = 0.0
         self._left = 0
         self._stopped = self._idle = False
-        self._drift, self._sizes = Drift(), SizeCheck(config.diameter)
+        self._drift, self._sizes = Drift(), SizeCheck(settled.diameter)
         self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
         self._report = Refreshed(self._write_report, _REPORT_SECONDS)
         self._arrivals = source if isinstance(source, Arrivals) else None
@@ -183,9 +194,7 @@ class PickRun:
             self._jobs = [self._plan.arrived(file, source.folders) for file in source.files]
         else:
             self._jobs = self._plan.plan(source)
-        # How long a run waits, and who works for it, decide nothing about its picks, and do not go with every setting
-        # of cryotx threshold.
-        save_config(replace(config, watch=False, stop_after=None, scheduler=None), folder.config)
+        settled.save(folder.config)
         self._take_up_earlier_run()
 
     def __len__(self) -> int:
@@ -282,7 +291,7 @@ class PickRun:
         if self._arrivals is None:
             yield from [job for job in self._jobs if job.index not in self._results]
             return
-        while not self._is_told_to_stop() and not self._arrivals.is_silent(self._config.stop_after):
+        while not self._is_told_to_stop() and not self._arrivals.is_silent(self._stop_after):
             for file in self._arrivals.look():
                 if self._is_told_to_stop():
                     return
@@ -449,7 +458,7 @@ class PickRun:
         """Say how many micrographs the automatic threshold leaves empty, and how to see what it has left out."""
         rows = [row for result, row in self._results.values() if result.particles is not None]
         empty = [row for row in rows if row.candidates and not row.picks]
-        if not empty or self._config.threshold != "auto" or self._config.percentile or self._config.expected_count:
+        if not empty or not isinstance(self._settled.selection.rule, ExpectedF1):
             return []
         return [
             f"{len(empty)} of {len(rows)} micrographs show nothing that convinces and got no picks; cryotx threshold "
@@ -470,13 +479,13 @@ class PickRun:
     def _write_merged(self) -> None:
         done = [(row, result.particles) for result, row in self._in_order() if result.particles is not None]
         if done:
-            self._folder.write_merged(done, self._config, self._exposures)
+            self._folder.write_merged(done, self._settled.formats, self._exposures)
 
     def _write_report(self) -> None:
         if not self._config.report:
             self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
         elif self.summary.micrographs:
-            write_run_report(self._folder, self._config)
+            write_run_report(StoredRun(self._folder, self._settled))
 
     def _nothing_picked(self) -> MicrographError:
         error = self._first_error
@@ -488,7 +497,7 @@ class PickRun:
 def _workers(client: Any, settings: WorkerSettings) -> Workers | None:
     if client is not None:
         return Cluster(client, settings)
-    devices = device_names(settings.config.device)
+    devices = device_names(settings.device)
     return DeviceProcesses(devices, settings) if len(devices) > 1 else None
 
 

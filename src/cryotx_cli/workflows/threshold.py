@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cryotx_cli.config import PickConfig, ThresholdConfig, load_config, save_config
+from cryotx_cli.config import ThresholdConfig
 from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of
 from cryotx_cli.coordinates.formats.topaz import topaz_names
 from cryotx_cli.coordinates.particles import Particles
@@ -15,9 +15,9 @@ from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
-from cryotx_cli.runs.candidates import read_stored_candidates
-from cryotx_cli.runs.folder import LedgerRow, PickFolder, fingerprint, remove_picks, write_coordinates
-from cryotx_cli.runs.selection import Selection
+from cryotx_cli.runs.folder import LedgerRow, remove_picks, write_coordinates
+from cryotx_cli.runs.settled import Settled
+from cryotx_cli.runs.stored import StoredRun, read_run
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,23 @@ class ThresholdRun:
         What the user should know.
     """
 
-    def __init__(self, folder: PickFolder, config: PickConfig, images: bool) -> None:
+    def __init__(self, before: StoredRun, settled: Settled, images: bool) -> None:
         started = time.perf_counter()
-        self.star, self.folder = folder.star, folder.path
+        self.star, self.folder = before.folder.star, before.folder.path
         self.messages: list[str] = []
-        self._folder, self._config = folder, config
-        rows = _finished_rows(folder)
-        exposures = self._exposures([row.micrograph for row in rows])
-        chosen = self._choose(rows)
+        self._before, self._folder, self._settled = before, before.folder, settled
+        if not before.picked:
+            raise CryotxError(
+                f"{self._folder.ledger}: no micrograph of this run is finished", "Start cryotx pick first."
+            )
+        exposures = self._exposures([row.micrograph for row in before.picked])
+        chosen = [self._choose(row) for row in before.picked]
         self._write(chosen, exposures)
-        self._to_draw = chosen if images and config.images else []
-        if config.images and not images:
+        self._to_draw = chosen if images and settled.config.images else []
+        if settled.config.images and not images:
             self.messages.append("Pictures are left out; cryotx pick draws them when it runs again.")
         self.micrographs = len(chosen)
-        self.before = sum(row.picks for row in rows)
+        self.before = sum(row.picks for row in before.picked)
         self.after = sum(one.row.picks for one in chosen)
         self.edge = sum(one.row.edge for one in chosen)
         self.distance = sum(one.row.distance for one in chosen)
@@ -90,53 +93,46 @@ class ThresholdRun:
 
     def _exposures(self, names: Sequence[str]) -> Mapping[str, Exposure]:
         """Check what may go wrong with the formats before anything is changed."""
-        if "topaz" in self._config.formats:
+        if "topaz" in self._settled.formats:
             topaz_names(names)
-        if self._config.exposures is None:
-            return {}
-        exposures = exposures_of(self._config.exposures, names)
-        if len(exposures) < len(names):
+        file = self._settled.config.exposures
+        exposures = exposures_of(file, names) if file is not None else {}
+        if file is not None and len(exposures) < len(names):
             self.messages.append(f"{len(names) - len(exposures)} not among the exposures, left out of particles.cs.")
         return exposures
 
-    def _choose(self, rows: Sequence[LedgerRow]) -> list[_Chosen]:
-        assert self._config.diameter != "auto"
-        selection = Selection.of(self._config, self._config.diameter)
-        chosen = []
-        for row in rows:
-            file = self._folder.outputs(row.stem).candidates
-            stored = read_stored_candidates(file)
-            if stored is None:
-                raise CryotxError(
-                    f"{file}: the candidates of {row.micrograph} are missing or damaged",
-                    "Start cryotx pick again with the same settings: it picks what is missing.",
-                )
-            key, candidates = stored
-            picks = selection.choose(candidates)
-            row = replace(
-                row,
-                key=fingerprint(key, repr(selection)),
-                picks=len(picks.particles),
-                edge=picks.edge,
-                distance=picks.distance,
+    def _choose(self, row: LedgerRow) -> _Chosen:
+        stored = self._before.candidates(row)
+        if stored is None:
+            raise CryotxError(
+                f"{self._folder.outputs(row.stem).candidates}: the candidates of {row.micrograph} are missing or "
+                "damaged",
+                "Start cryotx pick again with the same settings: it picks what is missing.",
             )
-            chosen.append(_Chosen(row, picks.particles, (candidates.height, candidates.width)))
-        return chosen
+        key, candidates = stored
+        picks = self._settled.selection.choose(candidates)
+        row = replace(
+            row,
+            key=self._settled.picks_key(key),
+            picks=len(picks.particles),
+            edge=picks.edge,
+            distance=picks.distance,
+        )
+        return _Chosen(row, picks.particles, (candidates.height, candidates.width))
 
     def _write(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure]) -> None:
-        assert self._config.diameter != "auto"
+        settled, folder = self._settled, self._folder
         # Until its files are written a micrograph counts as one with other settings: cryotx pick would do it anew.
-        skipped = [row for row in self._folder.read_ledger().values() if row.error is not None]
-        self._folder.start_ledger([*(replace(one.row, key="") for one in chosen), *skipped])
-        save_config(self._config, self._folder.config)
+        folder.start_ledger([*(replace(one.row, key="") for one in chosen), *self._before.skipped])
+        settled.save(folder.config)
         for one in chosen:
-            outputs = self._folder.outputs(one.row.stem)
+            outputs = folder.outputs(one.row.stem)
             remove_picks(outputs)
-            write_coordinates(outputs, one.particles, self._config, self._config.diameter)
-        self._folder.write_merged([(one.row, one.particles) for one in chosen], self._config, exposures)
-        self._folder.start_ledger([*(one.row for one in chosen), *skipped])
-        if self._config.report:
-            write_run_report(self._folder, self._config)
+            write_coordinates(outputs, one.particles, settled.formats, settled.diameter)
+        folder.write_merged([(one.row, one.particles) for one in chosen], settled.formats, exposures)
+        folder.start_ledger([*(one.row for one in chosen), *self._before.skipped])
+        if settled.config.report:
+            write_run_report(StoredRun(folder, settled))
 
     def _draw(self, one: _Chosen) -> None:
         path = Path(one.row.path)
@@ -175,28 +171,25 @@ def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
     CryotxError
         There is no such run, candidates are missing, or the folder cannot be written.
     """
-    folder = PickFolder.of_run(Path(run))
-    before = load_config(PickConfig, folder.config)
-    if before.diameter == "auto":
-        raise ConfigError(
-            f"{folder.config}: says diameter = auto, not the one of the run", "Run cryotx pick once more."
-        )
-    after = _changed(before, config, folder.config)
+    before = read_run(Path(run))
+    after = before.settled.changed(**_changes(before, config))
     try:
-        return ThresholdRun(folder, after, config.images)
+        return ThresholdRun(before, after, config.images)
     except OSError as error:
         raise CryotxError(
-            f"{folder.path}: cannot write there ({error.strerror})", "Repeat the command when there is room."
+            f"{before.folder.path}: cannot write there ({error.strerror})", "Repeat the command when there is room."
         ) from error
 
 
-def _changed(before: PickConfig, config: ThresholdConfig, file: Path) -> PickConfig:
+def _changes(before: StoredRun, config: ThresholdConfig) -> dict[str, object]:
+    """Return the settings of ``cryotx pick`` that become others."""
     rule = {"threshold": config.threshold, "percentile": config.percentile, "expected_count": config.expected_count}
     changes: dict[str, object] = {}
     if any(value is not None for value in rule.values()):
-        if before.selection == "legacy":
+        if not before.settled.by_probability:
             raise ConfigError(
-                f"{file}: the picks of this run were chosen as the original program does, not by probability",
+                f"{before.folder.config}: the picks of this run were chosen as the original program does, not by "
+                "probability",
                 "Choose them with cryotx pick --percentile, or with weights that give probabilities.",
             )
         changes = {**rule, "threshold": "auto" if config.threshold is None else config.threshold}
@@ -205,12 +198,4 @@ def _changed(before: PickConfig, config: ThresholdConfig, file: Path) -> PickCon
             changes[name] = getattr(config, name)
     if config.formats is not None:
         changes["boxes"] = "box" in config.formats
-    return replace(before, **changes)  # type: ignore[arg-type]
-
-
-def _finished_rows(folder: PickFolder) -> list[LedgerRow]:
-    """Return the rows of the micrographs that are picked, in the order of the input."""
-    rows = [row for row in folder.read_ledger().values() if row.error is None]
-    if not rows:
-        raise CryotxError(f"{folder.ledger}: no micrograph of this run is finished", "Start cryotx pick first.")
-    return sorted(rows, key=lambda row: row.index)
+    return changes

@@ -1,0 +1,105 @@
+"""What a run of picking has decided before its first micrograph: nothing is left to find out, nothing is ``auto``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from cryotx_cli.config import PickConfig, load_config, save_config
+from cryotx_cli.errors import ConfigError
+from cryotx_cli.runs.folder import fingerprint
+from cryotx_cli.runs.selection import Selection
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Settings of a run of picking as they turned out to be. Made here and nowhere else.
+
+    Parameters
+    ----------
+    diameter
+        Of the particles in Å.
+    contrast
+        Whether particles are dark or bright in these micrographs.
+    selection
+        What decides which candidates become picks.
+    config
+        Everything else that was asked for. It repeats the run: its diameter and contrast are those above.
+    """
+
+    diameter: float
+    contrast: Literal["dark", "bright"]
+    selection: Selection
+    config: PickConfig
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Formats to write beside the merged STAR file."""
+        return tuple(one for one in self.config.formats if one != "box" or self.config.boxes)
+
+    @property
+    def by_probability(self) -> bool:
+        """Whether picks are chosen by their probability, and not as the original program does."""
+        return self.config.selection != "legacy"
+
+    def picks_key(self, candidates_key: str) -> str:
+        """Return the fingerprint of the picks among candidates that have this one."""
+        return fingerprint(candidates_key, repr(self.selection))
+
+    def save(self, path: Path) -> None:
+        """Write the settings so that ``cryotx pick --config`` repeats the run.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        save_config(self.config, path)
+
+    def changed(self, **changes: object) -> Settled:
+        """Return these settings with some of those of ``cryotx pick`` set to other values, the picks' own included."""
+        return _settled(replace(self.config, **changes), self.diameter, self.contrast)  # type: ignore[arg-type]
+
+
+def settle(config: PickConfig, estimate: Callable[[], float], is_bright: Callable[[float], bool]) -> Settled:
+    """Decide what the settings of ``cryotx pick`` leave open.
+
+    Parameters
+    ----------
+    config
+        As the user gave them, fitted to the weights.
+    estimate
+        Returns the diameter in Å; called where the settings have none.
+    is_bright
+        Tells from the diameter whether particles are bright; called where the settings do not say.
+    """
+    diameter = estimate() if config.diameter == "auto" else config.diameter
+    contrast = config.contrast
+    if contrast == "auto":
+        contrast = "bright" if is_bright(diameter) else "dark"
+    return _settled(config, diameter, contrast)
+
+
+def read_settled(path: Path) -> Settled:
+    """Return what `Settled.save` wrote.
+
+    Raises
+    ------
+    ConfigError
+        The settings cannot be read, or are not those of a run.
+    """
+    config = load_config(PickConfig, path)
+
+    def estimate() -> float:
+        raise ConfigError(f"{path}: says diameter = auto, not the one of the run", "Run cryotx pick once more.")
+
+    return settle(config, estimate, is_bright=lambda _: False)  # before contrast was a setting, all was taken for dark
+
+
+def _settled(config: PickConfig, diameter: float, contrast: Literal["dark", "bright"]) -> Settled:
+    # How long a run waits, and who works for it, decide nothing about its picks, and do not go with every setting of
+    # cryotx threshold.
+    config = replace(config, diameter=diameter, contrast=contrast, watch=False, stop_after=None, scheduler=None)
+    return Settled(diameter, contrast, Selection.of(config, diameter), config)

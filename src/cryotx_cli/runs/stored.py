@@ -1,0 +1,93 @@
+"""A run of ``cryotx pick`` read back from its folder: for the report, for choosing anew, for judging its picks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
+from cryotx_cli.runs.folder import LedgerRow, PickFolder, is_run
+from cryotx_cli.runs.settled import Settled, read_settled
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a run has left so far; it need not be finished.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    settled
+        Settings that the picks in its ledger were made with.
+    """
+
+    folder: PickFolder
+    settled: Settled
+
+    @cached_property
+    def rows(self) -> dict[str, LedgerRow]:
+        """What became of each micrograph, by its name, in the order of the input; read once."""
+        return dict(sorted(self.folder.read_ledger().items(), key=lambda item: item[1].index))
+
+    @property
+    def picked(self) -> list[LedgerRow]:
+        """The micrographs that have picks, or none for want of particles."""
+        return [row for row in self.rows.values() if row.error is None]
+
+    @property
+    def skipped(self) -> list[LedgerRow]:
+        """Those that could not be picked."""
+        return [row for row in self.rows.values() if row.error is not None]
+
+    def candidates(self, row: LedgerRow) -> tuple[str, Candidates] | None:
+        """Return everything the network proposed on a micrograph, with its fingerprint.
+
+        None where the micrograph was skipped, or where the file is missing or damaged.
+        """
+        return None if row.error is not None else read_stored_candidates(self.folder.outputs(row.stem).candidates)
+
+    def available(self, row: LedgerRow) -> tuple[Particles, Candidates] | None:
+        """Return what a threshold chooses among on a micrograph, best first, and everything that was proposed."""
+        stored = self.candidates(row)
+        return None if stored is None else (self.settled.selection.available(stored[1]), stored[1])
+
+
+def read_run(run: Path, to_read: bool = False) -> StoredRun:
+    """Open a run, named by its merged STAR file or by the folder beside it.
+
+    Parameters
+    ----------
+    run
+        The file or the folder.
+    to_read
+        Only read what is there; the folder need not be writable.
+
+    Raises
+    ------
+    ConfigError
+        Its settings cannot be read.
+    CryotxError
+        There is no such run, or its folder cannot be written.
+    """
+    folder = PickFolder.of_run(run, to_read)
+    return StoredRun(folder, read_settled(folder.config))
+
+
+def run_of_picks(picks: Path) -> StoredRun | None:
+    """Return the run that left these picks, to read; None where they are none of ``cryotx pick``.
+
+    Raises
+    ------
+    ConfigError
+        Its settings cannot be read.
+    """
+    return read_run(picks, to_read=True) if is_run(picks) else None
+
+
+def file_of_picks(picks: Path) -> Path:
+    """Return the merged STAR file where the folder of a run is given; any other path stays as it is."""
+    star = picks.with_name(f"{picks.name}.star")
+    return star if picks.is_dir() and is_run(picks) and star.is_file() else picks
