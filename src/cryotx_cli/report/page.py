@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that needs no network, with a threshold to move and picks that follow it.
 
 The file holds, for every micrograph, how many candidates have each score (in hundredths), and for those of the gallery
-the candidates themselves and a small picture. Browsers cut, count and draw: the program is in the folder ``web``. Where
+the candidates themselves and a small picture. Browsers cut, count and draw: their program lies in ``web/program``. Where
 the truth is known the file also holds how many hits there are at each cut, and crops of misses and false picks.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import jinja2
@@ -23,6 +22,7 @@ from cryotx_cli.report.gallery import positions_in_gallery
 from cryotx_cli.report.model import ReportMicrograph, ReportRun
 from cryotx_cli.report.packing import CUTS, PackedMicrograph, lowest_score, pictures
 from cryotx_cli.report.page_data import crop_data, page_data
+from cryotx_cli.report.program import program, source
 from cryotx_cli.report.truth import Disagreement
 from cryotx_cli.report.wording import stated_diameter, stated_settings
 
@@ -63,13 +63,13 @@ def write_report(
     gallery = [packed[position] for position in positions_in_gallery([one.micrograph for one in packed])]
     picks = np.array([one.micrograph.picks for one in picked], int)
     floor = lowest_score(gallery)
-    script = _source("agreement.js") + _source("report.js")
+    script = program()
     shown = crop_data(crops)
     left_out = [(one.micrograph.name, one.micrograph.error) for one in skipped]
     parts = _template().generate(
         run=run,
         version=__version__,
-        style=_source("report.css"),
+        style=source("report.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         picks=picks,
@@ -90,8 +90,4 @@ def write_report(
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_source("template.html"))
-
-
-def _source(name: str) -> str:
-    return files("cryotx_cli.report").joinpath("web", name).read_text(encoding="utf-8")
+    return environment.from_string(source("template.html"))

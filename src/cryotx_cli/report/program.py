@@ -1,0 +1,32 @@
+"""The program of a report: the modules of ``web/program`` joined into one script, as a page without network needs it."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+_IMPORT = re.compile(r"^import \{[^}]*\} from \"\./(\w+\.js)\";\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const |let )", re.MULTILINE)
+
+
+def source(name: str) -> str:
+    """Return the text of a file of the folder ``web``."""
+    return files("cryotx_cli.report").joinpath("web", name).read_text(encoding="utf-8")
+
+
+def program() -> str:
+    """Return the script of a page, `main.js` and all that it imports, each behind what it imports itself.
+
+    The modules share one scope, so no two of them may declare the same name.
+    """
+    parts: dict[str, str] = {}
+    _collect("main.js", parts)
+    return "\n".join(["(() => {", '"use strict";', *parts.values(), "})();", ""])
+
+
+def _collect(name: str, parts: dict[str, str]) -> None:
+    text = source(f"program/{name}")
+    for imported in _IMPORT.findall(text):
+        if imported not in parts:
+            _collect(imported, parts)
+    parts[name] = _EXPORT.sub("", _IMPORT.sub("", text)).strip()

@@ -1,0 +1,67 @@
+/** The bar that stays in view: the sliders, the totals at them, and the command that makes them so. */
+
+import { equivalentCut, sum } from "./counts.js";
+import { count, data, scoreAt } from "./data.js";
+import { at } from "./dom.js";
+import { best, ratesNow, written } from "./rates.js";
+import { state } from "./state.js";
+import { number } from "./words.js";
+
+const sliders = document.querySelectorAll("input.cut");
+const start = equivalentCut();
+
+const showRates = () => {
+  const rates = ratesNow();
+  for (const name of ["f1", "precision", "recall"]) at(`now-${name}`).textContent = number(rates[name], 3);
+};
+
+export const showBar = () => {
+  const total = sum(state.picks);
+  const change = total - written.picks;
+  const here = state.cut === null ? start : state.cut;
+  const value = number(scoreAt(here), 2);
+  const perMicrograph = state.cut === null && data.threshold === null;
+  for (const input of sliders) {
+    input.value = here / 100;
+    at(`${input.id}-value`).textContent = perMicrograph ? "auto" : value;
+    input.setAttribute("aria-valuetext", perMicrograph ? "a cut for each micrograph, as picked" : value);
+  }
+  at("total").textContent = number(total);
+  at("change").textContent = change ? `(${change > 0 ? "+" : "−"}${number(Math.abs(change))}) ` : "";
+  const { middle } = state.spread;
+  at("typical").textContent = count ? `· ${number(middle, middle % 1 ? 1 : 0)} per micrograph, median` : "";
+  at("as-picked").hidden = state.cut !== null;
+  at("other").hidden = state.cut === null;
+  at("command").textContent = `${data.command} ${value}`;
+  if (data.truth) showRates();
+};
+
+/** Call `moved` with the cut whenever a slider moves or another cut is chosen, and `settled` once it rests. */
+export const watchCut = (moved, settled) => {
+  for (const input of sliders) {
+    input.min = data.floor / 100;
+    input.addEventListener("input", () => moved(Math.round(Number(input.value) * 100)));
+    input.addEventListener("change", settled);
+  }
+};
+
+at("bar").hidden = !count || !data.adjustable;
+at("command").hidden = data.command === null;
+at("copy").hidden = data.command === null;
+at("copy").addEventListener("click", async () => {
+  const button = at("copy");
+  try {
+    await navigator.clipboard.writeText(at("command").textContent);
+  } catch {
+    getSelection().selectAllChildren(at("command")); // no clipboard for this page: selected, for the user to copy
+    if (!document.execCommand("copy")) return;
+  }
+  button.textContent = "Copied";
+  setTimeout(() => {
+    button.textContent = "Copy";
+  }, 1500);
+});
+if (data.truth) {
+  at("best").hidden = !best || !data.adjustable;
+  if (best) at("best").textContent = `Highest F1: ${number(best.f1, 3)} at ${number(scoreAt(best.k), 2)}`;
+}

@@ -1,0 +1,81 @@
+/** What is drawn on a micrograph: its picks as the reader wants to see them, and a scale bar. */
+
+import { circle, cleared } from "./canvas.js";
+import { data, shown } from "./data.js";
+import { at } from "./dom.js";
+import { drawAgreement } from "./pairs.js";
+import { candidatesOf, endOf } from "./pictures.js";
+
+const BARS_NM = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
+
+export const drawPicks = (canvas, position) => {
+  const drawn = cleared(canvas);
+  const { context, width, height } = drawn;
+  const { diameter } = shown.get(position);
+  const candidates = candidatesOf(position);
+  const show = at("show").value;
+  if (!candidates || show === "none") return drawn;
+  const end = endOf(position, candidates);
+  const unit = (diameter / 255) * width;
+  const circleOf = (i) => [
+    (candidates.x[i] / 65535) * width,
+    (candidates.y[i] / 65535) * height,
+    Math.max(1.5, (candidates.diameter[i] * unit) / 2),
+  ];
+  if (show === "agreement") {
+    drawAgreement(drawn, position, end, circleOf);
+    return drawn;
+  }
+  // Thin where particles are small: what is in the circle has to be seen.
+  const thickness = Math.min(width > 500 ? 2 : 1.5, Math.max(0.8, (diameter * width) / 12));
+  // The best on top.
+  for (let i = (show === "all" ? candidates.n : end) - 1; i >= 0; i--) {
+    if (i < end) circle(context, ...circleOf(i), thickness, data.colours[candidates.score[i]]);
+    else circle(context, ...circleOf(i), 1, "#ffffffb0", [3, 3]);
+  }
+  return drawn;
+};
+
+export const drawScaleBar = ({ context, width, height }, entry) => {
+  if (entry.pixel_size === null) return;
+  const perPixel = (entry.pixel_size * entry.width) / width / 10; // nm
+  const length = BARS_NM.filter((nm) => nm / perPixel <= width / 4).pop();
+  if (!length) return;
+  context.font = "600 13px system-ui, sans-serif";
+  context.lineJoin = "round";
+  context.fillStyle = "#000c";
+  context.fillRect(12, height - 20, length / perPixel + 4, 8);
+  context.lineWidth = 3;
+  context.strokeStyle = "#000c";
+  context.strokeText(`${length} nm`, 14, height - 27);
+  context.fillStyle = "#fff";
+  context.fillRect(14, height - 18, length / perPixel, 4);
+  context.fillText(`${length} nm`, 14, height - 27);
+};
+
+/** Corners around a place of a micrograph, in its pixels. */
+export const drawMark = ({ context, width, height }, entry, mark) => {
+  const x = ((mark.x + 0.5) / entry.width) * width;
+  const y = ((mark.y + 0.5) / entry.height) * height;
+  const half = Math.max(14, (0.8 * mark.diameter * width) / entry.width);
+  const arm = half / 2.5;
+  for (const [style, thickness] of [
+    ["#000b", 5],
+    ["#fff", 2.5],
+  ]) {
+    context.strokeStyle = style;
+    context.lineWidth = thickness;
+    context.beginPath();
+    for (const [sx, sy] of [
+      [-1, -1],
+      [1, -1],
+      [1, 1],
+      [-1, 1],
+    ]) {
+      context.moveTo(x + sx * half, y + sy * (half - arm));
+      context.lineTo(x + sx * half, y + sy * half);
+      context.lineTo(x + sx * (half - arm), y + sy * half);
+    }
+    context.stroke();
+  }
+};

@@ -1,0 +1,58 @@
+/** Small pictures of micrographs and the candidates on them, which stand at the end of the file. */
+
+import { bytes, data, indexOf, uint16s } from "./data.js";
+import { at } from "./dom.js";
+import { state } from "./state.js";
+
+const candidates = new Map();
+/** Columns of the candidates of a micrograph, best first; null while they are still being loaded. */
+export const candidatesOf = (position) => {
+  if (!candidates.has(position)) {
+    const element = at(`m${position}`);
+    if (!element) return null;
+    const raw = bytes(element.dataset.candidates);
+    const n = raw.length / 6;
+    candidates.set(position, {
+      n,
+      x: new Uint16Array(raw.buffer, 0, n),
+      y: new Uint16Array(raw.buffer, 2 * n, n),
+      score: raw.subarray(4 * n, 5 * n),
+      diameter: raw.subarray(5 * n),
+    });
+  }
+  return candidates.get(position);
+};
+
+/** The best come first: picks are those before the end. */
+export const endOf = (position, { n, score }) => {
+  const end = state.cut === null ? data.picks[indexOf.get(position)] : score.findIndex((k) => k < state.cut);
+  return end < 0 || end > n ? n : end;
+};
+
+const truths = new Map();
+/** Columns of the true particles of a micrograph and of the pairs, nearest first; null while they are being loaded. */
+export const truthOf = (position) => {
+  if (!truths.has(position)) {
+    const element = at(`m${position}`);
+    if (!element) return null;
+    const raw = uint16s(element.dataset.truth);
+    const n = data.truth.labels[indexOf.get(position)];
+    const pairs = (raw.length - 2 * n) / 2;
+    truths.set(position, {
+      n,
+      x: raw.subarray(0, n),
+      y: raw.subarray(n, 2 * n),
+      candidate: raw.subarray(2 * n, 2 * n + pairs),
+      label: raw.subarray(2 * n + pairs),
+    });
+  }
+  return truths.get(position);
+};
+
+export const showPicture = (image, position) => {
+  const element = at(`m${position}`);
+  if (element?.textContent && image.dataset.position !== String(position)) {
+    image.src = `data:image/jpeg;base64,${element.textContent}`;
+    image.dataset.position = position;
+  }
+};

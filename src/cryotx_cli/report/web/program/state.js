@@ -1,0 +1,30 @@
+/** What the reader has chosen: the cut, and the micrograph that is open. Everything that is drawn follows it. */
+
+import { picksAt, spread } from "./counts.js";
+import { count, data, scoreAt } from "./data.js";
+
+/** Robust standard deviations from the median, beyond which a micrograph is an outlier. */
+export const OUTLIER = 3.5;
+/** Micrographs, below which none stands out. */
+export const ENOUGH = 5;
+
+export const state = {
+  /** Hundredths of the slider, or null for the picks as they are written. */
+  cut: null,
+  /** Of every micrograph at the cut. */
+  picks: data.picks,
+  spread: spread(data.picks),
+  /** Position of the micrograph in the viewer; null while it is closed. */
+  open: null,
+};
+/** Make the picks those of the cut. */
+export const recount = () => {
+  state.picks = picksAt(state.cut);
+  state.spread = spread(state.picks);
+};
+/** Score of the cut that all micrographs share; null where each has its own. */
+export const cutNow = () => (state.cut === null ? data.threshold : scoreAt(state.cut));
+export const isOutlier = (index) =>
+  count >= ENOUGH && Math.abs(state.picks[index] - state.spread.middle) > OUTLIER * state.spread.deviation;
+/** On which side an outlier lies. */
+export const side = (index) => (state.picks[index] < state.spread.middle ? "few" : "many");
