@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 	  $(BIN)/cryotx pick $(DEMO)/real --out $(DEMO)/real_picks.star --diameter 100 --restart; fi
 	@$(BIN)/python docs/demo/show_result.py $(DEMO)
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(if $(shell command -v npm),node_modules/.package-lock.json)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -41,6 +41,10 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "Installing cryotx, PyTorch and the development tools into $(VENV): a few minutes."
 	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
 	@touch $@ $(VENV)/.demo
+
+# The linter of the report's JavaScript and style; without npm its test is skipped.
+node_modules/.package-lock.json: package.json package-lock.json
+	@npm ci --silent && touch $@ || echo "npm cannot install the linter of the report: its test is skipped." >&2
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

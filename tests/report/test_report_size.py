@@ -14,7 +14,7 @@ from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.report.truth import Truth, disagreements_to_show
-from cryotx_cli.runs.settled import settle
+from made_up_runs import settled
 
 MICROGRAPHS, PICKS = 300, 300
 HEIGHT, WIDTH = 3838, 3710
@@ -41,8 +41,7 @@ def report_of_300(folder, with_truth):
         (place, crop_jpeg(noise, 300.0, 300.0, 30.0))
         for place in disagreements_to_show(disagreements_in_gallery(micrographs))
     ]
-    settled = settle(PickConfig(diameter=160.0), estimate=lambda: 0.0, is_bright=lambda diameter: False)
-    run = ReportRun(Path("p.star"), Path("p"), settled, agreement=agreement)
+    run = ReportRun(Path("p.star"), Path("p"), settled(PickConfig(diameter=160.0)), agreement=agreement)
     write_report(folder / "r.html", run, micrographs, crops)
     return folder / "r.html"
 

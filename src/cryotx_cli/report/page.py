@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that needs no network, with a threshold to move and picks that follow it.
 
 The file holds, for every micrograph, how many candidates have each score (in hundredths), and for those of the gallery
-the candidates themselves and a small picture. Browsers cut, count and draw: their program lies in ``web/program``. Where
+the candidates themselves and a small picture. Browsers cut, count and draw, by the program in ``web/program``. Where
 the truth is known the file also holds how many hits there are at each cut, and crops of misses and false picks.
 """
 
@@ -22,7 +22,7 @@ from cryotx_cli.report.gallery import positions_in_gallery
 from cryotx_cli.report.model import ReportMicrograph, ReportRun
 from cryotx_cli.report.packing import CUTS, PackedMicrograph, lowest_score, pictures
 from cryotx_cli.report.page_data import crop_data, page_data
-from cryotx_cli.report.program import program, source
+from cryotx_cli.report.program_and_style import program, source, style
 from cryotx_cli.report.truth import Disagreement
 from cryotx_cli.report.wording import stated_diameter, stated_settings
 
@@ -69,7 +69,7 @@ def write_report(
     parts = _template().generate(
         run=run,
         version=__version__,
-        style=source("report.css"),
+        style=style(),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         picks=picks,

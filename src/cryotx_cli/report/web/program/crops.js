@@ -18,8 +18,9 @@ const makePicture = (jpeg, diameters) => {
     picture.append(image);
   }
   const ring = make("span", "circle");
-  ring.style.width = `${100 / diameters}%`;
-  ring.style.height = ring.style.width;
+  const side = `${100 / diameters}%`;
+  ring.style.width = side;
+  ring.style.height = side;
   picture.append(ring);
   return picture;
 };

@@ -93,12 +93,12 @@ at("key-low").textContent = `score ${number(data.scores[0])}`;
 at("key-high").textContent = number(data.scores[1]);
 if (data.floor > 0) {
   at("floor-note").hidden = false;
-  at("floor-note").textContent = `Candidates with a score below ${number(scoreAt(data.floor), 2)} are not in this file.`;
+  at("floor-note").textContent =
+    `Candidates with a score below ${number(scoreAt(data.floor), 2)} are not in this file.`;
 }
 at("live").hidden = !count;
 at("defocus-section").hidden = data.defocus.every((value) => value === null);
-if (data.truth)
-  at("reliability-section").hidden = data.scores[0] !== 0 || data.scores[1] !== 1 || !data.adjustable;
+if (data.truth) at("reliability-section").hidden = data.scores[0] !== 0 || data.scores[1] !== 1 || !data.adjustable;
 showKeys();
 update();
 sort();

@@ -1,4 +1,4 @@
-"""The program of a report: the modules of ``web/program`` joined into one script, as a page without network needs it."""
+"""Program and style of a report: files of ``web`` joined into one script and one sheet, so that a page is one file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from importlib.resources import files
 
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./(\w+\.js)\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const |let )", re.MULTILINE)
+
+_STYLES = ("elements", "summary", "bar", "plots", "gallery", "agreement", "viewer", "media")
 
 
 def source(name: str) -> str:
@@ -22,6 +24,15 @@ def program() -> str:
     parts: dict[str, str] = {}
     _collect("main.js", parts)
     return "\n".join(["(() => {", '"use strict";', *parts.values(), "})();", ""])
+
+
+def style() -> str:
+    """Return the style sheet of a page: light or dark as the system, until the reader chooses."""
+    dark = source("style/dark.css")
+    by_system = dark.replace(':root[data-theme="dark"]', ':root:not([data-theme="light"])')
+    assert by_system != dark
+    colours = [source("style/light.css"), dark, "@media (prefers-color-scheme: dark) {", by_system, "}"]
+    return "\n".join([*colours, *(source(f"style/{name}.css") for name in _STYLES)])
 
 
 def _collect(name: str, parts: dict[str, str]) -> None:

@@ -1,0 +1,130 @@
+"""The report of a run, as `cryotx pick` writes it."""
+
+import shutil
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.report.run_report import write_run_report
+from cryotx_cli.runs.stored import read_run
+from cryotx_cli.workflows.pick import start_pick
+from report_in_browser import Page
+
+
+class StubPicker:
+    """Candidates that depend on the pixels alone."""
+
+    device = "cpu"
+    fingerprint = "stub"
+
+    def prepare(self, micrograph, diameter):
+        return micrograph.image
+
+    def locate(self, prepared, micrograph):
+        rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
+        height, width = prepared.shape
+        centres = rng.uniform((0, 0), (width, height), (60, 2))
+        return Particles(centres, rng.uniform(0, 1, 60), np.full(60, 10.0), micrograph.pixel_size)
+
+
+def folder_of(tmp_path, count=3):
+    (tmp_path / "mics").mkdir()
+    for i in range(count):
+        with mrcfile.new(tmp_path / f"mics/m{i}.mrc") as mrc:
+            mrc.set_data(np.random.default_rng(i).normal(0, 1, (96, 128)).astype(np.float32))
+            mrc.voxel_size = 2.0
+    return tmp_path / "mics"
+
+
+def pick(inputs, out, **settings):
+    run = start_pick(inputs, out, replace(PickConfig(diameter=20.0), **settings), StubPicker())
+    list(run)
+    return run
+
+
+@pytest.mark.parametrize("more", [{}, {"edge": 20.0, "min_distance": 25.0}, {"max_per_micrograph": 7}])
+def test_the_counts_of_a_report_are_the_picks_of_a_run_with_that_threshold(tmp_path, more):
+    mics = folder_of(tmp_path)
+    pick([mics], tmp_path / "p.star", **more)
+    page = Page(tmp_path / "p" / "report.html")
+    for k in (0, 13, 42, 77, 100):
+        pick([mics], tmp_path / "q.star", threshold=k / 100, report=False, **more)
+        picks = read_particles_star(tmp_path / "q.star")
+        expected = [len(picks.get(name, ())) for name in page.data["full_names"]]
+        assert page.counts()[:, k:].sum(axis=1).tolist() == expected
+    assert page.data["picks"] == [len(found) for found in read_particles_star(tmp_path / "p.star").values()]
+    assert page.data["names"] == ["m0", "m1", "m2"]
+
+
+def test_skipped_micrographs_and_their_reasons_are_in_the_report(tmp_path):
+    mics = folder_of(tmp_path)
+    (mics / "m1.mrc").write_text("no image")
+    pick([mics], tmp_path / "p.star")
+    page = Page(tmp_path / "p" / "report.html")
+    assert (page.data["positions"], page.data["skipped"]) == ([0, 2], [1])
+    assert f"{mics}/m1.mrc: truncated" in page.text
+
+
+def test_defocus_comes_from_the_micrographs_star(tmp_path, monkeypatch):
+    folder_of(tmp_path, 4)
+    star = tmp_path / "micrographs_ctf.star"
+    star.write_text(
+        "data_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnDefocusU #2\n"
+        "mics/m0.mrc 12345.6\nmics/m1.mrc nan\nmics/m2.mrc 20000\nmics/m3.mrc inf\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    pick([star], tmp_path / "p.star")
+    assert Page(tmp_path / "p" / "report.html").data["defocus"] == [12345.6, None, 20000.0, None]
+
+
+def test_a_run_that_goes_on_ends_with_the_report_of_one_that_was_never_stopped(tmp_path, monkeypatch):
+    folder_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    pick(["mics"], "p.star")
+    whole = Path("p/report.html").read_bytes()
+    shutil.rmtree("p")
+    run = start_pick(["mics"], "p.star", PickConfig(diameter=20.0), StubPicker())
+    next(iter(run))
+    del run
+    Path("p/thumbnails/m0.jpg").unlink(missing_ok=True)
+    pick(["mics"], "p.star")
+    assert Path("p/report.html").read_bytes() == whole
+    assert sorted(path.name for path in Path("p/thumbnails").iterdir()) == ["m0.jpg", "m1.jpg", "m2.jpg"]
+
+
+def test_a_thumbnail_never_outlives_its_micrograph(tmp_path):
+    mics = folder_of(tmp_path, 1)
+    pick([mics], tmp_path / "p.star")
+    before = (tmp_path / "p/thumbnails/m0.jpg").read_bytes()
+    with mrcfile.new(mics / "m0.mrc", overwrite=True) as mrc:
+        mrc.set_data(np.random.default_rng(9).normal(0, 1, (96, 130)).astype(np.float32))
+        mrc.voxel_size = 2.0
+    pick([mics], tmp_path / "p.star", report=False)
+    assert not (tmp_path / "p/thumbnails/m0.jpg").exists()
+    assert not (tmp_path / "p/report.html").exists()  # it would show the picks of another image
+    pick([mics], tmp_path / "p.star", images=False)
+    assert (tmp_path / "p/thumbnails/m0.jpg").read_bytes() != before
+
+
+def test_own_thumbnails_are_not_picked(tmp_path):
+    mics = folder_of(tmp_path)
+    pick([mics], mics / "p.star")
+    assert pick([mics], mics / "p.star").summary.micrographs == 3
+
+
+def test_the_folder_is_enough_to_write_the_report_again(tmp_path):
+    mics = folder_of(tmp_path)
+    pick([mics], tmp_path / "p.star")
+    report = tmp_path / "p/report.html"
+    before = report.read_bytes()
+    report.unlink()
+    shutil.rmtree(mics)
+    write_run_report(read_run(tmp_path / "p"))
+    assert report.read_bytes() == before
