@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from cryotx_cli.coordinates.formats import output_stems, read_particles
+from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.errors import CryotxError, MicrographError, ParticleFileError
 from cryotx_cli.micrographs.micrograph import find_micrographs, read_header, read_micrograph
+from cryotx_cli.micrographs.names import output_stems
 from hostile.odd_files import ODD_IMAGES, ODD_TABLES, trapped_cs
 from hostile.valid_files import TABLES
 

@@ -113,7 +113,7 @@ def test_one_run_writes_every_file_of_every_micrograph(tmp_path):
         np.testing.assert_allclose(one.scores, result.particles.scores, atol=1e-6)
         boxes = read_box(out.parent / f"particles/box/{stem}.box")
         np.testing.assert_allclose(boxes.centres, result.particles.centres, atol=0.51)
-        assert boxes.diameters.tolist() == [46.0] * len(boxes)  # 1.5 x 60 Å / 2 Å = 45 px, made even
+        assert boxes.box_px == 46  # 1.5 x 60 Å / 2 Å = 45 px, made even
         assert cv2.imread(str(out.parent / f"particles/png/{stem}.png")).shape[1] == 128
         candidates = np.loadtxt(out.parent / f"particles/candidates/{stem}.csv", delimiter=",", skiprows=2)
         assert candidates.shape == (30, 4)

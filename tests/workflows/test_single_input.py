@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.config import CheckConfig, DenoiseConfig, PickConfig
-from cryotx_cli.coordinates.formats import write_micrograph_file
+from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, MicrographError
 from cryotx_cli.micrographs.find import find_micrographs
@@ -67,7 +67,7 @@ def test_denoise(inputs: Any, tmp_path: Path) -> None:
 
 def test_check(inputs: Any, tmp_path: Path) -> None:
     picks = Particles(np.array([[64.0, 64.0]]), np.ones(1), np.full(1, 20.0), 2.0)
-    write_micrograph_file(tmp_path / "picks" / "m1.csv", "csv", picks)
+    write_csv(tmp_path / "picks" / "m1.csv", picks)
 
     result = check(tmp_path / "picks", inputs, CheckConfig(sample=0, diameter=40))
 

@@ -120,7 +120,7 @@ def check_picks(
     diameter
         Å, for picks that have no diameters of their own.
     box
-        Side of the boxes to extract in pixels; None: one and a half diameters.
+        Side of the boxes to extract in pixels; None: that of the picks' own boxes, or else one and a half diameters.
     sample
         Of how many micrographs, those with most picks, to read the images. Headers are read of the others, and not
         even those of PNG and JPG files, which have to be decoded for it, nor of targets whose shape is given.

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
-from cryotx_cli.coordinates.formats.box import box_side_px
+from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER, box_side_px
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, read_header, read_micrograph
@@ -73,6 +73,13 @@ class MicrographPicks:
             return float(np.median(known))
         return diameter / self.pixel_size if diameter and self.pixel_size else None
 
+    def box_px(self, diameter: float | None) -> int | None:
+        """Return the side of the boxes that the picks are in, or else what suits picks of `diameter` Å, in pixels."""
+        if self.particles.box_px > 0:
+            return max(1, round(self.particles.box_px))
+        diameter_px = self.diameter_px(diameter)
+        return box_side_px(diameter_px) if diameter_px else None
+
 
 def check_places(
     micrographs: Sequence[MicrographPicks], *, diameter: float | None, box: int | None, sample: int
@@ -86,7 +93,7 @@ def check_places(
     diameter
         Å, for picks that have no diameters of their own.
     box
-        Side of the boxes to extract in pixels; None: one and a half diameters.
+        Side of the boxes to extract in pixels; None: that of the picks' own boxes, or else one and a half diameters.
     sample
         Of how many micrographs, those with most picks, to read the images. Headers are read of the others, and not
         even those of PNG and JPG files, which have to be decoded for it, nor of micrographs whose shape is given.
@@ -181,8 +188,7 @@ def _check_edge(pairs: Sequence[MicrographPicks], diameter: float | None, box: i
     near: list[tuple[str, int, int]] = []
     total, boxes = 0, set()
     for pair in pairs:
-        diameter_px = pair.diameter_px(diameter)
-        side = box or (box_side_px(diameter_px) if diameter_px else None)
+        side = box or pair.box_px(diameter)
         if side and pair.shape:
             inside = pair.particles.inside(*pair.shape)
             cut = len(inside) - len(inside.inside(*pair.shape, side / 2))
@@ -264,8 +270,9 @@ def _check_pixel_size(pairs: Sequence[MicrographPicks]) -> Finding:
 def _check_duplicates(pairs: Sequence[MicrographPicks], diameter: float | None) -> Finding:
     doubled: list[tuple[str, int, float]] = []
     for pair in pairs:
-        diameter_px, shape = pair.diameter_px(diameter), pair.shape
-        limit = _DUPLICATE_DIAMETERS * diameter_px if diameter_px else _DUPLICATE_SIDES * max(shape or (1000,))
+        side, shape = pair.box_px(diameter), pair.shape
+        size = pair.diameter_px(diameter) or (side / BOX_PER_DIAMETER if side else None)
+        limit = _DUPLICATE_DIAMETERS * size if size else _DUPLICATE_SIDES * max(shape or (1000,))
         close = cKDTree(pair.particles.centres).query_pairs(limit, output_type="ndarray")
         if len(close):
             doubled.append((pair.name, len(np.unique(close[:, 1])), limit))

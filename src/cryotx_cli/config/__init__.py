@@ -14,13 +14,13 @@ from cryotx_cli.config.commands import (
 )
 from cryotx_cli.config.fields import (
     Auto,
-    CoordinateFormat,
+    CoordinateFormatName,
     DenoisingPipeline,
     Device,
     Length,
-    MicrographFormat,
     Panel,
     Probability,
+    RunFormatName,
     settings,
 )
 from cryotx_cli.config.model import CenterConfig
@@ -33,7 +33,7 @@ __all__ = [
     "CenterConfig",
     "CheckConfig",
     "ConvertConfig",
-    "CoordinateFormat",
+    "CoordinateFormatName",
     "CryotransformerConfig",
     "DenoiseConfig",
     "DenoisingPipeline",
@@ -42,10 +42,10 @@ __all__ = [
     "EvaluateConfig",
     "Length",
     "MakeCocoConfig",
-    "MicrographFormat",
     "Panel",
     "PickConfig",
     "Probability",
+    "RunFormatName",
     "SimulateConfig",
     "ThresholdConfig",
     "TrainConfig",

@@ -7,7 +7,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
 from cryotx_cli.config.fields import (
-    CoordinateFormat,
+    CoordinateFormatName,
     DenoisingPipeline,
     Device,
     Length,
@@ -22,7 +22,7 @@ class ConvertConfig:
     """Settings of ``cryotx convert``."""
 
     to: Annotated[
-        CoordinateFormat | None, Panel("Output"), Doc("Format to write; unset: what the suffix of OUT says.")
+        CoordinateFormatName | None, Panel("Output"), Doc("Format to write; unset: what the suffix of OUT says.")
     ] = None
     flip_y: Annotated[bool, Panel("Changes"), Doc("Turn the micrographs upside down: row 0 becomes the last one.")] = (
         False
@@ -52,7 +52,7 @@ class EvaluateConfig:
     """Settings of ``cryotx evaluate``."""
 
     diameter: Annotated[
-        Length | None, Panel("Input"), Doc("Particle diameter in Å; needed where neither file states one.")
+        Length | None, Panel("Input"), Doc("Particle diameter in Å; needed where the truth states none.")
     ] = None
     pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither file states one.")] = None
     radius: Annotated[float, Gt(0), Doc("A pick within this fraction of a diameter of a true centre is a hit.")] = 0.5
@@ -65,7 +65,9 @@ class CheckConfig:
     diameter: Annotated[
         Length | None, Panel("Input"), Doc("Particle diameter in Å, where the picks do not state one.")
     ] = None
-    box: Annotated[int | None, Ge(1), Doc("Side of the boxes to extract in pixels; unset: 1.5 diameters.")] = None
+    box: Annotated[
+        int | None, Ge(1), Doc("Side of the boxes to extract in pixels; unset: the picks' own, or 1.5 diameters.")
+    ] = None
     sample: Annotated[int, Ge(0), Doc("How many micrographs, those with most picks, to look at as images.")] = 10
 
 

@@ -13,9 +13,10 @@ Auto = Literal["auto"]
 Length = Annotated[float, Gt(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 DenoisingPipeline = Literal["paper", "original"]
-MicrographFormat = Literal["relion", "box", "cbox", "csv", "eman"]
-"""Coordinate formats with one file a micrograph."""
-CoordinateFormat = Literal["star", "relion", "box", "cbox", "csv", "eman", "topaz", "cryosparc"]
+RunFormatName = Literal["relion", "box", "cbox", "csv", "eman", "topaz"]
+"""Coordinate formats that a run of picking writes when it is asked for them."""
+CoordinateFormatName = Literal[RunFormatName, "star", "cryosparc"]
+"""All coordinate formats: what they are stands in `cryotx_cli.coordinates.formats.table`."""
 Device = Annotated[str, Doc("Where the network runs: auto, cpu, cuda or cuda:INDEX.")]
 
 

@@ -1,7 +1,7 @@
 """Settings of ``cryotx pick`` and of choosing again among its candidates."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
@@ -9,9 +9,9 @@ from annotated_types import Ge, Gt, Le
 from cryotx_cli.config.fields import (
     Auto,
     Length,
-    MicrographFormat,
     Panel,
     Probability,
+    RunFormatName,
     refuse_together,
     settings,
 )
@@ -53,9 +53,9 @@ class PickConfig:
         str | None, Doc("Address of a Dask scheduler: its workers pick, and --device is where on each of them.")
     ] = None
     formats: Annotated[
-        tuple[Literal[MicrographFormat, "topaz"], ...],
+        tuple[RunFormatName, ...],
         Panel("Output"),
-        Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
+        Doc(f"Formats to write beside the merged STAR file: {', '.join(get_args(RunFormatName))}."),
     ] = ("relion", "box")
     exposures: Annotated[
         Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")
@@ -118,9 +118,9 @@ class ThresholdConfig:
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å.")] = None
     edge: Annotated[float | None, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = None
     formats: Annotated[
-        tuple[Literal[MicrographFormat, "topaz"], ...] | None,
+        tuple[RunFormatName, ...] | None,
         Panel("Output"),
-        Doc("Formats to write beside the merged STAR file: relion, box, cbox, csv, eman, topaz."),
+        Doc(f"Formats to write beside the merged STAR file: {', '.join(get_args(RunFormatName))}."),
     ] = None
     exposures: Annotated[
         Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")

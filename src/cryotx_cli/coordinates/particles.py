@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ class Particles:
         (n,) pixels; NaN where a file has none.
     pixel_size
         Å per pixel; NaN where a coordinate file does not say.
+    box_px
+        Median side in pixels of the boxes that a coordinate file draws around them; NaN where it draws none. A box is
+        no diameter: programs put it 1.3 to 2 times as wide, or as their user has asked.
 
     Raises
     ------
@@ -41,6 +45,7 @@ class Particles:
     scores: NDArray[np.float64]
     diameters: NDArray[np.float64]
     pixel_size: float
+    box_px: float = math.nan
 
     def __post_init__(self) -> None:
         centres = np.asarray(self.centres, np.float64)
@@ -71,7 +76,7 @@ class Particles:
         index = np.asarray(mask_or_index)
         if index.size == 0:
             index = index.astype(np.intp)
-        return Particles(self.centres[index], self.scores[index], self.diameters[index], self.pixel_size)
+        return replace(self, centres=self.centres[index], scores=self.scores[index], diameters=self.diameters[index])
 
     def at_pixel_size(self, pixel_size: float) -> Particles:
         """Return the same particles in the pixels of the image rescaled to `pixel_size` Å per pixel.
@@ -85,18 +90,21 @@ class Particles:
         """
         if not (self.pixel_size > 0 and pixel_size > 0):
             raise ValueError(f"cannot rescale coordinates from {self.pixel_size} to {pixel_size} Å per pixel")
-        scaled = self.scaled(self.pixel_size / pixel_size)
-        return Particles(scaled.centres, scaled.scores, scaled.diameters, pixel_size)
+        return replace(self.scaled(self.pixel_size / pixel_size), pixel_size=pixel_size)
 
     def scaled(self, factor: float) -> Particles:
         """Return the same particles in the pixels of the image enlarged `factor` times, as `at_pixel_size` does."""
-        centres = (self.centres + 0.5) * factor - 0.5
-        return Particles(centres, self.scores, self.diameters * factor, self.pixel_size / factor)
+        return replace(
+            self,
+            centres=(self.centres + 0.5) * factor - 0.5,
+            diameters=self.diameters * factor,
+            pixel_size=self.pixel_size / factor,
+            box_px=self.box_px * factor,
+        )
 
     def flipped_y(self, height: int) -> Particles:
         """Return the same particles on the image of `height` rows turned upside down: row 0 becomes the last one."""
-        centres = self.centres * (1, -1) + (0, height - 1)
-        return Particles(centres, self.scores, self.diameters, self.pixel_size)
+        return replace(self, centres=self.centres * (1, -1) + (0, height - 1))
 
     def above(self, threshold: float) -> Particles:
         """Return those with a score of at least `threshold`."""
@@ -134,22 +142,41 @@ class Particles:
 
 
 def checked_particles(
-    path: Path, centres: ArrayLike, scores: ArrayLike, diameters: ArrayLike, pixel_size: float = np.nan
+    path: Path,
+    centres: ArrayLike,
+    scores: ArrayLike,
+    diameters: ArrayLike | None = None,
+    *,
+    pixel_size: float = math.nan,
+    sides: ArrayLike = (),
 ) -> Particles:
-    """Return what a file holds as particles; diameters of 0 stand for unknown ones and become NaN.
+    """Return what a file holds as particles.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    centres, scores
+        (n, 2) and (n,) as `Particles` has them.
+    diameters
+        (n,) pixels, 0 or NaN where one is not known; None: the file has none.
+    pixel_size
+        Å per pixel.
+    sides
+        (n,) sides in pixels of the boxes that the file draws.
 
     Raises
     ------
     ParticleFileError
         If a centre cannot lie on a micrograph, or a diameter is negative.
     """
-    particles = Particles(np.asarray(centres), np.asarray(scores), np.asarray(diameters), pixel_size)
+    scores, sides = np.asarray(scores), np.asarray(sides, np.float64)
+    known = np.full(scores.shape, np.nan) if diameters is None else np.asarray(diameters)
+    box_px = float(np.median(sides[sides > 0])) if (sides > 0).any() else math.nan
+    particles = Particles(np.asarray(centres), scores, known, pixel_size, box_px)
     _refuse(path, "coordinates", particles.centres, (~(np.abs(particles.centres) <= MAX_COORDINATE)).any(axis=1))
     _refuse(path, "a size", particles.diameters, (particles.diameters < 0) | np.isinf(particles.diameters))
-    if not (particles.diameters == 0).any():
-        return particles
-    known = np.where(particles.diameters == 0, np.nan, particles.diameters)
-    return Particles(particles.centres, particles.scores, known, pixel_size)
+    return replace(particles, diameters=np.where(particles.diameters == 0, np.nan, particles.diameters))
 
 
 def _refuse(path: Path, what: str, values: NDArray[np.float64], bad: ArrayLike) -> None:

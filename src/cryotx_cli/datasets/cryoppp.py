@@ -12,7 +12,7 @@ precision). PNG and JPG copies of the data sets hold the image already turned, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,7 @@ class LabelledMicrograph:
         if _is_picture(self.file.path):
             return labels
         header = read_header(self.file.path)
-        return Particles(
-            _turned(labels.centres, header.height), labels.scores, labels.diameters, header.pixel_size or np.nan
-        )
+        return replace(labels, centres=_turned(labels.centres, header.height), pixel_size=header.pixel_size or np.nan)
 
 
 def cryoppp_tree(path: str | Path) -> Path | None:
@@ -148,8 +146,7 @@ def write_labels(dataset: str | Path, micrograph: str | Path, particles: Particl
     micrograph = Path(micrograph)
     labels = Path(dataset) / _LABELS / f"{without_micrograph_suffix(micrograph.name)}.csv"
     if not _is_picture(micrograph):
-        turned = _turned(particles.centres, height)
-        particles = Particles(turned, particles.scores, particles.diameters, particles.pixel_size)
+        particles = replace(particles, centres=_turned(particles.centres, height))
     write_csv(labels, particles)
     return labels
 

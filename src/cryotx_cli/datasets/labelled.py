@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import annotation_file, open_coco
@@ -17,8 +15,6 @@ from cryotx_cli.errors import DatasetError, MicrographError
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
 from cryotx_cli.micrographs.names import pair_names
 from cryotx_cli.wording import some_of
-
-_BOX_SUFFIXES = (".box", ".cbox")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +26,7 @@ class MicrographLabels:
     file
         The micrograph; its pixel size is that of the labels where the micrographs' own list has none.
     labels
-        In the micrograph's pixels; diameters are NaN where the labels state none: the side of a box is no diameter.
+        In the micrograph's pixels; diameters are NaN where the labels state none.
     """
 
     file: MicrographFile
@@ -115,8 +111,6 @@ def _in_tree(tree: Path) -> LabelSet:
 
 def _in_coordinate_files(data: Path, micrographs: str | Path | None) -> LabelSet:
     labels = {name: particles for name, particles in read_particles(data).items() if len(particles)}
-    if _holds_boxes(data):
-        labels = {name: _without_diameters(particles) for name, particles in labels.items()}
     files = _beside(data, labels) if micrographs is None else find_micrographs([micrographs])
     partners = pair_names(labels, [file.name for file in files])
     if not partners:
@@ -146,13 +140,3 @@ def _beside(data: Path, names: Iterable[str]) -> list[MicrographFile]:
     with suppress(MicrographError):
         found = {file.path.resolve(): file for file in find_micrographs([data])} | found if data.is_dir() else found
     return list(found.values())
-
-
-def _holds_boxes(data: Path) -> bool:
-    files = data.rglob("*") if data.is_dir() else [data]
-    return any(file.suffix.lower() in _BOX_SUFFIXES for file in files)
-
-
-def _without_diameters(particles: Particles) -> Particles:
-    unknown = np.full(len(particles), np.nan)
-    return Particles(particles.centres, particles.scores, unknown, particles.pixel_size)

@@ -56,3 +56,9 @@ def is_number(text: str | bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def first_line(beginning: bytes) -> str:
+    """Return the first line that is not blank of what a file begins with; empty where there is none."""
+    lines = (line.strip() for line in beginning.decode("utf-8", "replace").splitlines())
+    return next(filter(None, lines), "")

@@ -26,25 +26,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
-from cryotx_cli.config import MicrographFormat
-from cryotx_cli.coordinates.formats import FILE_ENDINGS, write_micrograph_file
 from cryotx_cli.coordinates.formats.box import box_side_px
-from cryotx_cli.coordinates.formats.cryosparc import Exposure, write_cs
-from cryotx_cli.coordinates.formats.star import write_coordinate_index, write_particles_star
-from cryotx_cli.coordinates.formats.topaz import write_topaz
+from cryotx_cli.coordinates.formats.entry import Exposure
+from cryotx_cli.coordinates.formats.star import write_particles_star
+from cryotx_cli.coordinates.formats.table import micrograph_formats, table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import MicrographFile
-
-_FOLDERS: dict[MicrographFormat, str] = {
-    "relion": "relion",
-    "box": "box",
-    "cbox": "cbox",
-    "csv": "csv",
-    "eman": "eman/info",  # where an EMAN2 project keeps them
-}
 
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")  # the number is that of the process that wrote it
 
@@ -56,7 +46,7 @@ class MicrographOutputs:
     candidates: Path
     png: Path
     thumbnail: Path
-    coordinates: Mapping[MicrographFormat, Path]
+    coordinates: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -177,8 +167,8 @@ class PickFolder:
             png=self.path / "png" / stem.with_name(f"{stem.name}.png"),
             thumbnail=self.path / "thumbnails" / stem.with_name(f"{stem.name}.jpg"),
             coordinates={
-                one: self.path / folder / stem.with_name(f"{stem.name}{FILE_ENDINGS[one]}")
-                for one, folder in _FOLDERS.items()
+                one.name: self.path / one.in_run / stem.with_name(one.file_name(stem.name))
+                for one in micrograph_formats()
             },
         )
 
@@ -202,20 +192,18 @@ class PickFolder:
             A file cannot be written.
         """
         named = [(row.micrograph, particles) for row, particles in picks]
-        index, topaz = self.path / "relion/autopick.star", self.path / "topaz/particles.txt"
-        cs = self.path / "cryosparc/particles.cs"
-        if "relion" in formats:
-            files = ((row, self.outputs(row.stem).coordinates["relion"]) for row, _ in picks)
-            write_coordinate_index(
-                index, ((row.micrograph, relion_path(file, row.path, row.micrograph)) for row, file in files)
-            )
-        if "topaz" in formats:
-            write_topaz(topaz, named)
-        if exposures:
-            write_cs(cs, ((exposures[name], particles) for name, particles in named if name in exposures))
-        for path, wanted in ((index, "relion" in formats), (topaz, "topaz" in formats), (cs, exposures)):
-            if not wanted:
-                path.unlink(missing_ok=True)
+        for one in micrograph_formats():
+            if one.index and one.name in formats:
+                files = ((row, self.outputs(row.stem).coordinates[one.name]) for row, _ in picks)
+                pairs = ((row.micrograph, relion_path(file, row.path, row.micrograph)) for row, file in files)
+                one.index.write(self.path / one.in_run / one.index.file_name, pairs)
+            elif one.index:
+                (self.path / one.in_run / one.index.file_name).unlink(missing_ok=True)
+        for table in table_formats():
+            if table.name in formats or (table.takes_exposures and exposures):
+                table.write(self.path / table.in_run, named, exposures)
+            elif table.in_run:
+                (self.path / table.in_run).unlink(missing_ok=True)
         write_particles_star(self.star, named)
 
     def read_ledger(self) -> dict[str, LedgerRow]:
@@ -250,7 +238,7 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def coordinate_files(outputs: MicrographOutputs, formats: Collection[str]) -> dict[MicrographFormat, Path]:
+def coordinate_files(outputs: MicrographOutputs, formats: Collection[str]) -> dict[str, Path]:
     """Return the coordinate files of one micrograph in these formats, by format."""
     return {one: path for one, path in outputs.coordinates.items() if one in formats}
 
@@ -266,8 +254,10 @@ def write_coordinates(
         A file cannot be written.
     """
     side = box_side_px(diameter / particles.pixel_size)
-    for one, path in coordinate_files(outputs, formats).items():
-        write_micrograph_file(path, one, particles, side)
+    wanted = coordinate_files(outputs, formats)
+    for one in micrograph_formats():
+        if one.name in wanted:
+            one.write(wanted[one.name], particles, side)
 
 
 def remove_picks(outputs: MicrographOutputs) -> None:

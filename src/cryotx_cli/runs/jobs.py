@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryotx_cli import __version__
-from cryotx_cli.coordinates.formats import output_stems
-from cryotx_cli.coordinates.formats.star import require_star_name
-from cryotx_cli.coordinates.formats.topaz import topaz_names
+from cryotx_cli.coordinates.formats.table import table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.micrographs.micrograph import MicrographFile
+from cryotx_cli.micrographs.names import output_stems
 from cryotx_cli.runs.candidates import Candidates, read_candidates
 from cryotx_cli.runs.folder import (
     LedgerRow,
@@ -62,7 +61,7 @@ class PickJobs:
         self._known: dict[str, tuple[int, Path]] = {}  # index and stem by real path
         self._stems: set[Path] = set()
         self._base: Path | None = None
-        self._topaz: dict[str, PickJob] = {}
+        self._named: dict[tuple[str, str], PickJob] = {}  # by format, and by what it calls the micrograph
 
     def plan(self, files: Sequence[MicrographFile]) -> list[PickJob]:
         """Return the jobs of all the micrographs of a run, in their order.
@@ -102,12 +101,13 @@ class PickJobs:
         ParticleFileError
             The name cannot be written, or is that of another micrograph for a format that is asked for.
         """
-        require_star_name(job.file.name)
-        if "topaz" in self._settled.formats:
-            (name,) = topaz_names([job.file.name])
-            first = self._topaz.setdefault(name, job)
+        for one in table_formats():
+            if one.in_run and one.name not in self._settled.formats:
+                continue
+            (name,) = one.names([job.file.name])
+            first = self._named.setdefault((one.name, name), job)
             if first.index != job.index:
-                topaz_names([first.file.name, job.file.name])
+                one.names([first.file.name, job.file.name])
 
     def finished_earlier(self, job: PickJob) -> Particles | None:
         """Return the picks of a finished micrograph: choosing again among its candidates gives the same ones."""

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from cryotx_cli.checks.names import Importer, PickCheck, Target, check_picks
 from cryotx_cli.config import CheckConfig
-from cryotx_cli.coordinates.formats import holds_boxes, read_particles
-from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER
+from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_exposures
-from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import find_micrographs
@@ -47,8 +45,6 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     picks = file_of_picks(Path(picks))
     targets, importer = _targets(listed(against))
     particles = read_particles(picks)
-    if holds_boxes(picks):
-        particles = {name: _diameters_of_boxes(here) for name, here in particles.items()}
     return check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
 
 
@@ -74,9 +70,3 @@ def _exposed(exposures: Path) -> list[Target]:
         )
         for name, one in read_exposures(exposures).items()
     ]
-
-
-def _diameters_of_boxes(particles: Particles) -> Particles:
-    # A box file holds the sides of boxes, which are read as diameters.
-    diameters = particles.diameters / BOX_PER_DIAMETER
-    return Particles(particles.centres, particles.scores, diameters, particles.pixel_size)

@@ -8,27 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli.config import ConvertConfig, CoordinateFormat, MicrographFormat
-from cryotx_cli.coordinates.formats import (
-    FILE_ENDINGS,
-    FORMAT_OF_SUFFIX,
-    format_of,
-    holds_boxes,
-    output_stems,
-    read_particles,
-    write_micrograph_file,
-)
+from cryotx_cli.config import ConvertConfig, CoordinateFormatName
+from cryotx_cli.coordinates.formats import format_of, read_particles
 from cryotx_cli.coordinates.formats.box import box_side_px
-from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of, read_cs_heights, write_cs
-from cryotx_cli.coordinates.formats.star import write_coordinate_index, write_particles_star
-from cryotx_cli.coordinates.formats.topaz import write_topaz
+from cryotx_cli.coordinates.formats.cryosparc import exposures_of
+from cryotx_cli.coordinates.formats.entry import CoordinateFormat, Exposure, MicrographFormat, TableFormat
+from cryotx_cli.coordinates.formats.table import format_named, readable_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, ParticleFileError
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs, read_header
-from cryotx_cli.micrographs.names import pair_names
+from cryotx_cli.micrographs.names import output_stems, pair_names
 from cryotx_cli.runs.folder import relion_path
-
-_BOXED: tuple[CoordinateFormat, ...] = ("box", "cbox")
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class Conversion:
         How many.
     """
 
-    file_format: CoordinateFormat
+    file_format: CoordinateFormatName
     out: Path
     micrographs: int
     particles: int
@@ -103,39 +93,36 @@ def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conve
     if config.flip_y:
         heights = _heights(source, config.scale, picks, files, exposures)
         particles = {name: _flipped(name, here, heights[name]) for name, here in particles.items()}
-    sides = _box_sides(source, config, particles) if target in _BOXED else {}
+    boxed = isinstance(target, MicrographFormat) and target.holds_boxes
+    sides = _box_sides(source, config, particles) if boxed else {}
     converted = [_Converted(name, here, files.get(name), sides.get(name)) for name, here in particles.items()]
-    named = [(one.name, one.particles) for one in converted]
-    match target:
-        case "star":
-            _require_free([out], source, config)
-            write_particles_star(out, named)
-        case "topaz":
-            _require_free([out], source, config)
-            write_topaz(out, named)
-        case "cryosparc":
-            _require_free([out], source, config)
-            write_cs(out, ((exposures[one.name_in], one.particles) for one in converted))
-        case _:
-            _write_each(target, converted, source, out, config)
-    return Conversion(target, out, len(particles), sum(map(len, particles.values())))
+    if isinstance(target, TableFormat):
+        _require_free([out], source, config)
+        of_name = {one.name: exposures[one.name_in] for one in converted if exposures}
+        target.write(out, [(one.name, one.particles) for one in converted], of_name)
+    elif isinstance(target, MicrographFormat):
+        _write_each(target, converted, source, out, config)
+    return Conversion(target.name, out, len(particles), sum(map(len, particles.values())))
 
 
 def _target(out: Path, config: ConvertConfig) -> CoordinateFormat:
-    target = config.to or FORMAT_OF_SUFFIX.get(out.suffix.lower())
+    by_suffix = readable_formats()
+    target = format_named(config.to) if config.to else by_suffix.get(out.suffix.lower())
     if target is None:
         raise ConfigError(
             f"{out}: no suffix that tells which format to write",
-            f"Give one of {', '.join(FORMAT_OF_SUFFIX)}, or a folder and its format, for example --to box.",
+            f"Give one of {', '.join(by_suffix)}, or a folder and its format, for example --to box.",
         )
-    if target in ("star", "topaz", "cryosparc") and (out.is_dir() or not out.suffix):
-        raise ConfigError(f"{out}: {target} is one file for all micrographs", "Give OUT the name of a file.")
-    if config.box is not None and target not in _BOXED:
-        raise ConfigError(f"--box {config.box}: {target} files hold no boxes", "Leave it out.")
-    if (config.exposures is None) == (target == "cryosparc"):
-        problem = "needs --exposures" if target == "cryosparc" else "has no use for --exposures"
+    table = target if isinstance(target, TableFormat) else None
+    if table and (out.is_dir() or not out.suffix):
+        raise ConfigError(f"{out}: {target.name} is one file for all micrographs", "Give OUT the name of a file.")
+    if config.box is not None and not (isinstance(target, MicrographFormat) and target.holds_boxes):
+        raise ConfigError(f"--box {config.box}: {target.name} files hold no boxes", "Leave it out.")
+    takes_exposures = table is not None and table.takes_exposures
+    if (config.exposures is None) == takes_exposures:
+        problem = "needs --exposures" if takes_exposures else "has no use for --exposures"
         raise ConfigError(
-            f"{target} output {problem}", "Exposures are the .cs file that CryoSPARC made of the same micrographs."
+            f"{target.name} output {problem}", "Exposures are the .cs file that CryoSPARC made of the same micrographs."
         )
     return target
 
@@ -183,8 +170,9 @@ def _heights(
         return {name: read_header(files[name].path).height for name in picks}
     if exposures:
         return {name: exposures[name].height for name in picks}
-    if source.is_file() and format_of(source) == "cryosparc":
-        return {name: round(height * scale) for name, height in read_cs_heights(source).items()}
+    one = format_of(source) if source.is_file() else None
+    if isinstance(one, TableFormat) and one.heights:
+        return {name: round(height * scale) for name, height in one.heights(source).items()}
     raise ConfigError(
         f"--flip-y needs the heights of the micrographs, which {source} does not hold",
         "Give the micrographs, for example --micrographs FOLDER.",
@@ -206,6 +194,10 @@ def _box_sides(source: Path, config: ConvertConfig, particles: Mapping[str, Part
     """Side of the boxes of each micrograph: as asked, as in the input, or 1.5 diameters."""
     if config.box is not None:
         return dict.fromkeys(particles, config.box)
+    sides = [here.box_px for here in particles.values() if here.box_px > 0]
+    if sides:
+        other = float(np.median(sides))
+        return {name: max(1, round(here.box_px if here.box_px > 0 else other)) for name, here in particles.items()}
     diameters = {name: here.diameters[np.isfinite(here.diameters)] for name, here in particles.items()}
     everywhere = np.concatenate([*diameters.values()])
     if not everywhere.size:
@@ -213,36 +205,35 @@ def _box_sides(source: Path, config: ConvertConfig, particles: Mapping[str, Part
             f"{source} holds no sizes of particles, so the side of the boxes is not known",
             "Give it in pixels, for example --box 256.",
         )
-    medians = {name: float(np.median(some if some.size else everywhere)) for name, some in diameters.items()}
-    if holds_boxes(source):  # their sides were read as diameters
-        return {name: max(1, round(median)) for name, median in medians.items()}
-    return {name: box_side_px(median) for name, median in medians.items()}
+    return {name: box_side_px(float(np.median(some if some.size else everywhere))) for name, some in diameters.items()}
 
 
 def _write_each(
     target: MicrographFormat, converted: Sequence[_Converted], source: Path, out: Path, config: ConvertConfig
 ) -> None:
     """Write one file for each micrograph, for RELION the list of them, too."""
-    index = (out if out.suffix.lower() == ".star" else out / "autopick.star") if target == "relion" else None
-    if FORMAT_OF_SUFFIX.get(out.suffix.lower()) == target and not out.is_dir():
+    is_file = out.suffix.lower() == target.suffix and not out.is_dir()
+    index = (out if is_file else out / target.index.file_name) if target.index else None
+    if is_file and index is None:
         if len(converted) > 1:
             raise ConfigError(
-                f"{out}: {target} files hold one micrograph each, and there are {len(converted)}",
-                f"Give a folder and its format: --to {target}.",
+                f"{out}: {target.name} files hold one micrograph each, and there are {len(converted)}",
+                f"Give a folder and its format: --to {target.name}.",
             )
         paths = [out]
     else:
         folder = index.parent if index else out
         if folder.is_file():
-            raise ConfigError(f"{folder}: a file where a folder for {target} files belongs", "Give OUT another name.")
+            problem = f"{folder}: a file where a folder for {target.name} files belongs"
+            raise ConfigError(problem, "Give OUT another name.")
         stems = output_stems([one.name for one in converted])
-        paths = [folder / stem.with_name(stem.name + FILE_ENDINGS[target]) for stem in stems]
+        paths = [folder / stem.with_name(target.file_name(stem.name)) for stem in stems]
     _require_free([*paths, *([index] if index else [])], source, config)
     for path, one in zip(paths, converted, strict=True):
-        write_micrograph_file(path, target, one.particles, one.box_px)
-    if index:
+        target.write(path, one.particles, one.box_px)
+    if index and target.index:
         rows = zip(converted, paths, strict=True)
-        write_coordinate_index(index, [(one.name, _from_project(path, one.micrograph)) for one, path in rows])
+        target.index.write(index, [(one.name, _from_project(path, one.micrograph)) for one, path in rows])
 
 
 def _from_project(path: Path, micrograph: MicrographFile | None) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.config import DenoiseConfig, DenoisingPipeline, save_config
-from cryotx_cli.coordinates.formats import output_stems
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.micrographs.denoise import denoise as denoise_on_cpu
 from cryotx_cli.micrographs.find import Inputs, listed
@@ -21,6 +20,7 @@ from cryotx_cli.micrographs.micrograph import (
     read_stored_pixels,
     write_micrograph,
 )
+from cryotx_cli.micrographs.names import output_stems
 from cryotx_cli.runs.folder import absolute_path
 
 Denoiser = Callable[[NDArray[Any], DenoisingPipeline], NDArray[np.uint8]]

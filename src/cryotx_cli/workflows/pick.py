@@ -13,8 +13,9 @@ from typing import Any
 
 from cryotx_cli.checks.names import Target, check_run
 from cryotx_cli.config import PickConfig, device_names
-from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of
-from cryotx_cli.coordinates.formats.topaz import topaz_names
+from cryotx_cli.coordinates.formats.cryosparc import exposures_of
+from cryotx_cli.coordinates.formats.entry import Exposure
+from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.diameter_estimate import (
     SAMPLE,
@@ -98,8 +99,7 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     arrivals = Arrivals(inputs, out) if config.watch else None
     files = arrivals.files if arrivals else without_own_pictures(find_micrographs(inputs), out)
     names = [file.name for file in files]
-    if "topaz" in config.formats:
-        topaz_names(names)
+    require_names(names, config.formats)
     exposures = exposures_of(config.exposures, names) if config.exposures else {}
     folder = PickFolder(out)
     folder.remove_unfinished()

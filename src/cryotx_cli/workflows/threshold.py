@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryotx_cli.config import ThresholdConfig
-from cryotx_cli.coordinates.formats.cryosparc import Exposure, exposures_of
-from cryotx_cli.coordinates.formats.topaz import topaz_names
+from cryotx_cli.coordinates.formats.cryosparc import exposures_of
+from cryotx_cli.coordinates.formats.entry import Exposure
+from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
@@ -93,8 +94,7 @@ class ThresholdRun:
 
     def _exposures(self, names: Sequence[str]) -> Mapping[str, Exposure]:
         """Check what may go wrong with the formats before anything is changed."""
-        if "topaz" in self._settled.formats:
-            topaz_names(names)
+        require_names(names, self._settled.formats)
         file = self._settled.config.exposures
         exposures = exposures_of(file, names) if file is not None else {}
         if file is not None and len(exposures) < len(names):

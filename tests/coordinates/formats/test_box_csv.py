@@ -1,5 +1,7 @@
 """EMAN box files, CSV tables, and folders of coordinate files."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from cryotx_cli.coordinates.formats import read_particles
-from cryotx_cli.coordinates.formats.box import read_box, write_box
+from cryotx_cli.coordinates.formats.box import box_side_px, read_box, write_box
 from cryotx_cli.coordinates.formats.csv import read_csv, write_csv
 from cryotx_cli.coordinates.formats.star import write_micrograph_star, write_particles_star
 from cryotx_cli.coordinates.particles import Particles
@@ -36,7 +38,8 @@ def test_boxes_keep_centres_to_half_a_pixel(tmp_path_factory, centres, side):
     write_box(path, particles_of(centres), side)
     read = read_box(path)
     assert_allclose(read.centres, np.reshape(centres, (-1, 2)), atol=0.5 + 1e-9)
-    assert_array_equal(read.diameters, np.full(len(centres), side))
+    assert read.box_px == side if centres else math.isnan(read.box_px)
+    assert np.isnan(read.diameters).all()  # a box is no diameter
     assert_array_equal(read.scores, np.ones(len(centres)))
 
 
@@ -45,7 +48,8 @@ def test_foreign_box_files(tmp_path):
     read = read_box(tmp_path / "a.box")
     assert_array_equal(read.centres, [[25, 40], [6.5, 7.5]])
     assert_array_equal(read.scores, [0.75, 0.5])
-    assert_array_equal(read.diameters, [35, 10])
+    assert np.isnan(read.diameters).all()
+    assert read.box_px == (35 + 10) / 2  # the median of the boxes' mean sides
 
 
 @pytest.mark.parametrize("line", ["x\ty\tw\th", "1 2 3", "1 2 3 nan", "1 2 3 4 five"])
@@ -167,3 +171,7 @@ def test_what_cannot_be_read_is_refused(tmp_path):
         read_particles(tmp_path)
     with pytest.raises(ParticleFileError, match="no such file"):
         read_particles(tmp_path / "missing.star")
+
+
+def test_box_side():
+    assert [box_side_px(diameter) for diameter in (30, 31, 0.5, 100)] == [46, 48, 2, 150]

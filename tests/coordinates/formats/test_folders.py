@@ -1,7 +1,6 @@
 """Which format a file has, lists of files, folders, the names of output files, and hostile input for every reader."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cryotx_cli.coordinates.formats import (
-    FILE_ENDINGS,
-    FORMAT_OF_SUFFIX,
-    format_of,
-    output_stems,
-    read_particles,
-    write_micrograph_file,
+from cryotx_cli.coordinates.formats import format_of, read_particles
+from cryotx_cli.coordinates.formats.box import write_box
+from cryotx_cli.coordinates.formats.cryosparc import write_cs
+from cryotx_cli.coordinates.formats.entry import Exposure
+from cryotx_cli.coordinates.formats.star import (
+    read_coordinate_index,
+    write_coordinate_index,
+    write_micrograph_star,
+    write_particles_star,
 )
-from cryotx_cli.coordinates.formats.box import box_side_px
-from cryotx_cli.coordinates.formats.cryosparc import Exposure, write_cs
-from cryotx_cli.coordinates.formats.star import read_coordinate_index, write_coordinate_index, write_particles_star
-from cryotx_cli.coordinates.formats.topaz import write_topaz
+from cryotx_cli.coordinates.formats.table import micrograph_formats, readable_formats, table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.micrographs.names import pair_names
 
 PARTICLES = Particles([[100.5, 200.25], [10, 20]], [0.5, 0.25], [80, 80], 1.5)
 EXPOSURE = Exposure(7, 1, "J1/a.mrc", 300, 400, 1.5)
@@ -32,11 +29,10 @@ EXPOSURE = Exposure(7, 1, "J1/a.mrc", 300, 400, 1.5)
 
 def write_all(folder):
     """One file of each format, each with the particles of micrograph a."""
-    for one, ending in FILE_ENDINGS.items():
-        write_micrograph_file(folder / one / f"a{ending}", one, PARTICLES, 64)
-    write_particles_star(folder / "star/merged.star", [("mics/a.mrc", PARTICLES)])
-    write_topaz(folder / "topaz/p.txt", [("mics/a.mrc", PARTICLES)])
-    write_cs(folder / "cryosparc/p.cs", [(EXPOSURE, PARTICLES)])
+    for one in micrograph_formats():
+        one.write(folder / one.name / one.file_name("a"), PARTICLES, 64)
+    for table in table_formats():
+        table.write(folder / table.name / f"p{table.suffix}", [("mics/a.mrc", PARTICLES)], {"mics/a.mrc": EXPOSURE})
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -62,7 +58,7 @@ def test_what_is_no_coordinate_file_is_refused(tmp_path):
         (tmp_path / "a.xyz").write_bytes(content)
         with pytest.raises(ParticleFileError, match=r"\.xyz is not a coordinate format") as caught:
             format_of(tmp_path / "a.xyz")
-        assert all(suffix in caught.value.hint for suffix in FORMAT_OF_SUFFIX)
+        assert all(suffix in caught.value.hint for suffix in readable_formats())
 
 
 def test_a_folder_with_many_kinds_is_read_once(tmp_path):
@@ -84,8 +80,8 @@ def test_a_list_of_coordinate_files_letter_by_letter(tmp_path):
 
 def relion_project(folder):
     job = folder / "AutoPick/job010"
-    write_micrograph_file(job / "mics/001_autopick.star", "relion", PARTICLES)
-    write_micrograph_file(job / "mics/b.box", "box", PARTICLES, 64)
+    write_micrograph_star(job / "mics/001_autopick.star", PARTICLES)
+    write_box(job / "mics/b.box", PARTICLES, 64)
     names = ["MotionCorr/job002/mics/001.mrc", "MotionCorr/job002/mics/b.mrc"]
     paths = ["AutoPick/job010/mics/001_autopick.star", "AutoPick/job010/mics/b.box"]
     write_coordinate_index(job / "autopick.star", zip(names, paths, strict=True))
@@ -119,70 +115,6 @@ def test_a_list_that_leads_nowhere_or_to_itself_is_refused(tmp_path):
     write_coordinate_index(tmp_path / "i.star", [("a.mrc", "m.star")])
     with pytest.raises(ParticleFileError, match=r"does not hold the coordinates of a\.mrc alone"):
         read_particles(tmp_path / "i.star")
-
-
-# --- names of output files -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["mics/a.mrc", "mics/b.c.mrc.gz"], ["a", "b.c"]),
-        (["x/y/a.mrc", "x/z/a.mrc"], ["y/a", "z/a"]),
-        (["m/a.mrc", "m/a.tif", "m/b.tif"], ["a.mrc", "a.tif", "b"]),
-        (["MotionCorr/job002/Movies/a b.mrc"], ["a b"]),
-        (["a", "Größe_µ_粒子.mrc"], ["a", "Größe_µ_粒子"]),
-        (["../../../etc/passwd"], ["passwd"]),
-        (["/etc/a.mrc", "/home/me/b.mrc"], ["etc/a", "home/me/b"]),
-        (["ok/a.mrc", "../../b.mrc", "/abs/c.mrc"], ["ok/a", "b", "abs/c"]),
-        ([".mrc"], [".mrc"]),
-        ([], []),
-    ],
-)
-def test_output_stems(names, expected):
-    assert [stem.as_posix() for stem in output_stems(names)] == expected
-
-
-parts = st.sampled_from(["a", "b", "..", ".", "...", "a.mrc", "a.tif", "", "x y", "-", "~"])
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(parts, min_size=1, max_size=5).map("/".join), min_size=1, max_size=5, unique=True))
-def test_no_name_leads_out_of_the_folder(names):
-    try:
-        stems = output_stems(names)
-    except ParticleFileError:
-        return
-    assert len(set(stems)) == len(names)
-    for stem in stems:
-        inner = os.path.normpath(f"/out/{stem}")
-        assert inner.startswith("/out/")
-        assert ".." not in stem.parts
-
-
-@pytest.mark.parametrize("name", ["", "..", "/", "a\0b.mrc", "x" * 300])
-def test_names_that_no_file_can_have_are_refused(name):
-    with pytest.raises(ParticleFileError, match="cannot be that of a file"):
-        output_stems([name])
-
-
-def test_names_that_would_meet_are_refused():
-    with pytest.raises(ParticleFileError, match=r"the files of /a\.mrc and \.\./a\.mrc would have the same name"):
-        output_stems(["/a.mrc", "../a.mrc"])
-
-
-def test_box_side():
-    assert [box_side_px(diameter) for diameter in (30, 31, 0.5, 100)] == [46, 48, 2, 150]
-
-
-def test_pairs_of_names():
-    uid = "012951868257382468663_"
-    assert pair_names(["a.mrc", "x.mrc"], [f"J1/{uid}a.tif", "b"]) == {f"J1/{uid}a.tif": "a.mrc"}
-    assert pair_names(["two/a"], ["one/a.mrc", "two/a.mrc"]) == {"two/a.mrc": "two/a"}
-    with pytest.raises(ParticleFileError, match=r"could belong to one/a\.mrc or two/a\.mrc"):
-        pair_names(["a"], ["one/a.mrc", "two/a.mrc"])
-    with pytest.raises(ParticleFileError, match="could both belong to"):
-        pair_names(["a", "x/a"], ["a.mrc"])
 
 
 # --- hostile input for every reader ----------------------------------------------------------------------------------

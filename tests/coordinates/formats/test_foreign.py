@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from cryotx_cli.coordinates.formats.cbox import read_cbox, write_cbox
 from cryotx_cli.coordinates.formats.cryosparc import (
-    Exposure,
     exposures_of,
     read_cs,
     read_cs_heights,
@@ -21,6 +20,7 @@ from cryotx_cli.coordinates.formats.cryosparc import (
 )
 from cryotx_cli.coordinates.formats.csv import read_csv, write_csv
 from cryotx_cli.coordinates.formats.eman import read_eman_info, write_eman_info
+from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.topaz import read_topaz, topaz_names, write_topaz
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
@@ -94,7 +94,8 @@ def test_cbox_reads_back(tmp_path_factory, table, box):
     read = read_cbox(path)
     assert_allclose(read.centres, written.centres, atol=1e-3)
     assert_allclose(read.scores, written.scores, atol=5.001e-7)
-    assert_allclose(read.diameters, np.where(np.isnan(written.diameters), box, written.diameters), atol=5.001e-4)
+    assert_allclose(read.diameters, written.diameters, atol=5.001e-4)  # never the box where there is no estimate
+    assert read.box_px == box if len(written) else np.isnan(read.box_px)
 
 
 def test_a_cbox_with_few_columns_and_windows_lines(tmp_path):
@@ -102,7 +103,8 @@ def test_a_cbox_with_few_columns_and_windows_lines(tmp_path):
     (tmp_path / "a.cbox").write_text(text.replace("\n", "\r\n"), newline="")
     read = read_cbox(tmp_path / "a.cbox")
     assert_array_equal(read.centres, [[10, 16]])
-    assert (read.scores[0], read.diameters[0]) == (1, 15)
+    assert (read.scores[0], read.box_px) == (1, 15)
+    assert np.isnan(read.diameters).all()
 
 
 # --- Topaz -----------------------------------------------------------------------------------------------------------

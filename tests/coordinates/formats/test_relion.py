@@ -10,7 +10,7 @@ import pytest
 import starfile
 
 from cryotx_cli.config import PickConfig
-from cryotx_cli.coordinates.formats import write_micrograph_file
+from cryotx_cli.coordinates.formats.table import format_named
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.workflows.pick import start_pick
 
@@ -53,7 +53,7 @@ def test_relion_extracts_every_particle_at_its_centre(tmp_path, one, ending):
         mrc.voxel_size = 1.5
     count = len(centres)
     particles = Particles(centres, np.ones(count), np.full(count, 20.0), 1.5)
-    write_micrograph_file(tmp_path / f"coordinates/mics/m_1{ending}", one, particles, BOX)
+    format_named(one).write(tmp_path / f"coordinates/mics/m_1{ending}", particles, BOX)
     write_micrographs_star(tmp_path, "mics/m_1.mrc", 1.5)
     rows, boxes = extract(tmp_path, ending, "--extract_size", str(BOX))
     assert len(rows) == count

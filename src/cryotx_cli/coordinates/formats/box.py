@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import MAX_COORDINATE, Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import open_text
+from cryotx_cli.files.text_file import first_line, is_number, open_text
 from cryotx_cli.files.whole_file import whole_file
 
 BOX_PER_DIAMETER = 1.5
@@ -22,7 +23,7 @@ def box_side_px(diameter_px: float) -> int:
     return 2 * math.ceil(BOX_PER_DIAMETER * diameter_px / 2)
 
 
-def write_box(path: str | Path, particles: Particles, box_px: int) -> None:
+def write_box(path: str | Path, particles: Particles, box_px: int | None) -> None:
     """Write boxes of `box_px` pixels around the particles.
 
     Corners are rounded to whole pixels, the only ones that RELION's extraction reads; sub-pixel centres need a STAR
@@ -33,6 +34,8 @@ def write_box(path: str | Path, particles: Particles, box_px: int) -> None:
     ParticleFileError
         If the file cannot be written, or a corner does not fit into RELION's integers.
     """
+    if box_px is None:
+        raise ValueError("a box file needs the side of its boxes")
     if (np.abs(particles.centres) > MAX_COORDINATE).any():
         raise ParticleFileError(f"{path}: cannot be written: a coordinate is larger than any micrograph")
     corners = np.rint(particles.centres - box_px / 2).astype(np.int64)
@@ -46,8 +49,8 @@ def read_box(path: str | Path) -> Particles:
     Returns
     -------
     Particles
-        Centres of the boxes; the mean side of a box as diameter, the only size that the format holds; the fifth
-        column as score, 1 where there is none; the pixel size is NaN.
+        Centres of the boxes; the fifth column as score, 1 where there is none; diameters and the pixel size are NaN;
+        `box_px` is the median of the boxes' mean sides.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def read_box(path: str | Path) -> Particles:
             if line.strip():
                 values.extend(_box(line, number, path))
     table = np.array(values).reshape(-1, 4)
-    return checked_particles(path, table[:, :2], table[:, 2], table[:, 3])
+    return checked_particles(path, table[:, :2], table[:, 2], sides=table[:, 3])
 
 
 def _box(line: str, number: int, path: Path) -> tuple[float, float, float, float]:
@@ -76,3 +79,19 @@ def _box(line: str, number: int, path: Path) -> tuple[float, float, float, float
             "A box file has one line a particle and no header, for example: 812 1440 180 180",
         )
     return x + width / 2, y + height / 2, rest[0] if rest else 1.0, (width + height) / 2
+
+
+def _recognises(beginning: bytes) -> bool:
+    values = first_line(beginning).split()[:4]
+    return len(values) == 4 and all(map(is_number, values))
+
+
+BOX = MicrographFormat(
+    name="box",
+    suffix=".box",
+    recognises=_recognises,
+    read=read_box,
+    write=write_box,
+    holds_boxes=True,
+    in_run="box",
+)

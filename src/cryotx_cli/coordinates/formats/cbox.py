@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.files.star_blocks import contents, read_tables, table_with
@@ -32,7 +33,7 @@ _COLUMNS = (
 )
 
 
-def write_cbox(path: str | Path, particles: Particles, box_px: int) -> None:
+def write_cbox(path: str | Path, particles: Particles, box_px: int | None) -> None:
     """Write boxes of `box_px` pixels around one micrograph's particles; estimated sizes are their diameters.
 
     Raises
@@ -40,6 +41,8 @@ def write_cbox(path: str | Path, particles: Particles, box_px: int) -> None:
     ParticleFileError
         If the file cannot be written.
     """
+    if box_px is None:
+        raise ValueError("a cbox file needs the side of its boxes")
     header = "".join(f"{column} #{i}\n" for i, column in enumerate(_COLUMNS, 1))
     corners = particles.centres - box_px / 2
     rows = zip(*corners.T.tolist(), particles.diameters.tolist(), particles.scores.tolist(), strict=True)
@@ -57,8 +60,9 @@ def read_cbox(path: str | Path) -> Particles:
     Returns
     -------
     Particles
-        Centres of the boxes; ``_Confidence`` as score, 1 where it is missing; as diameter the mean of ``_EstWidth`` and
-        ``_EstHeight``, or of the box's sides where those are missing; the pixel size is NaN.
+        Centres of the boxes; ``_Confidence`` as score, 1 where it is missing; the mean of ``_EstWidth`` and
+        ``_EstHeight``, crYOLO's estimate of the particle's size, as diameter, NaN where those are missing; the pixel
+        size is NaN; `box_px` is the median of the boxes' mean sides.
 
     Raises
     ------
@@ -78,9 +82,24 @@ def read_cbox(path: str | Path) -> Particles:
     if (sides < 0).any():
         row = int(np.flatnonzero((sides < 0).any(axis=1))[0])
         raise ParticleFileError(f"{path}: box {row + 1} has a negative side", "Check that the file is whole.")
-    diameters = sides.mean(axis=1)
-    if "EstWidth" in table and "EstHeight" in table:
-        estimated = table.numbers_or_nan("EstWidth", "EstHeight").mean(axis=1)
-        diameters = np.where(np.isfinite(estimated), estimated, diameters)
+    estimated = "EstWidth" in table and "EstHeight" in table
+    diameters = table.numbers_or_nan("EstWidth", "EstHeight").mean(axis=1) if estimated else None
     scores = table.numbers_or_nan("Confidence")[:, 0] if "Confidence" in table else np.ones(len(table))
-    return checked_particles(path, corners + sides / 2, np.where(np.isfinite(scores), scores, 1.0), diameters)
+    scores = np.where(np.isfinite(scores), scores, 1.0)
+    return checked_particles(path, corners + sides / 2, scores, diameters, sides=sides.mean(axis=1))
+
+
+def is_cbox(beginning: bytes) -> bool:
+    """Tell whether a STAR file that begins so is one of crYOLO's boxes."""
+    return any(line.startswith(b"data_cryolo") for line in beginning.splitlines())
+
+
+CBOX = MicrographFormat(
+    name="cbox",
+    suffix=".cbox",
+    recognises=is_cbox,
+    read=read_cbox,
+    write=write_cbox,
+    holds_boxes=True,
+    in_run="cbox",
+)

@@ -13,8 +13,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.coordinates.formats.entry import Exposure, TableFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.files.text_file import require_file
@@ -32,32 +32,6 @@ _MAX_HEADER_BYTES = 100_000  # exposures carry a few hundred fields; NumPy's own
 _EXPORT = "In CryoSPARC, export the output of the job, or save it with cryosparc-tools in its default format."
 
 _UNREADABLE = (ValueError, TypeError, ArithmeticError, EOFError, MemoryError, RecursionError, SyntaxError, TokenError)
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """A micrograph as CryoSPARC knows it.
-
-    Parameters
-    ----------
-    uid
-        CryoSPARC's number of it.
-    exp_group_id
-        Its exposure group.
-    path
-        The micrograph file, relative to the CryoSPARC project.
-    height, width
-        Of the micrograph, pixels.
-    pixel_size
-        Å per pixel.
-    """
-
-    uid: int
-    exp_group_id: int
-    path: str
-    height: int
-    width: int
-    pixel_size: float
 
 
 def read_exposures(path: str | Path) -> dict[str, Exposure]:
@@ -183,9 +157,8 @@ def read_cs(path: str | Path) -> dict[str, Particles]:
     found = {}
     for name, index in _groups(names).items():
         pixel_size = float(pixel_sizes[index[0]])
-        unknown = np.full(len(index), np.nan)
         pixel_size = pixel_size if pixel_size > 0 else np.nan
-        found[name] = checked_particles(path, centres[index], scores[index], unknown, pixel_size)
+        found[name] = checked_particles(path, centres[index], scores[index], pixel_size=pixel_size)
     return found
 
 
@@ -326,3 +299,20 @@ def _groups(names: list[str]) -> dict[str, NDArray[np.intp]]:
     for i, name in enumerate(names):
         rows.setdefault(name, []).append(i)
     return {name: np.array(index) for name, index in rows.items()}
+
+
+def _write_known(path: Path, particles: Iterable[tuple[str, Particles]], exposures: Mapping[str, Exposure]) -> None:
+    """Write those whose micrographs have an exposure."""
+    write_cs(path, ((exposures[name], here) for name, here in particles if name in exposures))
+
+
+CRYOSPARC = TableFormat(
+    name="cryosparc",
+    suffix=".cs",
+    recognises=lambda beginning: beginning.startswith((b"\x93NUMPY", b"\x95CSDAT")),
+    read=read_cs,
+    write=_write_known,
+    heights=read_cs_heights,
+    takes_exposures=True,
+    in_run="cryosparc/particles.cs",
+)

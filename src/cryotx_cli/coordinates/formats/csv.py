@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import is_number, open_text
+from cryotx_cli.files.text_file import first_line, is_number, open_text
 from cryotx_cli.files.whole_file import whole_file
 
 # Column names without case, blanks and punctuation.
@@ -120,3 +121,13 @@ def _number(row: list[str], column: int | None, default: float | None, path: Pat
             "Commas part the columns; decimal numbers have points.",
         )
     return float(cell)
+
+
+CSV = MicrographFormat(
+    name="csv",
+    suffix=".csv",
+    recognises=lambda beginning: "," in first_line(beginning),
+    read=read_csv,
+    write=lambda path, particles, _: write_csv(path, particles),
+    in_run="csv",
+)

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import open_text
+from cryotx_cli.files.text_file import first_line, open_text
 from cryotx_cli.files.whole_file import whole_file
 
 _MAX_BYTES = 1 << 24  # of what EMAN2 knows of one micrograph, and JSON is read in one piece
@@ -60,7 +61,7 @@ def read_eman_info(path: str | Path) -> Particles:
     if not isinstance(boxes, list):
         raise ParticleFileError(f'{path}: no list "boxes", as EMAN2\'s info files have it', "Check the path.")
     table = np.array([_box(box, number, path) for number, box in enumerate(boxes, 1)]).reshape(-1, 3)
-    return checked_particles(path, table[:, :2], table[:, 2], np.full(len(table), np.nan))
+    return checked_particles(path, table[:, :2], table[:, 2])
 
 
 def _box(box: Any, number: int, path: Path) -> tuple[float, float, float]:
@@ -81,3 +82,14 @@ def _finite(value: Any) -> float | None:
     except OverflowError:
         return None
     return number if np.isfinite(number) else None
+
+
+EMAN = MicrographFormat(
+    name="eman",
+    suffix=".json",
+    recognises=lambda beginning: first_line(beginning).startswith("{"),
+    read=read_eman_info,
+    write=lambda path, particles, _: write_eman_info(path, particles),
+    endings=("_info",),
+    in_run="eman/info",  # where an EMAN2 project keeps them
+)

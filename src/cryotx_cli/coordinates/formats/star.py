@@ -7,11 +7,14 @@ own convention and that of `Particles`: nothing is flipped or shifted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.coordinates.formats.cbox import is_cbox
+from cryotx_cli.coordinates.formats.entry import CoordinateIndex, MicrographFormat, TableFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.files.star_blocks import contents, read_tables, table_with
@@ -67,15 +70,15 @@ def write_micrograph_star(path: str | Path, particles: Particles) -> None:
         file.write("\n")
 
 
-def require_star_name(name: str) -> None:
-    """Check that a STAR file can hold a micrograph's name.
+def star_names(names: Sequence[str]) -> list[str]:
+    """Return the names of micrographs as a STAR file holds them, in quotes where they need them.
 
     Raises
     ------
     ParticleFileError
-        If it cannot.
+        If it cannot hold one of them.
     """
-    _quoted(name)
+    return [_quoted(name) for name in names]
 
 
 def write_coordinate_index(path: str | Path, files: Iterable[tuple[str, str]]) -> None:
@@ -174,15 +177,14 @@ def read_particles_star(path: str | Path) -> dict[str, Particles]:
     scored = ["rlnAutopickFigureOfMerit"] if "rlnAutopickFigureOfMerit" in table else []
     values = table.numbers("rlnCoordinateX", "rlnCoordinateY", *scored)
     scores = values[:, 2] if scored else np.ones(len(values))
-    everything = checked_particles(path, values[:, :2], scores, np.full(len(values), np.nan))
+    everything = checked_particles(path, values[:, :2], scores)
     sizes = pixel_sizes(tables, table)
     rows_of = {path.stem: np.arange(len(table))}
     if "rlnMicrographName" in table:
         rows_of = _rows_by_name(table.texts("rlnMicrographName"))
     found = {}
     for name, rows in rows_of.items():
-        here = everything.select(rows)
-        found[name] = Particles(here.centres, here.scores, here.diameters, sizes[rows[0]] if len(rows) else np.nan)
+        found[name] = replace(everything.select(rows), pixel_size=sizes[rows[0]] if len(rows) else np.nan)
     return found
 
 
@@ -214,3 +216,35 @@ def _rows_by_name(names: Sequence[str]) -> dict[str, NDArray[np.intp]]:
     order = np.argsort(of_row, kind="stable")
     starts = np.searchsorted(of_row[order], np.arange(1, len(numbers)))
     return dict(zip(numbers, np.split(order, starts), strict=False))
+
+
+def _recognises(beginning: bytes) -> bool:
+    return not is_cbox(beginning) and any(line.startswith(b"data_") for line in beginning.splitlines())
+
+
+def _read_star(path: Path) -> dict[str, Particles]:
+    found = read_particles_star(path)
+    return {"": found[path.stem]} if list(found) == [path.stem] else found
+
+
+_INDEX = CoordinateIndex("autopick.star", is_coordinate_index, read_coordinate_index, write_coordinate_index)
+
+STAR = TableFormat(
+    name="star",
+    suffix=".star",
+    recognises=_recognises,
+    read=_read_star,
+    write=lambda path, particles, _: write_particles_star(path, particles),
+    names=star_names,
+    index=_INDEX,
+)
+RELION = MicrographFormat(
+    name="relion",
+    suffix=".star",
+    recognises=None,
+    read=None,
+    write=lambda path, particles, _: write_micrograph_star(path, particles),
+    endings=("_autopick", "_manualpick"),
+    index=_INDEX,
+    in_run="relion",
+)

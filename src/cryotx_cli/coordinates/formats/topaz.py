@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from cryotx_cli.coordinates.formats.entry import TableFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import open_text
+from cryotx_cli.files.text_file import first_line, open_text
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.micrographs.find import without_micrograph_suffix
 
@@ -88,7 +89,7 @@ def read_topaz(path: str | Path) -> dict[str, Particles]:
     for name, of_name in tables.items():
         table = np.array(of_name).reshape(-1, len(columns) - 1)
         scores = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
-        found[name] = checked_particles(path, table[:, :2], scores, np.full(len(table), np.nan))
+        found[name] = checked_particles(path, table[:, :2], scores)
     return found
 
 
@@ -124,3 +125,14 @@ def _row(row: list[str], columns: list[int], number: int, path: Path) -> tuple[s
             f"{path}: line {number} is {chr(9).join(row)[:60]!r}, not a name and finite numbers with tabs between them"
         )
     return name, values
+
+
+TOPAZ = TableFormat(
+    name="topaz",
+    suffix=".txt",
+    recognises=lambda beginning: first_line(beginning).startswith("image_name\t"),
+    read=read_topaz,
+    write=lambda path, particles, _: write_topaz(path, particles),
+    names=topaz_names,
+    in_run="topaz/particles.txt",
+)
