@@ -201,7 +201,7 @@ def time_stages(picker: Picker, path: Path, diameter: float, folder: Path) -> tu
     times.append(time.perf_counter())
     prepared = picker.prepare(micrograph, diameter)
     times.append(time.perf_counter())
-    candidates = picker.locate(prepared, micrograph)
+    candidates = picker.locate(prepared, micrograph).particles
     times.append(time.perf_counter())
     apart = candidates.with_minimum_distance(diameter / 2 / micrograph.pixel_size)
     picks = apart.select(choose(apart, ExpectedF1()))

@@ -19,26 +19,26 @@ from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector import diameter_estimate
 from cryotx_cli.detector.load_picker import LoadedPicker
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows import pick as workflow
+from quick_picker import PickerWithoutNetwork
 
 CENTRES = np.array([[30.0, 20.0], [80.0, 25.0], [60.0, 70.0]])
 
 
-class BrightSpots:
+class BrightSpots(PickerWithoutNetwork):
     """A picker that finds pixels above 50, with a score that falls from spot to spot."""
 
-    device = "cpu"
     fingerprint = "bright spots"
 
-    def prepare(self, micrograph: Any, diameter: float) -> Any:
-        return micrograph.image
-
-    def locate(self, prepared: Any, micrograph: Any) -> Particles:
+    def locate(self, prepared: Any, micrograph: Any) -> Located:
         rows, columns = np.nonzero(prepared > 50)
         scores = np.linspace(0.9, 0.3, len(rows)) if len(rows) else np.zeros(0)
         diameters = np.full(len(rows), 20.0)
-        return Particles(np.column_stack([columns, rows]).astype(float), scores, diameters, micrograph.pixel_size)
+        return Located(
+            Particles(np.column_stack([columns, rows]).astype(float), scores, diameters, micrograph.pixel_size)
+        )
 
     def estimate_diameter(self, micrographs: Any) -> float:
         return 48.0

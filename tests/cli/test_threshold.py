@@ -12,23 +12,21 @@ from cryotx_cli.cli.app import app
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.workflows.pick import start_pick
+from quick_picker import PickerWithoutNetwork
 
 SCORES = [0.9, 0.7, 0.5, 0.3]
 
 
-class FourParticles:
+class FourParticles(PickerWithoutNetwork):
     """Finds the same four on every micrograph."""
 
-    device = "cpu"
     fingerprint = "four particles"
 
-    def prepare(self, micrograph: Any, diameter: float) -> Any:
-        return micrograph.image
-
-    def locate(self, prepared: Any, micrograph: Any) -> Particles:
+    def locate(self, prepared: Any, micrograph: Any) -> Located:
         centres = np.array([[20.0, 20.0], [80.0, 20.0], [20.0, 70.0], [80.0, 70.0]])
-        return Particles(centres, np.array(SCORES), np.full(4, 20.0), micrograph.pixel_size)
+        return Located(Particles(centres, np.array(SCORES), np.full(4, 20.0), micrograph.pixel_size))
 
     def estimate_diameter(self, micrographs: Any) -> float:
         return 40.0

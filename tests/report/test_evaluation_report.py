@@ -15,9 +15,11 @@ from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.formats.star import read_particles_star, write_particles_star
 from cryotx_cli.coordinates.formats.topaz import write_topaz
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.report.crop import CROP_DIAMETERS
 from cryotx_cli.workflows.evaluate import evaluate, evaluation_report
 from cryotx_cli.workflows.pick import start_pick
+from quick_picker import PickerWithoutNetwork
 from report_in_browser import Page
 
 DIAMETER = 24.0  # px; 2 Å each
@@ -30,14 +32,10 @@ def true_centres(i):
     return grid + np.random.default_rng(i).uniform(-8, 8, grid.shape)
 
 
-class StubPicker:
+class StubPicker(PickerWithoutNetwork):
     """Finds most of the particles and as much else, known by the brightness of the micrograph."""
 
-    device = "cpu"
     fingerprint = "stub"
-
-    def prepare(self, micrograph, diameter):
-        return micrograph.image
 
     def locate(self, prepared, micrograph):
         i = round(float(np.median(prepared)) / 100)
@@ -47,7 +45,7 @@ class StubPicker:
         scores = np.concatenate([rng.beta(5, 2, len(near)), rng.beta(2, 5, 50)])
         if i == 4:
             points, scores = points[:3], np.full(3, 0.01)  # a micrograph without a pick
-        return Particles(points, scores, np.full(len(points), DIAMETER), micrograph.pixel_size)
+        return Located(Particles(points, scores, np.full(len(points), DIAMETER), micrograph.pixel_size))
 
 
 @pytest.fixture(scope="module")

@@ -12,26 +12,24 @@ import pytest
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.pick import start_pick
+from quick_picker import PickerWithoutNetwork
 from report_in_browser import Page
 
 
-class StubPicker:
+class StubPicker(PickerWithoutNetwork):
     """Candidates that depend on the pixels alone."""
 
-    device = "cpu"
     fingerprint = "stub"
-
-    def prepare(self, micrograph, diameter):
-        return micrograph.image
 
     def locate(self, prepared, micrograph):
         rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
         height, width = prepared.shape
         centres = rng.uniform((0, 0), (width, height), (60, 2))
-        return Particles(centres, rng.uniform(0, 1, 60), np.full(60, 10.0), micrograph.pixel_size)
+        return Located(Particles(centres, rng.uniform(0, 1, 60), np.full(60, 10.0), micrograph.pixel_size))
 
 
 def folder_of(tmp_path, count=3):

@@ -18,26 +18,24 @@ from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.box import read_box
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
 from cryotx_cli.picking import micrograph_work
 from cryotx_cli.workflows import pick as workflow
 from cryotx_cli.workflows.pick import start_pick
+from quick_picker import PickerWithoutNetwork
 
 CONFIG = PickConfig(diameter=60.0, threshold=0.5)
 
 
-class StubPicker:
+class StubPicker(PickerWithoutNetwork):
     """Candidates that depend on the pixels alone; counts its calls."""
 
-    device = "cpu"
     fingerprint = "stub"
 
     def __init__(self, fail_on=(), error=None):
         self.seen = []
         self.fail_on, self.error = fail_on, error
-
-    def prepare(self, micrograph, diameter):
-        return micrograph.image
 
     def locate(self, prepared, micrograph):
         if micrograph.source.name in self.fail_on:
@@ -47,7 +45,7 @@ class StubPicker:
         height, width = prepared.shape
         centres = rng.uniform((0, 0), (width, height), (30, 2))
         diameters = 60.0 / micrograph.pixel_size * rng.uniform(0.9, 1.1, 30)
-        return Particles(centres, rng.uniform(0, 1, 30), diameters, micrograph.pixel_size)
+        return Located(Particles(centres, rng.uniform(0, 1, 30), diameters, micrograph.pixel_size))
 
     def estimate_diameter(self, micrographs):
         return 60.0 + 10 * float(np.mean([micrograph.image.mean() for micrograph in micrographs]))
@@ -61,7 +59,9 @@ class FixedPicker(StubPicker):
         self.table = np.array(rows, float)
 
     def locate(self, prepared, micrograph):
-        return Particles(self.table[:, :2], self.table[:, 2], np.full(len(self.table), 30.0), micrograph.pixel_size)
+        return Located(
+            Particles(self.table[:, :2], self.table[:, 2], np.full(len(self.table), 30.0), micrograph.pixel_size)
+        )
 
 
 def write_mrc(path, seed=0, shape=(96, 128), pixel_size=2.0):
@@ -376,7 +376,9 @@ def test_a_given_diameter_that_the_particles_do_not_have_is_said(tmp_path, given
 
     class Sized(FixedPicker):
         def locate(self, prepared, micrograph):
-            return Particles(self.table[:, :2], self.table[:, 2], self.table[:, 3] / 2.0, micrograph.pixel_size)
+            return Located(
+                Particles(self.table[:, :2], self.table[:, 2], self.table[:, 3] / 2.0, micrograph.pixel_size)
+            )
 
     config = replace(CONFIG, diameter=float(given), threshold=0.0, min_distance=0.001)
     mics = folder_of(tmp_path, ["m.mrc"])

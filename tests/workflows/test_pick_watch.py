@@ -14,25 +14,23 @@ import pytest
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows import pick as workflow
 from cryotx_cli.workflows.pick import start_pick
+from quick_picker import PickerWithoutNetwork
 
 WATCH = PickConfig(diameter=60.0, threshold=0.5, watch=True, stop_after=20.0, images=False)
 
 
-class StubPicker:
+class StubPicker(PickerWithoutNetwork):
     """Candidates that depend on the pixels alone."""
 
-    device = "cpu"
     fingerprint = "stub"
 
     def __init__(self, interrupt_on=""):
         self.seen, self.interrupt_on = [], interrupt_on
-
-    def prepare(self, micrograph, diameter):
-        return micrograph.image
 
     def locate(self, prepared, micrograph):
         if micrograph.source.name == self.interrupt_on:
@@ -40,7 +38,9 @@ class StubPicker:
         self.seen.append(micrograph.source.name)
         rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
         height, width = prepared.shape
-        return Particles(rng.uniform(0, (width, height), (30, 2)), rng.uniform(0, 1, 30), np.full(30, 30.0), 2.0)
+        return Located(
+            Particles(rng.uniform(0, (width, height), (30, 2)), rng.uniform(0, 1, 30), np.full(30, 30.0), 2.0)
+        )
 
     def estimate_diameter(self, micrographs):
         return 50.0 + float(micrographs[0].image.std() > 0)
@@ -296,7 +296,7 @@ def test_a_change_of_level_is_said_once(mics, out, monkeypatch):
 
     def fewer_later(self, prepared, micrograph):
         found = locate(self, prepared, micrograph)
-        return found if micrograph.source.stem < "m50" else found.select(np.arange(1))
+        return found if micrograph.source.stem < "m50" else Located(found.particles.select(np.arange(1)))
 
     monkeypatch.setattr(StubPicker, "locate", fewer_later)
     for i in range(10, 65):

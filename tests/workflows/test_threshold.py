@@ -17,30 +17,28 @@ from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_cs
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.workflows.pick import start_pick
 from cryotx_cli.workflows.threshold import threshold
+from quick_picker import PickerWithoutNetwork
 
 CONFIG = PickConfig(diameter=60.0, threshold=0.5)
 
 
-class StubPicker:
+class StubPicker(PickerWithoutNetwork):
     """Thirty candidates that depend on the pixels alone."""
 
-    device = "cpu"
     fingerprint = "stub"
 
     def __init__(self):
         self.seen = []
 
-    def prepare(self, micrograph, diameter):
-        return micrograph.image
-
     def locate(self, prepared, micrograph):
         self.seen.append(micrograph.source.name)
         rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
         centres = rng.uniform((0, 0), prepared.shape[::-1], (30, 2))
-        return Particles(centres, rng.uniform(0, 1, 30), np.full(30, 30.0), micrograph.pixel_size)
+        return Located(Particles(centres, rng.uniform(0, 1, 30), np.full(30, 30.0), micrograph.pixel_size))
 
     def estimate_diameter(self, micrographs):
         return 60.0

@@ -88,8 +88,7 @@ def is_inverted(
     MicrographError
         No micrograph can be read.
     """
-    tell = getattr(picker, "is_inverted", None)
-    return tell is not None and bool(tell(list(_sample(files, pixel_size, _TOGETHER)), diameter))
+    return picker.is_inverted(_sample(files, pixel_size, _TOGETHER), diameter)
 
 
 def _sample(files: Sequence[MicrographFile], pixel_size: float | None, count: int) -> Iterator[Micrograph]:

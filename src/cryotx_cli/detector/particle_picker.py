@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """What a detector found in one micrograph.
+
+    Parameters
+    ----------
+    particles
+        Every candidate with a calibrated probability, in the micrograph's own pixels, best first.
+    events
+        What the user should know of how they were found.
+    """
+
+    particles: Particles
+    events: tuple[Event, ...] = ()
 
 
 class ParticlePicker(Protocol):
@@ -23,11 +41,46 @@ class ParticlePicker(Protocol):
     def fingerprint(self) -> str:
         """Text that differs between pickers that may pick differently: weights and input settings."""
 
-    def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
-        """Bring a micrograph to the network's scale and grey levels."""
+    @property
+    def scales_to_diameter(self) -> bool:
+        """Whether the network sees micrographs at a scale that follows from the diameter.
 
-    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Particles:
-        """Return every candidate with a calibrated probability, in the micrograph's own pixels."""
+        If so, a wrong diameter harms the picks, and the sizes found tell whether it is right.
+        """
+
+    def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
+        """Bring a micrograph to the network's scale and grey levels; (height, width). Several threads do it at once.
+
+        Parameters
+        ----------
+        diameter
+            Of the particle, in Å.
+
+        Raises
+        ------
+        MicrographError
+            If the image cannot be used, or the diameter does not fit it.
+        """
+
+    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
+        """Run the network on what `prepare` returned for this micrograph. One thread at a time does it."""
 
     def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
-        """Return the particle diameter in Å that suits all these micrographs best."""
+        """Return the particle diameter in Å that suits all these micrographs best.
+
+        Raises
+        ------
+        MicrographError
+            If no micrograph shows particles.
+        """
+
+    def is_inverted(self, micrographs: Iterable[Micrograph], diameter: float) -> bool:
+        """Whether particles are bright in these micrographs, and not dark as in raw ones.
+
+        Parameters
+        ----------
+        micrographs
+            Are read as they are asked for: who cannot tell says no and asks for none.
+        diameter
+            Of the particle, in Å.
+        """

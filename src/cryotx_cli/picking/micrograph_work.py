@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.detector.particle_picker import ParticlePicker
+from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
 from cryotx_cli.report.packing import thumbnail_bytes
@@ -40,6 +41,7 @@ class PickedMicrograph:
     candidates: Candidates
     picks: Picks
     row: LedgerRow
+    events: tuple[Event, ...]
 
     def row_when_written(self, seconds: float) -> LedgerRow:
         """Return its row of the ledger once its files are written, which took so many seconds."""
@@ -105,11 +107,12 @@ class MicrographWork:
             The network cannot pick this micrograph.
         """
         started = time.perf_counter()
-        candidates = read.candidates
+        candidates, events = read.candidates, tuple[Event, ...]()
         if candidates is None:
             assert read.micrograph is not None
             assert read.prepared is not None
-            candidates = Candidates(self._picker.locate(read.prepared, read.micrograph), *read.micrograph.image.shape)
+            located = self._picker.locate(read.prepared, read.micrograph)
+            candidates, events = Candidates(located.particles, *read.micrograph.image.shape), located.events
         picks = self._settled.selection.choose(candidates)
         row = replace(
             job.row(),
@@ -121,7 +124,7 @@ class MicrographWork:
             edge=picks.edge,
             distance=picks.distance,
         )
-        return PickedMicrograph(job, read.micrograph, candidates, picks, row)
+        return PickedMicrograph(job, read.micrograph, candidates, picks, row, events)
 
     def write(self, picked: PickedMicrograph, micrographs: int) -> float:
         """Write all files of one micrograph; return the seconds it took.

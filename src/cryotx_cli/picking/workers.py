@@ -13,6 +13,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CheckpointError, CryotxError
+from cryotx_cli.events import Event
 from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.runs.folder import LedgerRow
 from cryotx_cli.runs.jobs import PickJob
@@ -49,10 +50,11 @@ class WorkerSettings:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A micrograph whose files are written: its row of the ledger and its picks."""
+    """A micrograph whose files are written: its row of the ledger, its picks, and what the user should know of it."""
 
     row: LedgerRow
     particles: Particles
+    events: tuple[Event, ...] = ()
 
 
 Outcome = Done | CryotxError | OSError
@@ -128,7 +130,7 @@ class Worker:
             seconds = self._work.write(picked, self._micrographs)
         except (CryotxError, OSError) as error:
             return error
-        return Done(picked.row_when_written(seconds), picked.picks.particles)
+        return Done(picked.row_when_written(seconds), picked.picks.particles, picked.events)
 
 
 _loading = Lock()

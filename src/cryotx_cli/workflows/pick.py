@@ -16,7 +16,6 @@ from cryotx_cli.config import PickConfig, device_names
 from cryotx_cli.coordinates.formats.cryosparc import exposures_of
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.table import require_names
-from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.diameter_estimate import (
     SAMPLE,
     DiameterEstimate,
@@ -172,7 +171,7 @@ class PickRun:
         self.device, self.device_reason = str(picker.device) if workers is None else workers.name, ""
         self.diameter = settled.diameter
         self.estimate: DiameterEstimate | None = None
-        self.scales_to_diameter = bool(getattr(picker, "scales_to_diameter", True))
+        self.scales_to_diameter = picker.scales_to_diameter
         self.messages: list[str] = []
         self.stop_file = folder.stop
         self._folder, self._settled, self._config, self._exposures = folder, settled, settled.config, exposures
@@ -358,16 +357,16 @@ class PickRun:
             row = picked.row_when_written(written.result())
         except (CryotxError, OSError) as error:
             return self._skip(picked.job, error)
-        return self._done(picked.job, row, picked.picks.particles)
+        return self._done(picked.job, Done(row, picked.picks.particles, picked.events))
 
-    def _done(self, job: PickJob, row: LedgerRow, particles: Particles) -> PickResult:
+    def _done(self, job: PickJob, done: Done) -> PickResult:
         try:
-            self._folder.append_ledger(row)
+            self._folder.append_ledger(done.row)
         except (CryotxError, OSError) as error:
             return self._skip(job, error)
-        result = PickResult(job.file, particles, None, row.seconds)
-        self.messages += self._follow(result)
-        return self._keep(job, result, row)
+        result = PickResult(job.file, done.particles, None, done.row.seconds)
+        self.messages += [*(event.text for event in done.events), *self._follow(result)]
+        return self._keep(job, result, done.row)
 
     def _follow(self, result: PickResult) -> list[str]:
         """Compare a micrograph with those before it; return what should be said of it."""
@@ -416,7 +415,7 @@ class PickRun:
 
     def _receive(self, workers: Workers) -> list[PickResult]:
         results = [
-            self._done(job, outcome.row, outcome.particles) if isinstance(outcome, Done) else self._skip(job, outcome)
+            self._done(job, outcome) if isinstance(outcome, Done) else self._skip(job, outcome)
             for job, outcome in workers.receive()
         ]
         self.messages += workers.messages

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -176,28 +175,31 @@ def brightest_dots(queries):
     return answer
 
 
-def test_a_micrograph_with_more_particles_than_queries_is_picked_in_tiles(caplog):
+def test_a_micrograph_with_more_particles_than_queries_is_picked_in_tiles():
     image, centres = dots(60, 240, 320)
     own = checkpoint("raw", num_queries=20)
     # At the size of the network's input a tile's dots stay dots: input and micrograph have the same pixels.
     own = dataclasses.replace(own, input=DetrInput("raw", 10_000, 320))
     picker = answering(DetrPicker(own), brightest_dots(20))
-    with caplog.at_level(logging.WARNING):
-        found = picker.pick(micrograph(image), 50.0).above(0.5)
+    located = picker.locate(picker.prepare(micrograph(image), 50.0), micrograph(image))
+    found = located.particles.above(0.5)
 
-    assert "m.mrc: nearly all 20 queries" in caplog.text
+    (event,) = located.events
+    assert event.micrograph == "m.mrc"
+    assert event.text.startswith("m.mrc: nearly all 20 queries")
+    assert event.text.endswith("picked again in 16 tiles")
     distance = np.linalg.norm(found.centres[:, None] - centres[None], axis=2)
     assert (distance.min(0) < 1.5).all()
     assert len(found) == len(centres)  # none twice on the seams
 
 
-def test_a_micrograph_with_fewer_is_not(caplog):
+def test_a_micrograph_with_fewer_is_not():
     image, centres = dots(15, 120, 160)
     own = dataclasses.replace(checkpoint("raw", num_queries=20), input=DetrInput("raw", 10_000, 160))
-    with caplog.at_level(logging.WARNING):
-        found = answering(DetrPicker(own), brightest_dots(20)).pick(micrograph(image), 50.0).above(0.5)
-    assert len(found) == len(centres)
-    assert not caplog.text
+    picker = answering(DetrPicker(own), brightest_dots(20))
+    located = picker.locate(picker.prepare(micrograph(image), 50.0), micrograph(image))
+    assert len(located.particles.above(0.5)) == len(centres)
+    assert not located.events
 
 
 def test_a_network_that_always_says_particle_comes_to_an_end():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.film import FilmFinder, film_at, film_probability, off_film
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries, fold_batch_norms
+from cryotx_cli.detector.detections import Detections
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -25,18 +27,9 @@ from cryotx_cli.runs.selection import highest_expected_f1
 _WHOLE, _TILE, _OVERLAP = 1536, 1024, 72  # network px; three diameters of context on the seams
 _DIAMETERS = (75.0, 105.0, 150.0, 210.0, 300.0, 420.0)  # Å, tried by estimate_diameter
 _MIDDLE = 640  # network px of a micrograph that estimate_diameter looks at
-_CONVINCING = 0.65  # expected F1
+_CONVINCING_F1 = 0.65  # expected, of the candidates of one contrast
 _SMALLEST = 32  # network px: less holds no particle with its surroundings
 _SMEARED = 3  # network px beside padding: what smooths an image mixes the two
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Detections at network scale: `centres` (n, 2) in px from the first pixel's centre, `radii` in px, `logits`."""
-
-    centres: NDArray[np.float64]
-    radii: NDArray[np.float64]
-    logits: NDArray[np.float64]
 
 
 class Picker:
@@ -49,6 +42,8 @@ class Picker:
     device
         Where the network runs.
     """
+
+    scales_to_diameter = True
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
         self.checkpoint, self.device = checkpoint, torch.device(device)
@@ -90,9 +85,9 @@ class Picker:
         diameter
             Of the particle, in Å.
         """
-        return self.locate(self.prepare(micrograph, diameter), micrograph)
+        return self.locate(self.prepare(micrograph, diameter), micrograph).particles
 
-    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Particles:
+    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
         """Second half of `pick`: detect in a prepared image and convert to the micrograph's own pixels."""
         found = self.detect(prepared)
         full = np.array(micrograph.image.shape[::-1], float)
@@ -105,7 +100,7 @@ class Picker:
         )
         # The radius head may put a centre just outside the image; such a pick cannot be extracted.
         height, width = micrograph.image.shape
-        return particles.inside(height, width).sorted_by_score()
+        return Located(particles.inside(height, width).sorted_by_score())
 
     def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
         """Estimate the particle diameter in Å from a few micrographs, without any hint.
@@ -139,7 +134,7 @@ class Picker:
             estimate = _longest(likely) if len(likely) else estimate
         return estimate
 
-    def is_inverted(self, micrographs: Sequence[Micrograph], diameter: float) -> bool:
+    def is_inverted(self, micrographs: Iterable[Micrograph], diameter: float) -> bool:
         """Whether the particles of a few micrographs are bright, as after an inversion, and not dark as in raw ones.
 
         The candidates of the right contrast part well into right and wrong ones, those of the other do not: over real
@@ -150,11 +145,12 @@ class Picker:
         diameter
             Of the particle, in Å.
         """
+        micrographs = list(micrographs)
         evidence = self._evidence(micrographs, diameter)
-        if evidence >= _CONVINCING:
+        if evidence >= _CONVINCING_F1:
             return False
         inverted = [replace(micrograph, image=-micrograph.image) for micrograph in micrographs]
-        return self._evidence(inverted, diameter) >= max(_CONVINCING, evidence + 0.2)
+        return self._evidence(inverted, diameter) >= max(_CONVINCING_F1, evidence + 0.2)
 
     def _evidence(self, micrographs: Sequence[Micrograph], diameter: float) -> float:
         found = [self._candidates(micrograph, diameter).scores for micrograph in micrographs]
@@ -181,21 +177,16 @@ class Picker:
         top, bottom, left, right = (border + _SMEARED if border else -np.inf for border in padding(image))
         parts = []
         for tile in tiles(height, width, largest=_WHOLE, size=_TILE, overlap=_OVERLAP):
-            found = _on_host(self._run(image[tile.y0 : tile.y1, tile.x0 : tile.x1]))
+            found = _on_host(self._run(image[tile.y0 : tile.y1, tile.x0 : tile.x1])).owned_by(tile)
             # The network counts from the corner of the image, (0.5, 0.5) being the first pixel's centre.
-            centres = found.centres + [tile.x0, tile.y0]
-            x0, y0, x1, y1 = tile.core
-            edge_x, edge_y = x1 >= width, y1 >= height
-            own = (centres[:, 0] >= x0) | (x0 <= 0)
-            own &= (centres[:, 0] < x1) | edge_x
-            own &= (centres[:, 1] >= y0) | (y0 <= 0)
-            own &= (centres[:, 1] < y1) | edge_y
-            own &= (centres >= [left, top]).all(1) & (centres <= [width - right, height - bottom]).all(1)
-            parts.append((centres[own], found.radii[own], found.logits[own]))
-        centres, radii, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
-        if self.film_finder is not None and len(centres):
-            logits = off_film(logits, film_at(film_probability(self.film_finder, image), centres))
-        return Detections(centres - 0.5, radii, logits)
+            low, high = [left, top], [width - right, height - bottom]
+            shown = np.asarray(((found.centres >= low) & (found.centres <= high)).all(1))
+            parts.append(found.where(shown))
+        found = Detections.joined(parts)
+        logits = found.logits
+        if self.film_finder is not None and len(logits):
+            logits = off_film(logits, film_at(film_probability(self.film_finder, image), found.centres))
+        return Detections(found.centres - 0.5, found.radii, logits)
 
     def _run(self, image: NDArray[np.float32]) -> Queries:
         """Detect in one tile, padded with mid-grey to a multiple of 16."""

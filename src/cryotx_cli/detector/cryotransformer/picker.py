@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,12 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.detector.center.picker import Detections
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint
 from cryotx_cli.detector.cryotransformer.denoise import denoiser_on
 from cryotx_cli.detector.cryotransformer.legacy_selection import legacy_centres, legacy_selection
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrOutput
+from cryotx_cli.detector.detections import Detections
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import CheckpointError, MicrographError
+from cryotx_cli.events import Event
 from cryotx_cli.micrographs.denoise import to_8_bit
 from cryotx_cli.micrographs.image import clip_outliers
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -35,8 +36,6 @@ _RAW_DEVIATIONS = 4.0  # 8 bits for these: finer than the noise, and nothing of 
 _PARTICLE = 0.5  # a query that is more likely right than wrong
 _SATURATED = 0.95  # share of such queries from which on the network may have run out of queries
 _HALVINGS = 2  # of the sides: sixteen times as many queries are enough for any micrograph
-
-log = logging.getLogger(__name__)
 
 
 class DetrPicker:
@@ -100,27 +99,21 @@ class DetrPicker:
 
     def pick(self, micrograph: Micrograph, diameter: float) -> Particles:
         """Find every candidate, scored by its probability of being a particle, best first."""
-        return self.locate(self.prepare(micrograph, diameter), micrograph)
+        return self.locate(self.prepare(micrograph, diameter), micrograph).particles
 
-    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Particles:
+    def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
         """Second half of `pick`: detect in a prepared image and convert to the micrograph's own pixels."""
         if self.legacy_percentile is not None:
-            return self._located_as_recorded(prepared, self.legacy_percentile, micrograph.pixel_size)
+            return Located(self._located_as_recorded(prepared, self.legacy_percentile, micrograph.pixel_size))
         found, windows = self._detect(prepared)
-        if windows > 1:
-            log.warning(
-                "%s: nearly all %d queries found a particle and there may be more; picked again in %d tiles",
-                micrograph.source,
-                self.checkpoint.model.num_queries,
-                windows,
-            )
         particles = Particles(
             centres=stored_frame(found.centres + 0.5, len(prepared), self.checkpoint.input.pipeline),
             scores=self.checkpoint.calibration(found.logits),
             diameters=2 * found.radii,
             pixel_size=micrograph.pixel_size,
         )
-        return particles.inside(*prepared.shape).sorted_by_score()
+        events = (self._saturated(micrograph, windows),) if windows > 1 else ()
+        return Located(particles.inside(*prepared.shape).sorted_by_score(), events)
 
     def detect(self, image: NDArray[np.float32]) -> Detections:
         """Run the network on a prepared image; in overlapping tiles if the whole saturates the queries."""
@@ -146,6 +139,10 @@ class DetrPicker:
                 "Give the diameter in Å, for example --diameter 160.",
             )
         return float(np.median(sizes))
+
+    def is_inverted(self, micrographs: Iterable[Micrograph], diameter: float) -> bool:
+        """Say no and look at none: what this network makes of inverted micrographs has not been measured."""
+        return False
 
     def answers(self, image: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
         """Return logits (Q, 2) and boxes (Q, 4), as fractions of the image, of the last decoder layer; on the CPU."""
@@ -174,12 +171,16 @@ class DetrPicker:
         parts, windows = [], 0
         for tile in tiles(height, width, largest=0, size=size, overlap=overlap):
             found, count = self._detect(image[tile.y0 : tile.y1, tile.x0 : tile.x1], halvings)
+            parts.append(found.owned_by(tile))
             windows += count
-            centres = found.centres + [tile.x0, tile.y0]
-            inside = np.clip(centres, 0, [width - 1, height - 1])
-            own = ((inside >= tile.core[:2]) & (inside < tile.core[2:])).all(1)
-            parts.append((centres[own], found.radii[own], found.logits[own]))
-        return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True))), windows
+        return Detections.joined(parts), windows
+
+    def _saturated(self, micrograph: Micrograph, windows: int) -> Event:
+        return Event(
+            f"{micrograph.source}: nearly all {self.checkpoint.model.num_queries} queries found a particle and there "
+            f"may be more; picked again in {windows} tiles",
+            micrograph=micrograph.source.name,
+        )
 
     def _located_as_recorded(self, prepared: NDArray[np.float32], percentile: float, pixel_size: float) -> Particles:
         picks = legacy_selection(*self.answers(prepared), *prepared.shape, quantile=percentile / 100)
