@@ -29,8 +29,9 @@ from cryotx_cli.detector.device import resolve_device, supports_bfloat16
 from cryotx_cli.simulator.structures import procedural_structure
 from cryotx_cli.training.center.data import Crop, SimulatedCrops, unpacked
 from cryotx_cli.training.center.loss import center_losses
-from cryotx_cli.training.center.train import WeightAverage, parameter_groups
+from cryotx_cli.training.center.optimisation import optimizer_of
 from cryotx_cli.training.center.validation import score
+from cryotx_cli.training.run import WeightAverage
 from machine import describe_machine
 
 PARTS = ("simulation", "transfer", "forward", "loss and assignment", "backward", "optimiser", "average")
@@ -45,7 +46,9 @@ class Trainer:
         torch.manual_seed(1)
         self.device, self.low_precision = device, supports_bfloat16(device)
         self.model = CenterDETR(CenterConfig()).to(device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model), lr=1e-4, betas=(0.9, 0.98))
+        self.optimizer = optimizer_of(self.model)
+        for group in self.optimizer.param_groups:
+            group["lr"] = 1e-4
         self.average = WeightAverage(self.model)
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self.apart = True

@@ -22,7 +22,9 @@ from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.micrographs.micrograph import write_micrograph
+from cryotx_cli.training import run as run_module
 from cryotx_cli.training.center import adapt as fine_tuning
+from cryotx_cli.training.center import adapt_data
 from cryotx_cli.training.center.data import simulated_crop
 from cryotx_cli.training.progress import FineTuned
 from cryotx_cli.workflows.train import train
@@ -38,9 +40,9 @@ def miniature(monkeypatch):
     def small(structures, rng, size=256, *arguments):
         return simulated_crop(structures, rng, 64, *arguments)
 
-    monkeypatch.setattr(fine_tuning, "simulated_crop", small)
-    monkeypatch.setattr(fine_tuning, "_SIMULATED_CROPS", 3)
-    monkeypatch.setattr(fine_tuning, "_LOG_EVERY", 1)
+    monkeypatch.setattr(adapt_data, "simulated_crop", small)
+    monkeypatch.setattr(adapt_data, "_SIMULATED_CROPS", 3)
+    monkeypatch.setattr(run_module, "LOG_EVERY", 1)
     monkeypatch.setattr(fine_tuning, "_SAVE_SECONDS", -1.0)  # after every step
     yield
     torch.set_num_threads(threads)
@@ -282,7 +284,7 @@ def test_few_labels_on_film_are_left_out_and_many_are_followed(
         cells[: round(0.36 * len(cells)), : round((0.05 + columns * 0.3) * len(cells))] = 0.9
         return cells
 
-    monkeypatch.setattr(fine_tuning, "film_probability", film)
+    monkeypatch.setattr(adapt_data, "film_probability", film)
     reports = list(train(tmp_path / "run", config))
     assert reports[0].note.endswith("1 without labels" + note)
     assert reports[0].note.startswith(f"Learning from {labels} labels on 2 of 3 micrographs")
@@ -339,13 +341,13 @@ def test_there_must_be_a_run_to_resume(config, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        fine_tuning, "labelled_crop", lambda *a: replace(whole_crop(*a), image=whole_crop(*a).image * math.nan)
+        adapt_data, "labelled_crop", lambda *a: replace(whole_crop(*a), image=whole_crop(*a).image * math.nan)
     )
     with pytest.raises(DatasetError, match="not finite"):
         next(train(tmp_path / "run", config))
 
 
-whole_crop = fine_tuning.labelled_crop
+whole_crop = adapt_data.labelled_crop
 
 
 # --- real micrographs ------------------------------------------------------------------------------------------------

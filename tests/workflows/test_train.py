@@ -20,11 +20,12 @@ from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.simulator.structures import Structure, procedural_structure
+from cryotx_cli.training import run as run_module
 from cryotx_cli.training.center import data as training_data
 from cryotx_cli.training.center import train as center_training
 from cryotx_cli.training.center.data import simulated_crop
 from cryotx_cli.training.center.loss import center_losses
-from cryotx_cli.training.center.train import WeightAverage
+from cryotx_cli.training.run import WeightAverage
 from cryotx_cli.workflows.train import train
 
 CONFIG = TrainConfig(steps=4, batch_size=2, seed=5, workers=0, device="cpu", procedural_structures=2, validate_every=2)
@@ -42,13 +43,13 @@ def miniature(monkeypatch):
         points = rng.normal(0, rng.uniform(20, 50), (300, 3))
         return Structure.from_beads(points, np.full(300, 3000.0), "blob", rng)
 
-    monkeypatch.setattr(center_training, "procedural_structure", blob)
+    monkeypatch.setattr(training_data, "procedural_structure", blob)
     for module in (center_training, training_data):
         monkeypatch.setattr(module, "simulated_crop", small)
     for name, value in {"_VALIDATION_CROPS": 2, "_CALIBRATION_CROPS": 16, "_NORM_BATCHES": 2}.items():
         monkeypatch.setattr(center_training, name, value)
-    monkeypatch.setattr(center_training, "_LOG_EVERY", 1)
-    monkeypatch.setattr(center_training, "_SAVE_SECONDS", -1.0)  # after every step
+    monkeypatch.setattr(run_module, "LOG_EVERY", 1)
+    monkeypatch.setattr(run_module, "SAVE_SECONDS", -1.0)  # after every step
     yield
     torch.set_num_threads(threads)
 
@@ -138,7 +139,7 @@ def test_batch_statistics_of_the_last_weights_are_estimated_anew(whole):
 def test_the_checkpoint_does_not_tell_where_files_lay(tmp_path, monkeypatch):
     folder = tmp_path / "private" / "proteins"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(center_training, "read_structures", lambda folder, rng: [procedural_structure(rng)])
+    monkeypatch.setattr(training_data, "read_structures", lambda folder, rng: [procedural_structure(rng)])
     first = steps_of(train(tmp_path / "first", replace(CONFIG, structures=folder, validate_every=1)), 1)
     init = tmp_path / "first" / "best.safetensors"
     steps_of(train(tmp_path / "second", replace(CONFIG, init=str(init), validate_every=1)), 1)
@@ -302,7 +303,7 @@ def test_structures_from_files_make_up_two_fifths(tmp_path, monkeypatch):
         return [replace(procedural_structure(rng), name=f"file {i}") for i in range(3)]
 
     monkeypatch.setattr(center_training, "SimulatedCrops", Looking)
-    monkeypatch.setattr(center_training, "read_structures", read)
+    monkeypatch.setattr(training_data, "read_structures", read)
     steps_of(train(tmp_path / "run", replace(CONFIG, structures=tmp_path, procedural_structures=18)), 1)
     assert len(seen) == 30
     assert {name: seen.count(name) for name in seen if name.startswith("file")} == {

@@ -14,8 +14,9 @@ from cryotx_cli.detector.center.film import FilmFinder
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.errors import CheckpointError, ConfigError, DatasetError
 from cryotx_cli.simulator.structures import Structure
+from cryotx_cli.training import run as run_module
+from cryotx_cli.training.center import data as training_data
 from cryotx_cli.training.center import film as film_training
-from cryotx_cli.training.center import train as center_training
 from cryotx_cli.training.center.film import FilmBatch, SimulatedFilm, film_f1
 from cryotx_cli.workflows.train import train
 
@@ -40,11 +41,11 @@ def blob(rng):
 def miniature(monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr(center_training, "procedural_structure", blob)
+    monkeypatch.setattr(training_data, "procedural_structure", blob)
     monkeypatch.setattr(film_training, "_SIDES", (128, 160))
     monkeypatch.setattr(film_training, "_VALIDATION", 4)
-    monkeypatch.setattr(film_training, "_LOG_EVERY", 1)
-    monkeypatch.setattr(film_training, "_SAVE_SECONDS", -1.0)  # after every step
+    monkeypatch.setattr(run_module, "LOG_EVERY", 1)
+    monkeypatch.setattr(run_module, "SAVE_SECONDS", -1.0)  # after every step
     yield
     torch.set_num_threads(threads)
 

@@ -14,14 +14,13 @@ from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Detections, Picker
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.training.center import labelled_data as labelled_crops
-from cryotx_cli.training.center.data import Crop
+from cryotx_cli.training.center.data import Crop, turned
 from cryotx_cli.training.center.labelled_data import (
     LabelledImage,
     Unlabelled,
     labelled_crop,
     prepare_labelled,
     probability_though_unlabelled,
-    turned,
     unlabelled_detections,
 )
 

@@ -32,10 +32,13 @@ from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig, DetrOu
 from cryotx_cli.detector.cryotransformer.picker import DetrPicker
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.training import run as run_module
+from cryotx_cli.training.cryotransformer import initial_network as initial
 from cryotx_cli.training.cryotransformer import train as detr_training
 from cryotx_cli.training.cryotransformer.data import TrainingBatches, augmented, input_of, particle_boxes
+from cryotx_cli.training.cryotransformer.initial_network import initial_network
 from cryotx_cli.training.cryotransformer.refit_head import refit_head
-from cryotx_cli.training.cryotransformer.train import initial_network, train_detr
+from cryotx_cli.training.cryotransformer.train import train_detr
 
 TINY = DetrConfig(
     backbone="resnet18",
@@ -237,7 +240,7 @@ def test_from_scratch_everything_learns_with_real_batch_norm(data):
 
 def test_the_network_is_that_of_the_paper_unless_told_otherwise(data, monkeypatch):
     built = []
-    monkeypatch.setattr(detr_training, "load_imagenet_weights", lambda backbone, name: built.append(name))
+    monkeypatch.setattr(initial, "load_imagenet_weights", lambda backbone, name: built.append(name))
     with torch.device("meta"):
         model = initial_network(settings(data, init=None))
         other = initial_network(settings(data, init="imagenet", backbone="resnet34"))
@@ -316,7 +319,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path, monkeypa
     config = settings(data, epochs=1, cryotransformer=shown)
     whole = losses(train_detr(tmp_path / "whole", config, TINY))
     with monkeypatch.context() as often:
-        often.setattr(detr_training, "_SAVE_SECONDS", 0.0)
+        often.setattr(run_module, "SAVE_SECONDS", 0.0)
         first = losses(islice(train_detr(tmp_path / "parts", config, TINY), 2))
     rest = losses(train_detr(tmp_path / "parts", dataclasses.replace(config, resume=True)))
 
@@ -342,12 +345,12 @@ def test_a_folder_with_a_run_is_kept_and_one_without_cannot_be_resumed(data, tmp
     with pytest.raises(CheckpointError, match="no run to resume"):
         next(train_detr(tmp_path / "other", settings(data, resume=True), TINY))
     torch.save({"model": {}}, tmp_path / "state.pt")
-    with pytest.raises(CheckpointError, match="not one of cryotransformer"):
+    with pytest.raises(CheckpointError, match="not the state of a run of this model"):
         next(train_detr(tmp_path, settings(data, resume=True), TINY))
 
 
 def test_a_loss_that_is_not_finite_names_its_images_and_spares_the_weights(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(detr_training, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(run_module, "SAVE_SECONDS", 0.0)
     config = settings(data, learning_rate=1e30)
     with pytest.raises(DatasetError, match=r"not finite.*1/m\d\.png, 1/m\d\.png"):
         list(train_detr(tmp_path / "run", config, TINY))
@@ -375,12 +378,13 @@ import sys, time
 from pathlib import Path
 import torch
 from cryotx_cli.config import CryotransformerConfig, TrainConfig
+from cryotx_cli.training import run
 from cryotx_cli.training.cryotransformer import train as detr_training
 from cryotx_cli.config import load_config
 torch.set_num_threads(1)
 pause = float(sys.argv[3])
 if pause:
-    detr_training._SAVE_SECONDS = 0.0  # a run to be killed has to have a state to go on from
+    run.SAVE_SECONDS = 0.0  # a run to be killed has to have a state to go on from
 config = load_config(TrainConfig, sys.argv[2])
 for report in detr_training.train_detr(Path(sys.argv[1]), config):
     print(report.step, repr(report.loss), flush=True)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise, padding
 from cryotx_cli.simulator.micrograph import SimulatedMicrograph, draw_conditions, simulate_micrograph
-from cryotx_cli.simulator.structures import Structure
+from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
 
+T = TypeVar("T")
+
+_HELD_OUT_SEED, _HELD_OUT = 7_000_003, 40  # structures that no training seed draws
 _CONTEXT = 32  # px: half of the background window lies outside most crops, as it does inside a whole micrograph
 
 
@@ -123,6 +127,28 @@ class SimulatedCrops(IterableDataset[PackedCrops]):
         return [simulated_crop(self.structures, rng, size, jitter, 0.3 if easy else 1.0) for _ in range(count)]
 
 
+def training_structures(folder: Path | None, procedural: int, seed: int) -> tuple[list[Structure], list[Structure]]:
+    """Training and held-out structures; those of a folder are repeated until they make up 40 %."""
+    rng = np.random.default_rng([seed, 1])
+    training = [procedural_structure(rng) for _ in range(procedural)]
+    if folder is not None:
+        real = read_structures(folder, rng)
+        training += real * max(1, round(procedural * 2 / 3 / len(real)))
+    rng = np.random.default_rng(_HELD_OUT_SEED)
+    return training, [procedural_structure(rng) for _ in range(_HELD_OUT)]
+
+
+def simulated_batches(dataset: IterableDataset[T], workers: int) -> DataLoader[T]:
+    """Return the batches of a dataset that simulates them, in processes beside the training if there are workers."""
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # it would draw from the default one, whose state a resumed run goes on with
+    )
+
+
 def simulated_crop(
     structures: list[Structure], rng: np.random.Generator, size: int = 256, jitter: float = 1.6, severity: float = 1.0
 ) -> Crop:
@@ -174,12 +200,7 @@ def _crop(image: NDArray[np.float32], micrograph: SimulatedMicrograph, size: int
     reach = 0.25 * 2 * micrograph.radii[:, None]
     near = ((centres > -0.5 - reach) & (centres < size - 0.5 + reach)).all(1)
     outside = ((centres < -0.5) | (centres > size - 0.5)).any(1)
-    if rng.random() < 0.5:
-        pixels, junk, centres = pixels.T, junk.T, centres[:, ::-1]
-    if rng.random() < 0.5:
-        pixels, junk, centres = pixels[::-1], junk[::-1], centres * [1, -1] + [0, size - 1]
-    if rng.random() < 0.5:
-        pixels, junk, centres = pixels[:, ::-1], junk[:, ::-1], centres * [-1, 1] + [size - 1, 0]
+    pixels, junk, centres = _turned(pixels, junk, centres, rng)
     return Crop(
         image=torch.from_numpy(np.ascontiguousarray(pixels, np.float32))[None],
         centres=torch.from_numpy(centres[near].astype(np.float32)),
@@ -187,6 +208,30 @@ def _crop(image: NDArray[np.float32], micrograph: SimulatedMicrograph, size: int
         ignored=torch.from_numpy((micrograph.ignored | outside)[near]),
         junk=torch.from_numpy(np.ascontiguousarray(junk, np.float32)),
     )
+
+
+def turned(crop: Crop, rng: np.random.Generator) -> Crop:
+    """Turn a crop one of eight ways."""
+    image, junk, centres = _turned(crop.image[0].numpy(), crop.junk.numpy(), crop.centres.numpy(), rng)
+    return replace(
+        crop,
+        image=torch.from_numpy(np.ascontiguousarray(image))[None],
+        junk=torch.from_numpy(np.ascontiguousarray(junk)),
+        centres=torch.from_numpy(np.ascontiguousarray(centres, np.float32)),
+    )
+
+
+def _turned(
+    image: NDArray[Any], junk: NDArray[Any], centres: NDArray[Any], rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Turn an image, its mask and places in it (x, y) one of eight ways."""
+    if rng.random() < 0.5:
+        image, junk, centres = image.T, junk.T, centres[:, ::-1]
+    if rng.random() < 0.5:
+        image, junk, centres = image[::-1], junk[::-1], centres * [1, -1] + [0, image.shape[0] - 1]
+    if rng.random() < 0.5:
+        image, junk, centres = image[:, ::-1], junk[:, ::-1], centres * [-1, 1] + [image.shape[1] - 1, 0]
+    return image, junk, centres
 
 
 def develop(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from cryotx_cli.config import TrainConfig
@@ -22,30 +21,31 @@ from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
 from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
 from cryotx_cli.simulator.structures import Structure
-from cryotx_cli.training.center.data import develop
-from cryotx_cli.training.center.train import (
-    RunState,
+from cryotx_cli.training.center.data import develop, simulated_batches, training_structures
+from cryotx_cli.training.center.optimisation import descend, learning_rate, optimizer_of
+from cryotx_cli.training.progress import StepReport
+from cryotx_cli.training.run import (
+    Learner,
+    Progress,
     StepLog,
+    Stopwatch,
     WeightAverage,
-    learning_rate,
+    is_logged,
+    keep_state,
+    log_row,
     make_run_folder,
-    parameter_groups,
+    open_run,
     plain_settings,
     require_finite,
-    restore_state,
-    save_state,
-    simulated_batches,
-    state_file_of,
-    training_structures,
+    restore,
 )
-from cryotx_cli.training.progress import StepReport
 
+WAY = "film on simulated micrographs"
 _SIDES = (96, 128, 192, 256, 320, 448, 640, 832)  # network px: micrographs are 4 to 35 diameters wide
 _JITTER = 1.4
 _FILM, _EDGE = 0.5, (-0.3, 0.48)
 _MOST = 0.85  # share of film beyond which nothing tells film from ice, so that nothing is learned from it
 _BATCH_SIZE, _LEARNING_RATE = 8, 2e-3
-_LOG_EVERY, _SAVE_SECONDS = 20, 150.0
 _VALIDATION = 64
 _HELD_OUT_SEED = 7_000_029
 
@@ -108,39 +108,37 @@ def train_film(out: Path, config: TrainConfig) -> Iterator[StepReport]:
         init=config.init or "default",
     )
     assert config.batch_size is not None
+    assert config.learning_rate is not None
     device = resolve_device(config.device)
     initial = load_checkpoint(config.init or "default")
-    state_file = state_file_of(out, config)
+    state = open_run(out, config.resume, WAY)
     make_run_folder(out, config)
     torch.manual_seed(config.seed)
     model = FilmFinder().to(device)
-    optimizer = torch.optim.AdamW(parameter_groups(model), betas=(0.9, 0.98))
-    average, run = WeightAverage(model), RunState(step=0, seconds=0.0, best=-1.0)
-    if config.resume:
-        run = restore_state(state_file, model, optimizer, average)
-    training, held_out = training_structures(config)
-    data = SimulatedFilm(training, batch_size=config.batch_size, steps=config.steps, seed=config.seed, first=run.step)
-    loader = simulated_batches(data, config.workers)
+    average = WeightAverage(model)
+    learner = Learner(WAY, model, optimizer_of(model), average)
+    progress = restore(out, state, learner) if state else Progress()
+    training, held_out = training_structures(config.structures, config.procedural_structures, config.seed)
+    data = SimulatedFilm(
+        training, batch_size=config.batch_size, steps=config.steps, seed=config.seed, first=progress.step
+    )
     validation = list(SimulatedFilm(held_out, batch_size=1, steps=_VALIDATION, seed=_HELD_OUT_SEED))
-    began, saved = time.monotonic() - run.seconds, time.monotonic()
-    deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
-    with StepLog(out / "log.csv") as log:
-        for batch in loader:
-            loss = _step(model, optimizer, batch, learning_rate(config, run.step), device)
+    watch = Stopwatch(progress, config.minutes)
+    with StepLog(out / "log.csv", progress.step) as log:
+        for batch in simulated_batches(data, config.workers):
+            rate = learning_rate(config.learning_rate, progress.step, config.steps)
+            loss = _step(model, learner.optimizer, batch, rate, device)
             average.update(model)
-            run.step += 1
-            run.seconds = time.monotonic() - began
-            ending = run.step >= config.steps or time.monotonic() > deadline
+            watch.count_step()
+            ending = progress.step >= config.steps or watch.is_over
             f1 = None
-            if run.step % config.validate_every == 0 or ending:
+            if progress.step % config.validate_every == 0 or ending:
                 f1 = film_f1(_averaged(average), validation)
-                save_checkpoint(_checkpoint(initial, average, run, config), out / "last.safetensors")
-            if run.step % _LOG_EVERY == 0 or f1 is not None:
-                log.write(run, {"film": loss}, f1)
-            if ending or time.monotonic() - saved > _SAVE_SECONDS:
-                save_state(state_file, model, optimizer, average, run)
-                saved = time.monotonic()
-            yield StepReport(run.step, config.steps, loss, f1, run.seconds)
+                save_checkpoint(_checkpoint(initial, average, progress, config), out / "last.safetensors")
+            if is_logged(progress, f1):
+                log.write(log_row(progress, {"film": loss}, f1))
+            keep_state(out, learner, watch, now=ending)
+            yield StepReport(progress.step, config.steps, loss, f1, progress.seconds)
             if ending:
                 break
 
@@ -162,17 +160,12 @@ def _step(
 ) -> float:
     """One optimiser step: binary cross-entropy of each cell."""
     model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = rate
     features, film, weight = (tensor.to(device) for tensor in batch)
     loss = F.binary_cross_entropy_with_logits(model(features), film, weight, reduction="sum")
     loss = loss / weight.sum().clamp_min(1)
     value = float(loss.detach())
     require_finite({"film": value})
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
+    descend(model, optimizer, loss, rate)
     return value
 
 
@@ -182,7 +175,7 @@ def _averaged(average: WeightAverage) -> FilmFinder:
     return model.eval()
 
 
-def _checkpoint(initial: Checkpoint, average: WeightAverage, run: RunState, config: TrainConfig) -> Checkpoint:
-    record = {"steps": run.step, "seconds": round(run.seconds), "settings": plain_settings(config)}
+def _checkpoint(initial: Checkpoint, average: WeightAverage, progress: Progress, config: TrainConfig) -> Checkpoint:
+    record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": plain_settings(config)}
     film = {name: value.cpu().clone() for name, value in average.state.items()}
     return replace(initial, film=film, training=initial.training | {"film": record})

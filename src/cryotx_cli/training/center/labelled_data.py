@@ -12,7 +12,7 @@ particles labelled are mostly left out; doubtful ones among nearly all labelled 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import Micrograph
-from cryotx_cli.training.center.data import Crop
+from cryotx_cli.training.center.data import Crop, turned
 
 _SCALES = (0.8, 0.9, 1.0, 1.1, 1.25)  # of the diameter: users and labels are not exact, and particles not all alike
 _SURE = 0.9  # detections of at least this probability tell how many of the particles have labels
@@ -151,18 +151,6 @@ def labelled_crop(image: LabelledImage, unlabelled: Unlabelled, rng: np.random.G
         junk=torch.zeros(size, size),
     )
     return turned(crop, rng)
-
-
-def turned(crop: Crop, rng: np.random.Generator) -> Crop:
-    """Turn a crop one of eight ways."""
-    image, junk, centres = crop.image[0], crop.junk, crop.centres
-    if rng.random() < 0.5:
-        image, junk, centres = image.T, junk.T, centres.flip(1)
-    for axis in (0, 1):
-        if rng.random() < 0.5:
-            image, junk, centres = image.flip(axis), junk.flip(axis), centres.clone()
-            centres[:, 1 - axis] = image.shape[axis] - 1 - centres[:, 1 - axis]
-    return replace(crop, image=image[None].contiguous(), junk=junk.contiguous(), centres=centres)
 
 
 def _corner(
