@@ -6,7 +6,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs clean
+.PHONY: demo test docs flags clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo/fetch_micrograph.py $(DEMO)/real || echo "Going on without a real micrograph."
@@ -27,6 +27,10 @@ test: $(VENV)/.test $(if $(shell command -v npm),node_modules/.package-lock.json
 docs: $(VENV)/.test
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# The tables of flags in docs/*.md, from the settings.
+flags: $(VENV)/.test
+	$(BIN)/python docs/flags.py
 
 clean:
 	rm -rf $(DEMO) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -70,6 +70,14 @@ def test_no_page_tells_of_flags_that_do_not_exist(command: str) -> None:
     assert not told - real
 
 
+def test_tables_of_flags_are_what_the_settings_say() -> None:
+    finished = subprocess.run(
+        [sys.executable, ROOT / "docs/flags.py", "--check"], capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert finished.returncode == 0, finished.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_make_targets_in_the_documentation_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -38,17 +38,21 @@ class Command(TyperCommand):
         with formatter.indentation():
             formatter.write_text((self.help or "").partition(_EXAMPLES)[0])
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and flags under their headings."""
-        panels: dict[str, list[tuple[str, str]]] = {}
+    def flags_by_heading(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Return how each argument and flag is written and what it means, under the headings in their order."""
+        headings: dict[str, list[tuple[str, str]]] = {}
         for parameter in sorted(self.get_params(ctx), key=lambda one: _place(_heading(one))):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                text = record[1].replace(_BEFORE_DEFAULT, _KEPT_TOGETHER)
-                panels.setdefault(_heading(parameter), []).append((_names(parameter, record), text))
-        for heading, rows in panels.items():
+                headings.setdefault(_heading(parameter), []).append((_names(parameter, record), record[1]))
+        return headings
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and flags under their headings."""
+        for heading, flags in self.flags_by_heading(ctx).items():
+            rows = [(name.ljust(_NAMES_WIDTH), text.replace(_BEFORE_DEFAULT, _KEPT_TOGETHER)) for name, text in flags]
             with formatter.section(heading):
-                formatter.write_dl([(names.ljust(_NAMES_WIDTH), text) for names, text in rows], col_max=_NAMES_WIDTH)
+                formatter.write_dl(rows, col_max=_NAMES_WIDTH)
         formatter.buffer[:] = [piece.replace(_KEPT_TOGETHER, _BEFORE_DEFAULT) for piece in formatter.buffer]
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:

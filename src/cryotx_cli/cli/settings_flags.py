@@ -104,6 +104,8 @@ def _default(value: Any) -> str:
 
 
 def _plain(value: object) -> str:
+    if value == Path():
+        return "this folder"
     return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
