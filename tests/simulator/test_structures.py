@@ -172,6 +172,131 @@ def test_one_bead_for_each_c_alpha_and_phosphorus_of_the_first_model(tmp_path, n
     assert_array_equal(structure.weights, WEIGHTS)
 
 
+# ---- mmCIF and PDB as they come --------------------------------------------------------------------------------------
+
+HELIX = [(2.3 * np.cos(1.745 * i), 2.3 * np.sin(1.745 * i), 1.5 * i) for i in range(24)]
+COLUMNS = ("group_PDB", "type_symbol", "label_atom_id", "label_comp_id", "Cartn_x", "Cartn_y", "Cartn_z")
+
+
+def mmcif_of(rows, columns=(*COLUMNS, "pdbx_PDB_model_num"), before="data_TEST\n"):
+    return before + "loop_\n" + "".join(f"_atom_site.{name}\n" for name in columns) + "\n".join(rows) + "\n#\n"
+
+
+def ca_rows(model="1", shift=0.0):
+    return [f"ATOM C CA ALA {x + shift:.3f} {y:.3f} {z:.3f} {model}" for x, y, z in HELIX]
+
+
+def read_text(folder, name, text):
+    content = text.encode()
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    (structure,) = read_structures(folder, rng())
+    return structure
+
+
+def assert_is_helix(structure, extra=()):
+    """The C-alpha atoms of the helix, and beads of nucleotides at other places."""
+    positions = np.array([*HELIX, *extra]).round(3)
+    weights = np.array([470.0] * len(HELIX) + [1300.0] * len(extra))
+    assert_array_equal(structure.weights, weights)
+    assert_allclose(structure.beads, positions - np.average(positions, axis=0, weights=weights), atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["x.cif", "x.cif.gz"])
+def test_only_polymer_atoms_named_ca_and_p_of_the_first_model_are_beads(tmp_path, name):
+    rows = [
+        "ATOM H HA ALA 700 0 0 1",
+        "ATOM C CB ALA 700 0 0 1",
+        *ca_rows(),
+        "ATOM P P   A 10 20 30 1",
+        "ATOM O OP1 A 700 0 0 1",
+        "HETATM CA CA CA 700 0 0 1",  # a calcium ion
+        "HETATM O O HOH 700 0 0 1",
+        *ca_rows(model="2", shift=900),
+    ]
+    assert_is_helix(read_text(tmp_path, name, mmcif_of(rows)), [(10, 20, 30)])
+
+
+def test_the_first_model_is_that_of_the_first_atom_whatever_its_number(tmp_path):
+    text = mmcif_of([*ca_rows(model="7"), *ca_rows(model="8", shift=900)])
+    assert_is_helix(read_text(tmp_path, "x.cif", text))
+
+
+def test_a_table_without_models_is_one_model(tmp_path):
+    text = mmcif_of([row.rsplit(" ", 1)[0] for row in ca_rows()], COLUMNS)
+    assert_is_helix(read_text(tmp_path, "x.cif", text))
+
+
+def test_values_in_quotes_and_over_several_lines_are_one_value(tmp_path):
+    # Told apart by blanks alone, these rows have other columns than they seem to.
+    quoted = [
+        row.replace("ALA", ("'A L A'", "\"A 'L' A\"", "\n;A\nL A\n;\n")[i % 3]) for i, row in enumerate(ca_rows())
+    ]
+    quoted += ['ATOM C "C1\'" A 700 0 0 1', "ATOM P 'P' 'A T' 1 2 3 1"]
+    assert_is_helix(read_text(tmp_path, "x.cif", mmcif_of(quoted)), [(1, 2, 3)])
+
+
+def test_text_that_looks_like_atoms_is_none(tmp_path):
+    described = "data_TEST\n_struct.title\n;A title\n_atom_site.group_PDB\nATOM C CA ALA 700 0 0 1\n;\n"
+    assert_is_helix(read_text(tmp_path, "x.cif", mmcif_of(ca_rows(), before=described)))
+
+
+def test_the_first_block_with_atoms_counts(tmp_path):
+    text = "data_OTHER\n_cell.length_a 90\n" + mmcif_of(ca_rows()) + mmcif_of(ca_rows(shift=900), before="data_LATER\n")
+    assert_is_helix(read_text(tmp_path, "x.cif", text))
+
+
+def test_rows_may_go_over_lines_and_numbers_have_uncertainties(tmp_path):
+    rows = [row.replace(" ALA ", "\nALA ").replace(" 1.500 1", " 1.500(12) 1") for row in ca_rows()]
+    assert any("(12)" in row for row in rows)
+    assert_is_helix(read_text(tmp_path, "x.cif", mmcif_of(rows)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({" 1.500 1": " ? 1"}, "CA atom 2 has no finite coordinates"),
+        ({" 1.500 1": " 1.5x 1"}, "CA atom 2 has no finite coordinates"),
+        ({" 1.500 1": " 1"}, "Wrong number of values"),
+        ({"_atom_site.Cartn_y\n": "_atom_site.y\n"}, "no table _atom_site with"),
+        ({"data_TEST\n": ""}, "data_"),
+    ],
+)
+def test_an_mmcif_file_that_is_damaged_is_named_with_what_is_wrong(tmp_path, change, said):
+    text = mmcif_of(ca_rows())
+    for old, new in change.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    with pytest.raises(DatasetError, match=r"x\.cif: not a readable structure") as caught:
+        read_text(tmp_path, "x.cif", text)
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["x.pdb", "x.ent.gz"])
+def test_pdb_columns_hold_alternatives_hydrogens_and_water(tmp_path, name):
+    # The columns of the wwPDB format: name 13-16, alternative 17, residue 18-20, chain 22, number 23-26, x y z 31-54.
+    def line(atom, x, y, z, alternative=" ", residue="ALA", record="ATOM", number=1):
+        name = f" {atom:<3}" if len(atom) < 4 else atom
+        return f"{record:<6}{1:5d} {name}{alternative}{residue:>3} A{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00\n"
+
+    text = "".join(line("CA", *xyz, number=i) for i, xyz in enumerate(HELIX[:-1]))
+    text += line("HA", 700, 0, 0) + line("HD11", 700, 0, 0) + line("O", 700, 0, 0, residue="HOH", record="HETATM")
+    text += (
+        line("CA", *HELIX[-1], alternative="A") + line("P", 10, 20, 30, "A", "DT") + line("P", 11, 20, 30, "B", "DT")
+    )
+    text += "ENDMDL\n" + line("CA", 900, 0, 0)
+    assert_is_helix(read_text(tmp_path, name, text), [(10, 20, 30), (11, 20, 30)])
+
+
+def test_a_pdb_coordinate_that_is_not_finite_is_refused(tmp_path):
+    lines = [pdb_line("CA", *xyz) for xyz in HELIX]
+    lines[3] = lines[3][:30] + "     nan" + lines[3][38:]
+    with pytest.raises(DatasetError, match=r"x\.pdb: .*CA atom 4 has no finite coordinates"):
+        read_text(tmp_path, "x.pdb", "".join(lines))
+
+
+# ---- maps, and files that are none -----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("name", ["map.mrc", "map.map", "map.mrc.gz"])
 def test_a_map_becomes_beads_with_the_potential_of_protein(tmp_path, name):
     volume = rng().normal(0, 0.02, (48, 48, 48))

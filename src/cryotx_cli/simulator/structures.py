@@ -117,8 +117,8 @@ def _read_structure(path: Path, rng: np.random.Generator) -> Structure:
         if _kind(path) in {".mrc", ".map"}:
             beads, weights = _read_map(path, rng)
         else:
-            with _open_text(path) as lines:
-                beads, weights = readers[_kind(path)](lines)
+            with _open_text(path) as text:
+                beads, weights = readers[_kind(path)](text)
     except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path}: not a readable structure: {error}", "Remove or replace this file.") from error
     if len(beads) < 20:
@@ -134,38 +134,47 @@ def _open_text(path: Path) -> IO[str]:
 
 
 _Beads = tuple[NDArray[np.float64], NDArray[np.float64]]
+_EXCESS = {"CA": RESIDUE_EXCESS, "P": NUCLEOTIDE_EXCESS}
+"""Of the atoms that stand for their residues; an atom with alternative places counts at each of them."""
 
 
-def _beads_of(rows: list[tuple[float, float, float, float]]) -> _Beads:
-    table = np.array(rows, float).reshape(-1, 4)
+def _beads_of(rows: list[tuple[str, float, float, float]]) -> _Beads:
+    table = np.array([(x, y, z, _EXCESS[atom]) for atom, x, y, z in rows], float).reshape(-1, 4)
+    if not np.isfinite(table).all():
+        row = int(np.argmin(np.isfinite(table).all(1)))
+        raise ValueError(f"{rows[row][0]} atom {row + 1} has no finite coordinates")
     return table[:, :3], table[:, 3]
 
 
-def _read_pdb(lines: IO[str]) -> _Beads:
-    """One bead per C-alpha and per nucleic phosphorus; columns as in the wwPDB format, version 3.3."""
+def _read_pdb(text: IO[str]) -> _Beads:
+    """Read the first model by columns, as in the wwPDB format, version 3.3.
+
+    Not with gemmi, which takes coordinates that are no numbers for zeros.
+    """
     rows = []
-    for line in lines:
+    for line in text:
         if line.startswith("ENDMDL"):
             break
-        if line.startswith("ATOM") and (atom := line[12:16].strip()) in {"CA", "P"}:
-            weight = RESIDUE_EXCESS if atom == "CA" else NUCLEOTIDE_EXCESS
-            rows.append((float(line[30:38]), float(line[38:46]), float(line[46:54]), weight))
+        if line.startswith("ATOM") and (atom := line[12:16].strip()) in _EXCESS:
+            rows.append((atom, float(line[30:38]), float(line[38:46]), float(line[46:54])))
     return _beads_of(rows)
 
 
-def _read_mmcif(lines: IO[str]) -> _Beads:
-    """Read the `_atom_site` loop of an mmCIF file."""
-    columns: list[str] = []
+def _read_mmcif(text: IO[str]) -> _Beads:
+    """Read the first model in the `_atom_site` table of an mmCIF file."""
+    from gemmi import cif
+
+    wanted = ["group_PDB", "label_atom_id", "Cartn_x", "Cartn_y", "Cartn_z"]
+    tables = [block.find("_atom_site.", [*wanted, "?pdbx_PDB_model_num"]) for block in cif.read_string(text.read())]
+    table = next((one for one in tables if len(one)), None)
+    if table is None:
+        raise ValueError(f"no table _atom_site with {', '.join(wanted)}")
+    model = table[0][5] if table[0].has(5) else ""
     rows = []
-    for line in lines:
-        if line.startswith("_atom_site."):
-            columns.append(line.split()[0].removeprefix("_atom_site."))
-        elif columns and line.startswith("ATOM"):
-            cells = dict(zip(columns, line.split(), strict=False))
-            atom = cells.get("label_atom_id", "").strip('"')
-            if atom in {"CA", "P"} and cells.get("pdbx_PDB_model_num", "1") == "1":
-                weight = RESIDUE_EXCESS if atom == "CA" else NUCLEOTIDE_EXCESS
-                rows.append((float(cells["Cartn_x"]), float(cells["Cartn_y"]), float(cells["Cartn_z"]), weight))
+    for row in table:
+        atom = cif.as_string(row[1])
+        if cif.as_string(row[0]) == "ATOM" and atom in _EXCESS and (not model or row[5] == model):
+            rows.append((atom, cif.as_number(row[2]), cif.as_number(row[3]), cif.as_number(row[4])))
     return _beads_of(rows)
 
 
