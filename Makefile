@@ -1,12 +1,13 @@
 # make demo: pick a real and two simulated micrographs, show where the pictures are.
-# make test: everything that has to pass. Both set themselves up: Python 3.11 or later, make and git are enough.
+# make test: everything that has to pass; make coverage: the same, and how much of the code the tests run.
+# All set themselves up: Python 3.11 or later, make and git are enough.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs flags clean
+.PHONY: demo test coverage lint docs flags clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python docs/demo/fetch_micrograph.py $(DEMO)/real || echo "Going on without a real micrograph."
@@ -18,11 +19,16 @@ demo: $(VENV)/.demo
 	  $(BIN)/cryotx pick $(DEMO)/real --out $(DEMO)/real_picks.star --diameter 100 --restart; fi
 	@$(BIN)/python docs/demo/show_result.py $(DEMO)
 
-test: $(VENV)/.test $(if $(shell command -v npm),node_modules/.package-lock.json)
+test: lint
+	$(BIN)/python -m pytest
+
+coverage: lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/.test $(if $(shell command -v npm),node_modules/.package-lock.json)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
 
 docs: $(VENV)/.test
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
@@ -33,7 +39,7 @@ flags: $(VENV)/.test
 	$(BIN)/python docs/flags.py
 
 clean:
-	rm -rf $(DEMO) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(DEMO) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 # The stamps say what is installed; a changed pyproject.toml installs again.
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
