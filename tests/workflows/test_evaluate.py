@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 from cryotx_cli.coordinates.formats.box import write_box
+from cryotx_cli.coordinates.formats.cbox import write_cbox
 from cryotx_cli.coordinates.formats.csv import write_csv
-from cryotx_cli.coordinates.formats.star import write_micrograph_star, write_particles_star
+from cryotx_cli.coordinates.formats.entry import Exposure
+from cryotx_cli.coordinates.formats.star import write_particles_star
+from cryotx_cli.coordinates.formats.table import FORMATS, micrograph_formats, table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import find_labelled_micrographs, write_labels
 from cryotx_cli.errors import ConfigError, ParticleFileError
@@ -124,17 +128,58 @@ def test_no_picks_at_all_are_misses(tmp_path, truth):
     assert result.truth_without_picks == ["a"]
 
 
-def test_every_format_on_either_side_gives_the_same(tmp_path):
-    on_grid = particles_of(TRUTH)
-    write_particles_star(tmp_path / "merged.star", [("x/y/a.mrc", on_grid)])
-    write_micrograph_star(tmp_path / "star/a_autopick.star", on_grid)
-    write_box(tmp_path / "box/a.box", on_grid, 40)
-    write_csv(tmp_path / "csv/a.csv", on_grid)
-    sides = ["merged.star", "star", "star/a_autopick.star", "box", "box/a.box", "csv", "csv/a.csv"]
-    for picks in sides:
-        for truth in sides:
-            result = evaluate(tmp_path / picks, tmp_path / truth, diameter=80.0, pixel_size=2.0)
-            assert result.counts.f1 == result.dice == result.average_precision == 1.0
+def in_every_format(folder, particles, box_px):
+    """Write the particles of micrograph a in every format; return the files and a folder with each."""
+    exposure = Exposure(1, 1, "x/y/a.mrc", 1000, 1000, 2.0)
+    for one in micrograph_formats():
+        one.write(folder / one.name / one.file_name("a"), particles, box_px)
+    for table in table_formats():
+        table.write(folder / table.name / f"p{table.suffix}", [("x/y/a.mrc", particles)], {"x/y/a.mrc": exposure})
+    (folder / "plain").mkdir()
+    (folder / "plain/a.csv").write_text("".join(f"{x},{y}\n" for x, y in particles.centres.tolist()))
+    (folder / "estimated").mkdir()  # a cbox whose estimates and boxes are of other sizes
+    wide = replace(particles, diameters=particles.diameters * 1.3)
+    write_cbox(folder / "estimated/a.cbox", wide, 2 * box_px)
+    return [path for path in sorted(folder.rglob("*")) if path.parent != folder or path.is_dir()]
+
+
+@pytest.mark.parametrize("box_px", [40, 60, 200])  # whatever room people give their boxes
+def test_the_same_coordinates_score_the_same_in_every_format(tmp_path, box_px):
+    truths = in_every_format(tmp_path / "truth", particles_of(TRUTH), box_px)
+    # CryoSPARC's fractions are of single precision: none of these lies on the limit of a pair.
+    picked = particles_of([[100, 100], [211, 215], [315, 320], [104, 100]], SCORES)
+    picks = in_every_format(tmp_path / "picks", picked, box_px)
+    assert len(truths) == 2 * (len(FORMATS) + 2)
+    known = evaluate(picks[0], truths[0], diameter=80.0, pixel_size=2.0)
+    assert known.counts.f1 == 0.5
+    for one in truths:
+        result = evaluate(picks[0], one, diameter=80.0, pixel_size=2.0)
+        assert (result.counts, result.coco) == (known.counts, known.coco), one
+        assert result.dice == pytest.approx(known.dice, abs=1e-4)
+    for one in picks:
+        result = evaluate(one, truths[0], diameter=80.0, pixel_size=2.0)
+        assert result.counts == known.counts, one
+        assert result.dice == pytest.approx(known.dice, abs=1e-4)
+
+
+def test_a_box_is_never_taken_for_the_diameter(tmp_path, picks):
+    write_box(tmp_path / "boxes/a.box", particles_of(TRUTH), 40)
+    write_cbox(tmp_path / "cboxes/a.cbox", replace(particles_of(TRUTH), diameters=np.full(4, np.nan)), 40)
+    for truth in ("boxes", "cboxes"):
+        with pytest.raises(ConfigError, match="no particle diameter: the side of a box is none") as caught:
+            evaluate(picks, tmp_path / truth)
+        assert "--diameter" in caught.value.hint
+    write_cbox(tmp_path / "estimated/a.cbox", particles_of(TRUTH), 200)
+    assert evaluate(picks, tmp_path / "estimated").micrographs[0].diameter_px == 40
+
+
+def test_coco_s_figures_stand_beside_ours(tmp_path, picks, truth):
+    # Boxes of 40 px: the hit at 20 px overlaps by (28 x 24) / (2 x 1600 - 28 x 24), which no threshold takes.
+    result = evaluate(picks, truth)
+    one_of_four = 26 / 101  # precision 1 up to a recall of a quarter
+    assert (result.coco.average, result.coco.at_half) == pytest.approx((one_of_four, one_of_four))
+    total = result.to_dict()["total"]
+    assert (total["coco_ap"], total["coco_ap50"]) == (result.coco.average, result.coco.at_half)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +279,8 @@ def test_the_dictionary_is_json_with_the_same_numbers(picks, truth):
         "f1": 0.5,
         "dice": pytest.approx(result.dice),
         "average_precision": 0.5,
+        "coco_ap": result.coco.average,
+        "coco_ap50": result.coco.at_half,
     }
     assert data["radius"] == 0.5
     assert data["micrographs"][0]["micrograph"] == "a"

@@ -63,6 +63,11 @@ def evaluate(
         [_row(micrograph.name, micrograph) for micrograph in result.micrographs],
         total=_row(f"All {len(result.micrographs)}", result),
     )
+    if result.coco is not None:
+        typer.echo(
+            f"COCO: AP {result.coco.average:.3f} for overlaps of .50 to .95, AP50 {result.coco.at_half:.3f}, of boxes "
+            "with the diameter as side"
+        )
     for names, remark in (
         (result.truth_without_picks, "without picks, counted as missed"),
         (result.picks_without_truth, "without truth, left out"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.agreement import Counts, average_precision, dice, disc_overlap, match
+from cryotx_cli.coordinates.coco_agreement import CocoPrecision, PicksAndTruth, coco_average_precision
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
@@ -118,11 +120,25 @@ class EvaluationResult:
         scores = np.concatenate([row.scores for row in self.micrographs])
         return average_precision(scores, np.concatenate([row.hits for row in self.micrographs]), self.counts.truth)
 
+    @cached_property
+    def coco(self) -> CocoPrecision | None:
+        """COCO's average precision of boxes with the diameter as side; None where there is no true particle."""
+        return coco_average_precision(
+            [
+                PicksAndTruth(row.picks.centres, row.truth.centres, row.scores, row.diameter_px)
+                for row in self.micrographs
+            ]
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
         return {
             "radius": self.radius,
-            "total": _figures(self.counts, self.dice, self.average_precision),
+            "total": {
+                **_figures(self.counts, self.dice, self.average_precision),
+                "coco_ap": self.coco.average if self.coco else None,
+                "coco_ap50": self.coco.at_half if self.coco else None,
+            },
             "micrographs": [row.to_dict() for row in self.micrographs],
             "truth_without_picks": self.truth_without_picks,
             "picks_without_truth": self.picks_without_truth,
@@ -147,7 +163,8 @@ def evaluate(
     truth_path
         The same, or a CryoPPP tree, whose labels are turned to the rows of the MRC file where they belong to one.
     diameter
-        Of the particles in Å; without it the diameters in the truth are used, their median in each micrograph.
+        Of the particles in Å; without it the diameters in the truth are used, their median in each micrograph. Neither
+        a box nor what the picks state is taken for it: the same coordinates are as good in any format.
     pixel_size
         Å per pixel of the coordinates, where neither side states it; only needed with `diameter`.
     radius
@@ -315,7 +332,11 @@ def _diameters_px(
     known = {name: true.diameters[np.isfinite(true.diameters)] for name, true in truth.items()}
     all_known = np.concatenate([*known.values(), np.zeros(0)])
     if not all_known.size:
-        raise ConfigError("the truth states no particle diameter", "Give it in Å, for example --diameter 160")
+        boxed = any(true.box_px > 0 for true in truth.values())
+        raise ConfigError(
+            f"the truth states no particle diameter{': the side of a box is none' if boxed else ''}",
+            "Give it in Å, for example --diameter 160",
+        )
     return {name: float(np.median(of_one if of_one.size else all_known)) for name, of_one in known.items()}
 
 
