@@ -1,6 +1,6 @@
 /** Plots of the agreement with the labels: precision over recall, rates over the threshold, reliability of scores. */
 
-import { axes } from "./axes.js";
+import { axes, drawCut } from "./axes.js";
 import { colour, disc, line, paint, ring } from "./canvas.js";
 import { perScore } from "./counts.js";
 import { data, SCORES, scoreAt } from "./data.js";
@@ -65,7 +65,8 @@ const drawCurve = () => {
 const drawRates = () => {
   const canvas = at("rates");
   const ends = [scoreAt(data.floor), scoreAt(SCORES - 1)];
-  const { context, x, y, box } = axes(canvas, ends, 1, "threshold", "", { fractions: true });
+  const plot = axes(canvas, ends, 1, "threshold", "", { fractions: true });
+  const { context, x, y } = plot;
   for (const [name, width, dash] of [
     ["precision", 2, [7, 4]],
     ["recall", 2, [2, 3]],
@@ -81,14 +82,7 @@ const drawRates = () => {
   }
   context.setLineDash([]);
   const cut = cutNow();
-  if (cut !== null) {
-    context.strokeStyle = colour("text");
-    context.lineWidth = 1.5;
-    line(context, [
-      [x(cut), box.top - 4],
-      [x(cut), box.bottom],
-    ]);
-  }
+  if (cut !== null) drawCut(plot, cut);
   const summary = best ? `highest F1 ${number(best.f1, 3)} at ${number(scoreAt(best.k), 2)}` : "no picks";
   canvas.setAttribute("aria-label", `Precision, recall and F1 over the threshold: ${summary}.`);
 };

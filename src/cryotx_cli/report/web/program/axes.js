@@ -1,6 +1,6 @@
 /** Axes of a plot, with ticks at round numbers. */
 
-import { cleared, colour, line } from "./canvas.js";
+import { cleared, colour, line, paint } from "./canvas.js";
 import { number } from "./words.js";
 
 const ticks = (low, high, wanted, whole) => {
@@ -44,4 +44,14 @@ export const axes = (canvas, [left, right], top, xLabel, yLabel, { whole = false
   text(xLabel, box.right, height - 1, "right", "bottom");
   text(yLabel, 0, 0, "left", "top");
   return { context, x, y, box };
+};
+
+/** Draw where the cut lies across; what is written next has its colour. */
+export const drawCut = ({ context, x, box }, cut) => {
+  paint(context, colour("text"));
+  context.lineWidth = 1.5;
+  line(context, [
+    [x(cut), box.top - 4],
+    [x(cut), box.bottom],
+  ]);
 };

@@ -4,24 +4,31 @@ import { bytes, data, indexOf, uint16s } from "./data.js";
 import { at } from "./dom.js";
 import { state } from "./state.js";
 
-const candidates = new Map();
-/** Columns of the candidates of a micrograph, best first; null while they are still being loaded. */
-export const candidatesOf = (position) => {
-  if (!candidates.has(position)) {
-    const element = at(`m${position}`);
-    if (!element) return null;
-    const raw = bytes(element.dataset.candidates);
-    const n = raw.length / 6;
-    candidates.set(position, {
-      n,
-      x: new Uint16Array(raw.buffer, 0, n),
-      y: new Uint16Array(raw.buffer, 2 * n, n),
-      score: raw.subarray(4 * n, 5 * n),
-      diameter: raw.subarray(5 * n),
-    });
-  }
-  return candidates.get(position);
+/** Unpack what the file holds of a micrograph once; null while it is still being loaded. */
+const once = (unpack) => {
+  const known = new Map();
+  return (position) => {
+    if (!known.has(position)) {
+      const element = at(`m${position}`);
+      if (!element) return null;
+      known.set(position, unpack(element.dataset, position));
+    }
+    return known.get(position);
+  };
 };
+
+/** Columns of the candidates of a micrograph, best first. */
+export const candidatesOf = once((packed) => {
+  const raw = bytes(packed.candidates);
+  const n = raw.length / 6;
+  return {
+    n,
+    x: new Uint16Array(raw.buffer, 0, n),
+    y: new Uint16Array(raw.buffer, 2 * n, n),
+    score: raw.subarray(4 * n, 5 * n),
+    diameter: raw.subarray(5 * n),
+  };
+});
 
 /** The best come first: picks are those before the end. */
 export const endOf = (position, { n, score }) => {
@@ -29,25 +36,19 @@ export const endOf = (position, { n, score }) => {
   return end < 0 || end > n ? n : end;
 };
 
-const truths = new Map();
-/** Columns of the true particles of a micrograph and of the pairs, nearest first; null while they are being loaded. */
-export const truthOf = (position) => {
-  if (!truths.has(position)) {
-    const element = at(`m${position}`);
-    if (!element) return null;
-    const raw = uint16s(element.dataset.truth);
-    const n = data.truth.labels[indexOf.get(position)];
-    const pairs = (raw.length - 2 * n) / 2;
-    truths.set(position, {
-      n,
-      x: raw.subarray(0, n),
-      y: raw.subarray(n, 2 * n),
-      candidate: raw.subarray(2 * n, 2 * n + pairs),
-      label: raw.subarray(2 * n + pairs),
-    });
-  }
-  return truths.get(position);
-};
+/** Columns of the true particles of a micrograph and of the pairs, nearest first. */
+export const truthOf = once((packed, position) => {
+  const raw = uint16s(packed.truth);
+  const n = data.truth.labels[indexOf.get(position)];
+  const pairs = (raw.length - 2 * n) / 2;
+  return {
+    n,
+    x: raw.subarray(0, n),
+    y: raw.subarray(n, 2 * n),
+    candidate: raw.subarray(2 * n, 2 * n + pairs),
+    label: raw.subarray(2 * n + pairs),
+  };
+});
 
 export const showPicture = (image, position) => {
   const element = at(`m${position}`);

@@ -1,7 +1,7 @@
 /** Plots of the whole run: candidates by score, picks by micrograph and by defocus. */
 
-import { axes } from "./axes.js";
-import { colour, disc, line, paint, ring } from "./canvas.js";
+import { axes, drawCut } from "./axes.js";
+import { colour, disc, line, ring } from "./canvas.js";
 import { perScore, sum } from "./counts.js";
 import { count, data, SCORES, scoreAt, shown } from "./data.js";
 import { at } from "./dom.js";
@@ -28,7 +28,8 @@ const drawScores = () => {
   const highest = Math.max(1, ...bars.map((bar) => bar.all));
   const above = Math.max(1, ...bars.filter((bar) => bar.k >= 10).map((bar) => bar.all));
   const top = highest > 4 * above ? 1.5 * above : 1.05 * highest;
-  const { context, x, y, box } = axes(canvas, data.scores, top, "score", "candidates");
+  const plot = axes(canvas, data.scores, top, "score", "candidates");
+  const { context, x, y, box } = plot;
   const width = x(scoreAt(BAR)) - x(scoreAt(0)) - 1;
   for (const { k, all, picked } of bars) {
     const left = x(scoreAt(k)) + 0.5;
@@ -44,23 +45,16 @@ const drawScores = () => {
     context.fillText(`lowest scores: up to ${number(highest)} a bar`, box.left + 6, box.top - 4);
   }
   const cut = cutNow();
-  if (cut !== null) drawCut(context, x(cut), box, `cut ${number(cut, 2)}`);
+  if (cut !== null) {
+    const right = x(cut) > box.right - 60;
+    drawCut(plot, cut);
+    context.textAlign = right ? "right" : "left";
+    context.fillText(`cut ${number(cut, 2)}`, x(cut) + (right ? -5 : 5), box.top + 8);
+  }
   canvas.setAttribute(
     "aria-label",
     `Histogram of ${number(sum(perScore))} candidates by score, ${number(sum(state.picks))} of them picks.`,
   );
-};
-
-const drawCut = (context, x, box, words) => {
-  const right = x > box.right - 60;
-  paint(context, colour("text"));
-  context.lineWidth = 1.5;
-  line(context, [
-    [x, box.top - 4],
-    [x, box.bottom],
-  ]);
-  context.textAlign = right ? "right" : "left";
-  context.fillText(words, x + (right ? -5 : 5), box.top + 8);
 };
 
 const points = { series: [], defocus: [] }; // where each micrograph lies in a plot, for the pointer
