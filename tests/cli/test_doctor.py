@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import DoctorConfig
 from cryotx_cli.workflows import doctor as workflow
-from cryotx_cli.workflows.doctor import Finding
+from cryotx_cli.workflows.doctor import Examined
 
 
 def doctor(*arguments: str) -> Result:
@@ -17,18 +17,18 @@ def doctor(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
-    findings = [Finding("Disk", "7 GB free")]
+def found(monkeypatch: pytest.MonkeyPatch) -> list[Examined]:
+    examined = [Examined("Disk", "7 GB free")]
 
-    def examine(config: DoctorConfig) -> Iterator[Finding]:
+    def examine(config: DoctorConfig) -> Iterator[Examined]:
         assert config.out == Path("there")
-        yield from findings
+        yield from examined
 
     monkeypatch.setattr(workflow, "examine", examine)
-    return findings
+    return examined
 
 
-def test_all_well(found: list[Finding]) -> None:
+def test_all_well(found: list[Examined]) -> None:
     result = doctor("--out", "there")
 
     assert result.exit_code == 0
@@ -36,8 +36,8 @@ def test_all_well(found: list[Finding]) -> None:
     assert result.stderr.strip() == "Picking works."
 
 
-def test_a_warning_comes_with_its_remedy_and_does_not_fail(found: list[Finding]) -> None:
-    found.append(Finding("Device", "cpu", "there is a GPU", "Install another build."))
+def test_a_warning_comes_with_its_remedy_and_does_not_fail(found: list[Examined]) -> None:
+    found.append(Examined("Device", "cpu", "there is a GPU", "Install another build."))
 
     result = doctor("--out", "there")
 
@@ -45,8 +45,8 @@ def test_a_warning_comes_with_its_remedy_and_does_not_fail(found: list[Finding])
     assert result.stderr.splitlines()[:2] == ["Warning: Device: there is a GPU", "Install another build."]
 
 
-def test_what_makes_picking_impossible_exits_with_1(found: list[Finding]) -> None:
-    found.append(Finding("torch", "missing", "torch is not installed", "Install it.", fatal=True))
+def test_what_makes_picking_impossible_exits_with_1(found: list[Examined]) -> None:
+    found.append(Examined("torch", "missing", "torch is not installed", "Install it.", fatal=True))
 
     result = doctor("--out", "there")
 

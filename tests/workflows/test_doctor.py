@@ -14,12 +14,12 @@ from cryotx_cli.workflows import doctor
 from cryotx_cli.workflows.doctor import examine
 
 
-def findings(**settings):
+def examined(**settings):
     return {finding.name: finding for finding in examine(DoctorConfig(**settings))}
 
 
 def test_a_machine_that_can_pick(tmp_path):
-    found = findings(device="cpu", out=tmp_path / "not" / "yet")
+    found = examined(device="cpu", out=tmp_path / "not" / "yet")
     assert not [finding for finding in found.values() if finding.fatal]
     assert found["torch"].value == metadata.version("torch")
     assert found["SHA-256 of weights"].value == hashlib.sha256(checkpoint_path("default").read_bytes()).hexdigest()
@@ -35,7 +35,7 @@ def test_a_machine_that_can_pick(tmp_path):
 def test_weights_that_cannot_be_used(tmp_path, content, said):
     if content is not None:
         (tmp_path / "w.safetensors").write_bytes(content)
-    found = findings(device="cpu", weights=str(tmp_path / "w.safetensors"))
+    found = examined(device="cpu", weights=str(tmp_path / "w.safetensors"))
     assert found["Picking"].fatal
     assert said in found["Picking"].problem
     assert found["Picking"].remedy
@@ -43,7 +43,7 @@ def test_weights_that_cannot_be_used(tmp_path, content, said):
 
 def test_a_library_that_is_missing_ends_the_examination(monkeypatch):
     monkeypatch.setattr(doctor, "_LIBRARIES", ("numpy", "a-library-that-nobody-wrote"))
-    found = findings()
+    found = examined()
     assert found["a-library-that-nobody-wrote"].fatal
     assert "Picking" not in found
 
@@ -51,15 +51,15 @@ def test_a_library_that_is_missing_ends_the_examination(monkeypatch):
 def test_a_disk_that_is_nearly_full_or_closed(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "_LIBRARIES", ("a-library-that-nobody-wrote",))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
-    assert findings(out=tmp_path)["Disk"].problem
-    assert not findings(out=tmp_path)["Disk"].fatal
+    assert examined(out=tmp_path)["Disk"].problem
+    assert not examined(out=tmp_path)["Disk"].fatal
 
     def closed(**_):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", closed)
-    assert "Read-only" in findings(out=tmp_path)["Disk"].problem
-    assert findings(out=tmp_path)["Disk"].fatal
+    assert "Read-only" in examined(out=tmp_path)["Disk"].problem
+    assert examined(out=tmp_path)["Disk"].fatal
 
 
 def devices(name):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -42,6 +43,15 @@ class Calibration:
     def of(cls, settings: Mapping[str, Any]) -> Calibration:
         """Return the one in the settings of a file."""
         return cls(*(tuple(settings["calibration"][name]) for name in ("logits", "probabilities")))
+
+
+def weights_digest(settings: Any, weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256, in hexadecimal, of settings that have a JSON form and of named weights in their order."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for name, value in weights:
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def checkpoint_path(name: str | Path) -> Path:

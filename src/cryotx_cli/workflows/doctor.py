@@ -30,7 +30,7 @@ _INSTALL_GPU = "Install the PyTorch build for your driver, see https://pytorch.o
 
 
 @dataclass(frozen=True)
-class Finding:
+class Examined:
     """One thing that was looked at.
 
     Parameters
@@ -52,15 +52,15 @@ class Finding:
     fatal: bool = False
 
 
-def examine(config: DoctorConfig) -> Iterator[Finding]:
+def examine(config: DoctorConfig) -> Iterator[Examined]:
     """Look at everything that picking needs, and pick once.
 
     Yields
     ------
-    Finding
+    Examined
         One after the other; what a missing library makes impossible is left out.
     """
-    yield Finding("cryotx", f"{__version__}, in {Path(__file__).parents[1]}")
+    yield Examined("cryotx", f"{__version__}, in {Path(__file__).parents[1]}")
     yield _python()
     libraries = list(_libraries())
     yield from libraries
@@ -73,18 +73,18 @@ def examine(config: DoctorConfig) -> Iterator[Finding]:
     yield _trial(config)
 
 
-def _python() -> Finding:
+def _python() -> Examined:
     problem = "" if sys.version_info >= (3, 11) else "cryotx needs Python 3.11 or later"
     value = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
-    return Finding(
+    return Examined(
         "Python", value, problem, "Make an environment with a newer Python." if problem else "", bool(problem)
     )
 
 
-def _libraries() -> Iterator[Finding]:
+def _libraries() -> Iterator[Examined]:
     for name in _LIBRARIES:
         try:
-            yield Finding(name, version(name))
+            yield Examined(name, version(name))
         except PackageNotFoundError:
             yield _missing(name)
     opencv = [(name, version(name)) for name in _OPENCV if _is_installed(name)]
@@ -93,11 +93,11 @@ def _libraries() -> Iterator[Finding]:
         return
     value = ", ".join(f"{number} ({name})" for name, number in opencv)
     if len(opencv) == 1:
-        yield Finding("opencv", value)
+        yield Examined("opencv", value)
     else:
         # All of them install the same module: the last one wins, and removing one breaks the others.
         remedy = f"pip uninstall -y {' '.join(name for name, _ in opencv)}; then install cryotx again."
-        yield Finding("opencv", value, "these builds of OpenCV overwrite each other", remedy)
+        yield Examined("opencv", value, "these builds of OpenCV overwrite each other", remedy)
 
 
 def _is_installed(name: str) -> bool:
@@ -108,20 +108,20 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _missing(name: str) -> Finding:
-    return Finding(name, "missing", f"{name} is not installed", "Install cryotx again: pip install cryotx-cli.", True)
+def _missing(name: str) -> Examined:
+    return Examined(name, "missing", f"{name} is not installed", "Install cryotx again: pip install cryotx-cli.", True)
 
 
-def _cores() -> Finding:
+def _cores() -> Examined:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     value = f"{allowed} of {os.cpu_count()}"
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         value += f"; OMP_NUM_THREADS allows {threads}"
-    return Finding("Processor cores", value)
+    return Examined("Processor cores", value)
 
 
-def _disk(folder: Path) -> Finding:
+def _disk(folder: Path) -> Examined:
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(existing).free
     value = f"{free / 1e9:.1f} GB free in {existing}"
@@ -131,46 +131,46 @@ def _disk(folder: Path) -> Finding:
             file.write(bytes(4096))
     except OSError as error:
         reason = f"{existing}: cannot write there ({error.strerror})"
-        return Finding("Disk", value, reason, "Choose another folder with --out, or make room.", True)
+        return Examined("Disk", value, reason, "Choose another folder with --out, or make room.", True)
     if free < _LITTLE_DISK:
-        return Finding(
+        return Examined(
             "Disk", value, "little room: about 2 MB go into each micrograph", "Use --no-images, or make room."
         )
-    return Finding("Disk", value)
+    return Examined("Disk", value)
 
 
-def _device(name: str) -> Iterator[Finding]:
+def _device(name: str) -> Iterator[Examined]:
     import torch
 
     from cryotx_cli.detector.device import choose_device, gpu_failure
 
-    yield Finding("CUDA in torch", torch.version.cuda or "none: this build is for the CPU alone")
-    yield Finding("torch threads", f"{torch.get_num_threads()}")
+    yield Examined("CUDA in torch", torch.version.cuda or "none: this build is for the CPU alone")
+    yield Examined("torch threads", f"{torch.get_num_threads()}")
     try:
         chosen = choose_device(name)
     except CryotxError as error:
-        yield Finding("Device", name, error.message, error.hint, True)
+        yield Examined("Device", name, error.message, error.hint, True)
         return
     value = f"{chosen.device} ({chosen.reason})"
     if chosen.device.type == "cpu":
         passed_over = name == "auto" and _NVIDIA_DRIVER.exists()
         problem = f"there is an NVIDIA driver, but torch does not use the GPU: {chosen.reason}" if passed_over else ""
-        yield Finding("Device", value, problem, _INSTALL_GPU if problem else "")
+        yield Examined("Device", value, problem, _INSTALL_GPU if problem else "")
         return
     failure = gpu_failure(chosen.device.index or 0)
     if failure is not None:
-        yield Finding(
+        yield Examined(
             "Device", value, f"the GPU cannot compute: {failure}", f"{_INSTALL_GPU}, or use --device cpu.", True
         )
         return
-    yield Finding("Device", value)
+    yield Examined("Device", value)
     free, total = torch.cuda.mem_get_info(chosen.device)
     little = "little GPU memory is free, large micrographs may not fit" if free < _LITTLE_GPU else ""
     remedy = "See with nvidia-smi who uses it, choose another GPU, or use --device cpu." if little else ""
-    yield Finding("GPU memory", f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free", little, remedy)
+    yield Examined("GPU memory", f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free", little, remedy)
 
 
-def _weights(name: str) -> Iterator[Finding]:
+def _weights(name: str) -> Iterator[Examined]:
     from cryotx_cli.detector.checkpoint import checkpoint_path
 
     path = checkpoint_path(name)
@@ -178,13 +178,13 @@ def _weights(name: str) -> Iterator[Finding]:
         content = path.read_bytes()
     except OSError as error:
         reason = f"{path}: cannot be read ({error.strerror})"
-        yield Finding("Weights", name, reason, "Check --weights, or install cryotx again for its own model.", True)
+        yield Examined("Weights", name, reason, "Check --weights, or install cryotx again for its own model.", True)
         return
-    yield Finding("Weights", f"{path}, {len(content) / 1e6:.1f} MB")
-    yield Finding("SHA-256 of weights", hashlib.sha256(content).hexdigest())
+    yield Examined("Weights", f"{path}, {len(content) / 1e6:.1f} MB")
+    yield Examined("SHA-256 of weights", hashlib.sha256(content).hexdigest())
 
 
-def _trial(config: DoctorConfig) -> Finding:
+def _trial(config: DoctorConfig) -> Examined:
     """Load the weights and pick an image of noise."""
     from cryotx_cli.detector.load_picker import load_picker
 
@@ -196,10 +196,10 @@ def _trial(config: DoctorConfig) -> Finding:
         loaded = time.perf_counter()
         picker.locate(picker.prepare(micrograph, 100.0), micrograph)
     except CryotxError as error:
-        return Finding("Picking", "does not work", error.message, error.hint, True)
+        return Examined("Picking", "does not work", error.message, error.hint, True)
     except (RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        return Finding("Picking", "does not work", reason, f"Try --device cpu. {_INSTALL_GPU}.", True)
-    return Finding(
+        return Examined("Picking", "does not work", reason, f"Try --device cpu. {_INSTALL_GPU}.", True)
+    return Examined(
         "Picking", f"works: {loaded - started:.1f} s to load, {time.perf_counter() - loaded:.1f} s for 512 x 512 pixels"
     )

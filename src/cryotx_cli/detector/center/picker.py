@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
@@ -16,6 +14,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.film import FilmFinder, film_at, film_probability, off_film
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries, fold_batch_norms
+from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.detections import Detections
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import MicrographError
@@ -212,11 +211,6 @@ def _longest(diameters: NDArray[np.float64]) -> float:
 
 
 def _fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 of everything in a checkpoint that changes its picks."""
-    digest = hashlib.sha256()
+    """Digest of everything in a checkpoint that changes its picks."""
     settings = asdict(checkpoint.model), asdict(checkpoint.calibration), checkpoint.use_decoder
-    digest.update(json.dumps(settings).encode())
-    for name, value in [*sorted(checkpoint.weights.items()), *sorted(checkpoint.film.items())]:
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return weights_digest(settings, [*sorted(checkpoint.weights.items()), *sorted(checkpoint.film.items())])

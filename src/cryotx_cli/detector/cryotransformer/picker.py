@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint
 from cryotx_cli.detector.cryotransformer.denoise import denoiser_on
 from cryotx_cli.detector.cryotransformer.legacy_selection import legacy_centres, legacy_selection
@@ -256,11 +255,6 @@ def _as_integers(image: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def _fingerprint(checkpoint: DetrCheckpoint, legacy_percentile: float | None) -> str:
-    """SHA-256 of everything that changes the picks."""
-    digest = hashlib.sha256()
+    """Digest of everything that changes the picks."""
     settings = [asdict(part) for part in (checkpoint.model, checkpoint.input, checkpoint.calibration)]
-    digest.update(json.dumps([settings, legacy_percentile]).encode())
-    for name, value in sorted(checkpoint.weights.items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return weights_digest([settings, legacy_percentile], sorted(checkpoint.weights.items()))
