@@ -18,6 +18,7 @@ from cryotx_cli.datasets.coco import (
     labelled_image,
     open_coco,
     png_pixels,
+    require_coco,
     write_coco,
 )
 from cryotx_cli.errors import CryotxError, DatasetError
@@ -271,3 +272,34 @@ def test_pixels_survive_a_png_file(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
 
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED), pixels)
+
+
+def test_pycocotools_reads_what_was_written(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    require_coco(folder, "train", two_images())
+    write_coco(folder, "val", [], denoised=True)
+    require_coco(folder, "val", [])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content["annotations"][1].update(id=1), "other boxes than were written, of 10017/a 1.png"),
+        (lambda content: content["annotations"][0].update(image_id=2), "of 10017/a 1.png, 10028/b.png"),
+        (lambda content: content["annotations"][0]["bbox"].__setitem__(0, 0), "of 10017/a 1.png"),
+        (lambda content: content["images"].pop(), "of 10028/b.png"),
+        (lambda content: content.pop("annotations"), "pycocotools"),
+        (lambda content: content["images"][0].pop("id"), "pycocotools cannot read it"),
+    ],
+)
+def test_what_pycocotools_reads_otherwise_is_told(
+    folder: Path, change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    path = annotation_file(folder, "train")
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as caught:
+        require_coco(folder, "train", two_images())
+    assert problem in caught.value.message
+    assert str(path) in caught.value.message

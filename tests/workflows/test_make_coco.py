@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cryotx_cli.config import MakeCocoConfig, load_config
-from cryotx_cli.datasets.coco import SPLITS, CocoDataset, CocoImage, annotation_file, open_coco
+from cryotx_cli.datasets.coco import SPLITS, CocoDataset, CocoImage, annotation_file, open_coco, write_coco
 from cryotx_cli.errors import ConfigError, DatasetError
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.workflows import make_coco as workflow
@@ -252,6 +252,22 @@ def test_labels_beyond_the_border_are_counted(tmp_path: Path) -> None:
     (counts,) = run(tmp_path / "10017", tmp_path / "out").counts
 
     assert (counts.particles, counts.outside) == (1, 1)
+
+
+def test_a_dataset_that_pycocotools_reads_otherwise_is_no_dataset(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_with_a_number_twice(folder: Path, split: str, images: Sequence[CocoImage], denoised: bool) -> Path:
+        path = write_coco(folder, split, images, denoised)
+        content = json.loads(path.read_text())
+        for annotation in content["annotations"]:
+            annotation["id"] = 1
+        path.write_text(json.dumps(content))
+        return path
+
+    monkeypatch.setattr(workflow, "write_coco", write_with_a_number_twice)
+    with pytest.raises(DatasetError, match="pycocotools reads other boxes than were written"):
+        run(tree, tmp_path / "out")
 
 
 # ---- splits ----------------------------------------------------------------------------------------------------------

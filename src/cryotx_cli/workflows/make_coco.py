@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections import Counter
@@ -23,11 +22,12 @@ from cryotx_cli.datasets.coco import (
     image_file,
     labelled_image,
     png_pixels,
+    require_coco,
     write_coco,
 )
 from cryotx_cli.datasets.cryoppp import LabelledMicrograph, find_labelled_micrographs
 from cryotx_cli.errors import CryotxError, DatasetError, MicrographError
-from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write_json_lines
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.micrographs.micrograph import read_micrograph, write_micrograph
 from cryotx_cli.runs.folder import fingerprint
@@ -172,7 +172,8 @@ class MakeCocoRun:
     Iterating yields a `MakeCocoResult` for each labelled micrograph as soon as its image is complete, in any order.
     The annotations are written at the end of the loop; those of an earlier run are removed at its beginning, so that
     annotations never stand beside images that they do not describe. Micrographs with an error are reported and the
-    others go on; if none is left, the loop raises `DatasetError` at its end.
+    others go on; if none is left, or if pycocotools reads something else than was written, the loop raises `DatasetError`
+    at its end.
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class MakeCocoRun:
         for split in SPLITS:
             images = [self._made[j.image].image for j in self._jobs if j.split == split and j.image in self._made]
             write_coco(self._out, split, images, self._denoise)
+            require_coco(self._out, split, images)
 
     @property
     def counts(self) -> list[DatasetCounts]:
@@ -243,8 +245,7 @@ class MakeCocoRun:
             earlier = _read_ledger(ledger)
             kept = [self._kept(job, earlier[job.image]) for job in self._jobs if job.image in earlier]
             rows = {row.image: row for row in kept if row}
-            with whole_file(ledger) as file:
-                file.writelines(map(_line, rows.values()))
+            write_json_lines(ledger, map(asdict, rows.values()))
             save_config(self._config, self._out / "config.toml")
         except OSError as error:
             raise DatasetError(
@@ -288,8 +289,8 @@ class MakeCocoRun:
             raise MicrographError(f"{micrograph.source}: {error.message}", error.hint) from error
         write_micrograph(image_file(self._out, job.split, job.image), pixels)
         row = _ImageRow(job.image, job.split, key or "", *pixels.shape)
-        with self._ledger_lock, (self._out / _LEDGER).open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+        with self._ledger_lock:
+            append_json_line(self._out / _LEDGER, asdict(row))
         return row
 
 
@@ -313,15 +314,10 @@ def _jobs(micrographs: Sequence[LabelledMicrograph], config: MakeCocoConfig) -> 
 
 
 def _read_ledger(path: Path) -> dict[str, _ImageRow]:
-    """Return the last row of each image; what a stopped run wrote half is left out."""
+    """Return the last row of each image."""
     rows = {}
-    with suppress(FileNotFoundError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError, TypeError):
-                row = _ImageRow(**json.loads(line))
-                rows[row.image] = row
+    for line in read_json_lines(path):
+        with suppress(TypeError):  # a row of another version
+            row = _ImageRow(**line)
+            rows[row.image] = row
     return rows
-
-
-def _line(row: _ImageRow) -> str:
-    return json.dumps(asdict(row)) + "\n"
