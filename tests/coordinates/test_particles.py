@@ -132,3 +132,15 @@ def test_minimum_distance_is_the_greedy_choice(n, seed, distance, with_ties):
 def test_exactly_the_minimum_distance_is_allowed():
     p = Particles([[0, 0], [10, 0], [0, 9.99]], [0.9, 0.8, 0.7], np.ones(3), 1.0)
     assert_array_equal(p.with_minimum_distance(10).centres, [[0, 0], [10, 0]])
+
+
+def test_a_structured_array_has_a_row_for_each_particle():
+    particles = Particles(np.array([[1.0, 2.0], [3.5, 4.5]]), np.array([0.9, 0.4]), np.array([20.0, np.nan]), 1.5)
+
+    table = particles.to_structured()
+
+    assert table.dtype.names == ("x", "y", "score", "diameter")
+    assert table[0].tolist() == (1.0, 2.0, 0.9, 20.0)
+    assert table["y"].tolist() == [2.0, 4.5]
+    assert np.isnan(table["diameter"][1])
+    assert Particles.empty(1.5).to_structured().shape == (0,)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cryotx_cli import __version__
 from cryotx_cli.cli.check import check
 from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
@@ -22,6 +21,7 @@ from cryotx_cli.cli.simulate import simulate
 from cryotx_cli.cli.threshold import threshold
 from cryotx_cli.cli.train import train
 from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.version import __version__
 
 
 class _Commands(TyperGroup):

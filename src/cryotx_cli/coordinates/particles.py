@@ -140,6 +140,19 @@ class Particles:
                 keep[worse] = False
         return self.select(np.sort(order[keep]))
 
+    def to_structured(self) -> NDArray[np.void]:
+        """Return a table for other programs, one row a particle: ``pandas.DataFrame(particles.to_structured())``.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Fields ``x``, ``y`` and ``diameter`` in pixels, as here (times `pixel_size` for Å), and ``score``; float64.
+        """
+        table = np.empty(len(self), [(name, np.float64) for name in ("x", "y", "score", "diameter")])
+        table["x"], table["y"] = self.centres.T
+        table["score"], table["diameter"] = self.scores, self.diameters
+        return table
+
 
 def checked_particles(
     path: Path,

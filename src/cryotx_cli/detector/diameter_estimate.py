@@ -55,7 +55,7 @@ class DiameterEstimate:
 
 
 def estimate_diameter(
-    files: Sequence[MicrographFile], pixel_size: float | None, picker: ParticlePicker
+    files: Sequence[MicrographFile | Micrograph], pixel_size: float | None, picker: ParticlePicker
 ) -> DiameterEstimate:
     """Estimate from micrographs spread over the whole set, the same ones whatever the order of the input.
 
@@ -79,7 +79,7 @@ def estimate_diameter(
 
 
 def is_inverted(
-    files: Sequence[MicrographFile], pixel_size: float | None, picker: ParticlePicker, diameter: float
+    files: Sequence[MicrographFile | Micrograph], pixel_size: float | None, picker: ParticlePicker, diameter: float
 ) -> bool:
     """Whether particles are bright in these micrographs, judged by a few of them; no where the picker cannot tell.
 
@@ -91,8 +91,8 @@ def is_inverted(
     return picker.is_inverted(_sample(files, pixel_size, _TOGETHER), diameter)
 
 
-def _sample(files: Sequence[MicrographFile], pixel_size: float | None, count: int) -> Iterator[Micrograph]:
-    by_path = sorted(files, key=lambda file: str(file.path))
+def _sample(files: Sequence[MicrographFile | Micrograph], pixel_size: float | None, count: int) -> Iterator[Micrograph]:
+    by_path = sorted(files, key=lambda file: str(file.source if isinstance(file, Micrograph) else file.path))
     step = max(1, len(by_path) // count)
     first_error: MicrographError | None = None
     read = 0
@@ -100,7 +100,7 @@ def _sample(files: Sequence[MicrographFile], pixel_size: float | None, count: in
         if read == count:
             return
         try:
-            micrograph = read_micrograph(file, pixel_size)
+            micrograph = file if isinstance(file, Micrograph) else read_micrograph(file, pixel_size)
         except MicrographError as error:
             first_error = first_error or error
             continue

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import mrcfile
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.files.text_file import is_there
@@ -70,12 +70,44 @@ class Micrograph:
     pixel_size
         Å per pixel.
     source
-        The file it was read from.
+        The file it was read from, or what messages call it.
     """
 
     image: NDArray[np.float32]
     pixel_size: float
     source: Path
+
+    @classmethod
+    def of(cls, image: ArrayLike, pixel_size: float, name: str = "array") -> Micrograph:
+        """Make a micrograph of an array, checked and mended as `read_micrograph` does with a file.
+
+        Parameters
+        ----------
+        image
+            (height, width), numbers of any real type; row 0 is the first row that an MRC file stores. It is copied.
+        pixel_size
+            Å per pixel.
+        name
+            What messages call it.
+
+        Raises
+        ------
+        MicrographError
+            If it is not a two-dimensional image with contrast, or the pixel size is not a positive number.
+        """
+        given, source = np.asarray(image), Path(name)
+        if given.ndim != 2 or not given.size or given.dtype.kind not in "iuf":
+            raise MicrographError(
+                f"{name}: an array of shape {given.shape} and type {given.dtype} is not a micrograph",
+                "Give real numbers of shape (height, width): one image at a time, movies summed.",
+            )
+        if not 0 < pixel_size < math.inf:
+            raise MicrographError(f"{name}: a pixel size of {pixel_size} Å", "Give pixel_size in Å per pixel.")
+        with np.errstate(over="ignore"):
+            pixels = np.array(given, np.float32, order="C")
+        _make_finite(pixels, source)
+        _require_contrast(pixels, source)
+        return cls(pixels, float(pixel_size), source)
 
     def at_pixel_size(self, pixel_size: float) -> Micrograph:
         """Return the same field of view, rescaled to `pixel_size` Å per pixel."""

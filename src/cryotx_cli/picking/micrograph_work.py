@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
@@ -111,8 +112,7 @@ class MicrographWork:
         if candidates is None:
             assert read.micrograph is not None
             assert read.prepared is not None
-            located = self._picker.locate(read.prepared, read.micrograph)
-            candidates, events = Candidates(located.particles, *read.micrograph.image.shape), located.events
+            candidates, events = self._locate(read.prepared, read.micrograph)
         picks = self._settled.selection.choose(candidates)
         row = replace(
             job.row(),
@@ -157,6 +157,22 @@ class MicrographWork:
             outputs.png.parent.mkdir(parents=True, exist_ok=True)
             write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey)
         return time.perf_counter() - started
+
+    def find(self, micrograph: Micrograph) -> tuple[Particles, tuple[Event, ...]]:
+        """Do what `read` and `pick` do for a micrograph in memory: return its picks and what to know of them.
+
+        Raises
+        ------
+        CryotxError
+            It cannot be picked.
+        """
+        prepared = self._picker.prepare(self._with_dark_particles(micrograph), self._settled.diameter)
+        candidates, events = self._locate(prepared, micrograph)
+        return self._settled.selection.choose(candidates).particles, events
+
+    def _locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> tuple[Candidates, tuple[Event, ...]]:
+        located = self._picker.locate(prepared, micrograph)
+        return Candidates(located.particles, *micrograph.image.shape), located.events
 
     def _with_dark_particles(self, micrograph: Micrograph) -> Micrograph:
         if self._settled.contrast != "bright":

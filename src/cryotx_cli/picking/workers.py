@@ -8,7 +8,6 @@ from functools import lru_cache
 from threading import Lock
 from typing import Protocol
 
-from cryotx_cli import __version__
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
@@ -18,6 +17,7 @@ from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.runs.folder import LedgerRow
 from cryotx_cli.runs.jobs import PickJob
 from cryotx_cli.runs.settled import Settled
+from cryotx_cli.version import __version__
 
 
 @dataclass(frozen=True)

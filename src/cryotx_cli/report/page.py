@@ -15,7 +15,6 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from cryotx_cli import __version__
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.report.crop import CROP_DIAMETERS
 from cryotx_cli.report.gallery import positions_in_gallery
@@ -25,6 +24,7 @@ from cryotx_cli.report.page_data import crop_data, page_data
 from cryotx_cli.report.program_and_style import program, source, style
 from cryotx_cli.report.truth import Disagreement
 from cryotx_cli.report.wording import stated_diameter, stated_settings
+from cryotx_cli.version import __version__
 
 
 def write_report(

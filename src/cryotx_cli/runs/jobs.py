@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cryotx_cli import __version__
 from cryotx_cli.coordinates.formats.table import table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
@@ -23,6 +22,7 @@ from cryotx_cli.runs.folder import (
     fingerprint,
 )
 from cryotx_cli.runs.settled import Settled
+from cryotx_cli.version import __version__
 
 
 @dataclass(frozen=True, eq=False)

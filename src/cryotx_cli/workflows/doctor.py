@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli import __version__
 from cryotx_cli.config import DoctorConfig, PickConfig
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.version import __version__
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "mrcfile", "safetensors", "pydantic")
 _OPENCV = ("opencv-contrib-python-headless", "opencv-contrib-python", "opencv-python-headless", "opencv-python")

@@ -24,6 +24,9 @@ from cryotx_cli.report.truth import Truth
 from cryotx_cli.runs.stored import file_of_picks
 from cryotx_cli.wording import some_of
 
+Coordinates = str | Path | Particles | Mapping[str, Particles]
+"""A coordinate file or folder, the particles of one micrograph, or particles by micrograph."""
+
 
 @dataclass(frozen=True, eq=False)
 class MicrographEvaluation:
@@ -147,8 +150,8 @@ class EvaluationResult:
 
 
 def evaluate(
-    picks_path: str | Path,
-    truth_path: str | Path,
+    picks: Coordinates,
+    truth: Coordinates,
     diameter: float | None = None,
     pixel_size: float | None = None,
     radius: float = 0.5,
@@ -157,10 +160,11 @@ def evaluate(
 
     Parameters
     ----------
-    picks_path
-        What `read_particles` reads: a coordinate file of any format, or a folder of such files. The folder of a run of
-        ``cryotx pick`` stands for the STAR file beside it.
-    truth_path
+    picks
+        What `read_particles` reads: a coordinate file of any format, or a folder of such files; or particles by
+        micrograph; or those of one micrograph. The folder of a run of ``cryotx pick`` stands for the STAR file beside
+        it.
+    truth
         The same, or a CryoPPP tree, whose labels are turned to the rows of the MRC file where they belong to one.
     diameter
         Of the particles in Å; without it the diameters in the truth are used, their median in each micrograph. Neither
@@ -174,34 +178,36 @@ def evaluate(
     -------
     EvaluationResult
         Micrographs of the two sides belong together if their names agree without folders, the suffix of a micrograph
-        and the 21-digit prefix of cryoSPARC; folders decide between several of one name.
+        and the 21-digit prefix of cryoSPARC; folders decide between several of one name. Particles without a name
+        belong to the only micrograph of the other side.
 
     Raises
     ------
     ConfigError
-        If the diameter in pixels does not follow from files and arguments.
+        If the diameter in pixels does not follow from files and arguments, or particles of one micrograph are compared
+        with those of several.
     ParticleFileError, DatasetError, MicrographError
         If a side cannot be read, or no micrograph is on both sides.
     """
-    picks = read_particles(file_of_picks(Path(picks_path)))
-    truth, unlabelled = _read_truth(Path(truth_path))
-    partners = pair_names(picks, truth)
-    if picks and not partners:
+    found, true, unlabelled = _by_micrograph(picks, truth)
+    partners = pair_names(found, true)
+    if found and not partners:
         raise ParticleFileError(
-            f"no micrograph is on both sides: {picks_path} names {some_of(picks)}, {truth_path} names {some_of(truth)}",
+            f"no micrograph is on both sides: {_called(picks, 'picks')} names {some_of(found)}, "
+            f"{_called(truth, 'truth')} names {some_of(true)}",
             "The names must agree without their folders and suffixes.",
         )
-    diameters = _diameters_px(picks, truth, partners, diameter, pixel_size)
+    diameters = _diameters_px(found, true, partners, diameter, pixel_size)
     rows = [
-        _evaluate_micrograph(name, picks.get(partners.get(name, "")), true, diameters[name], radius)
-        for name, true in truth.items()
+        _evaluate_micrograph(name, found.get(partners.get(name, "")), of_truth, diameters[name], radius)
+        for name, of_truth in true.items()
     ]
     return EvaluationResult(
         rows,
         radius,
         partners,
-        truth_without_picks=[name for name in truth if name not in partners],
-        picks_without_truth=sorted(set(picks) - set(partners.values())),
+        truth_without_picks=[name for name in true if name not in partners],
+        picks_without_truth=sorted(set(found) - set(partners.values())),
         unlabelled=unlabelled,
     )
 
@@ -289,6 +295,38 @@ def _evaluate_micrograph(
     counts = Counts(len(picks), len(truth), int(hits.sum()))
     overlap = disc_overlap(picks.centres, truth.centres, diameter_px)
     return MicrographEvaluation(name, counts, diameter_px, overlap, picks, truth, hits)
+
+
+def _by_micrograph(
+    picks: Coordinates, truth: Coordinates
+) -> tuple[dict[str, Particles], dict[str, Particles], list[str]]:
+    """Return picks and truth by the names of their micrographs, and the micrographs that nobody has labelled."""
+    unlabelled: list[str] = []
+    if isinstance(truth, Particles):
+        true = {"micrograph": truth}
+    elif isinstance(truth, Mapping):
+        true = dict(truth)
+        if not true:
+            raise ParticleFileError("the truth holds no micrographs, so there is nothing to compare with")
+    else:
+        true, unlabelled = _read_truth(Path(truth))
+    if isinstance(picks, Particles):
+        return {_only(true, "picks"): picks}, true, unlabelled
+    found = dict(picks) if isinstance(picks, Mapping) else read_particles(file_of_picks(Path(picks)))
+    return found, {_only(found, "truth"): truth} if isinstance(truth, Particles) else true, unlabelled
+
+
+def _only(other: Mapping[str, Particles], side: str) -> str:
+    if len(other) != 1:
+        raise ConfigError(
+            f"the {side} are those of one micrograph, and the other side has {len(other)}: {some_of(other)}",
+            'Say which one it is: {"name": particles}.',
+        )
+    return next(iter(other))
+
+
+def _called(side: Coordinates, otherwise: str) -> str:
+    return otherwise if isinstance(side, Particles | Mapping) else str(side)
 
 
 def _read_truth(path: Path) -> tuple[dict[str, Particles], list[str]]:

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-from cryotx_cli import __version__
 from cryotx_cli.config import MakeCocoConfig, save_config
 from cryotx_cli.datasets.coco import (
     SPLITS,
@@ -31,6 +30,7 @@ from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.micrographs.micrograph import read_micrograph, write_micrograph
 from cryotx_cli.runs.folder import fingerprint
+from cryotx_cli.version import __version__
 
 _LEDGER = "images.jsonl"
 _MOST_WORKERS = 8  # denoising takes up to 700 MiB for an image of 4096 x 4096
