@@ -23,7 +23,7 @@ from accuracy import measure, read_set
 from cryotx_cli.config import TrainConfig
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.simulator.micrograph import Conditions, draw_conditions
+from cryotx_cli.simulator.conditions import Conditions, draw_conditions
 from cryotx_cli.training.center import data as training_data
 from cryotx_cli.training.center import train as center_training
 from machine import describe_machine

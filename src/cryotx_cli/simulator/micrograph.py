@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryotx_cli.simulator import specimen
+from cryotx_cli.simulator.conditions import Conditions
+from cryotx_cli.simulator.contamination import contaminate
 from cryotx_cli.simulator.optics import (
     INTERACTION,
     Optics,
     contrast_transfer,
     frequencies,
+    gaussian_blur,
     water_decorrelation,
 )
-from cryotx_cli.simulator.structures import PROTEIN_EXCESS, RESIDUE_EXCESS, Structure
+from cryotx_cli.simulator.structures import RESIDUE_EXCESS, Structure
 
 ICE_DENSITY, ICE_POTENTIAL = 0.0314, 145.6  # molecules/Å³ and V Å³ a molecule, vitreous ice at 0.94 g/cm³
-CARBON_DENSITY, CARBON_POTENTIAL, CARBON_MIP = 0.088, 103.5, 9.09  # atoms/Å³, V Å³, V at 1.75 g/cm³
 
 
 @dataclass(frozen=True)
@@ -61,68 +63,6 @@ class SimulatedMicrograph:
     optics: Optics
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """Everything about one micrograph besides its structures; drawn by `draw_conditions`."""
-
-    optics: Optics
-    dqe: float
-    ice_thickness: float  # Å
-    ice_noise: float  # structure factor of ice towards low resolution
-    soup: float  # rms relative to the ice noise
-    soup_length: float  # Å
-    fragments: float  # per particle area
-    coverage: float  # share of the area under particle discs
-    junk: float  # mean number of blobs per (20 diameters)²
-    film: float  # chance of a support film edge
-    film_edge: tuple[float, float]  # range of its distance from the middle, in image sides; below 0: film in the middle
-    artefacts: float  # chance scale of camera and software marks
-
-
-def draw_conditions(rng: np.random.Generator, severity: float = 1.0) -> Conditions:
-    """Draw the circumstances of one micrograph from those that labs meet.
-
-    Parameters
-    ----------
-    severity
-        1 for the full range; 0 for a good day: clean ice, fair defocus and dose (what `cryotx simulate` starts from).
-    """
-    voltage = int(rng.choice([300, 200, 100], p=[0.75, 0.22, 0.03]))
-    defocus = float(np.clip(math.exp(rng.normal(math.log(1.6e4), 0.5)), 3e3, 4.5e4))
-    defocus = defocus if severity >= 0.5 else float(np.clip(defocus, 1.2e4, 2.8e4))
-    dose = rng.uniform(18, 65) if severity >= 0.5 else rng.uniform(35, 60)
-    optics = Optics(
-        voltage=voltage,
-        defocus=defocus,
-        astigmatism=rng.uniform(0, 500),
-        astigmatism_angle=rng.uniform(0, math.pi),
-        spherical_aberration=2.7e7 if rng.random() < 0.9 else 1e4,
-        amplitude_contrast=rng.uniform(0.06, 0.12),
-        phase_shift=math.radians(rng.uniform(60, 110)) if rng.random() < 0.02 * severity else 0.0,
-        b_factor=rng.uniform(20, 250),
-        dose=dose,
-        dose_weighted=bool(rng.random() < 0.5),
-        mtf_decay=rng.uniform(0.3, 4.0),
-        drift=rng.uniform(2, 15) if rng.random() < 0.05 * severity else 0.0,
-        drift_angle=rng.uniform(0, math.pi),
-    )
-    old_camera = rng.random() < 0.06 * severity
-    return Conditions(
-        optics=optics,
-        dqe=rng.uniform(0.15, 0.35) if old_camera else rng.uniform(0.5, 0.95),
-        ice_thickness=float(np.clip(math.exp(rng.normal(math.log(350), 0.45)), 150, 1500 if severity >= 0.5 else 500)),
-        ice_noise=math.exp(rng.uniform(math.log(0.05), math.log(0.4 if severity >= 0.5 else 0.1))),
-        soup=rng.uniform(0, 1.6 if rng.random() < 0.9 else 4.0) * severity,
-        soup_length=math.exp(rng.uniform(math.log(10), math.log(160))),
-        fragments=rng.uniform(0, 3) * severity if rng.random() < 0.5 else 0.0,
-        coverage=float(0.95 * rng.beta(1.25, 2.4)) if severity >= 0.5 else rng.uniform(0.12, 0.4),
-        junk=float(rng.gamma(1.0, 1.5)) * severity + 0.15,
-        film=0.35 * severity,
-        film_edge=(-0.1, 0.45),
-        artefacts=severity,
-    )
-
-
 def simulate_micrograph(
     structure: Structure,
     distractor: Structure,
@@ -148,68 +88,107 @@ def simulate_micrograph(
     margin = int(max(24, min(64, structure.diameter / pixel_size)))
     full = (_fft_size(height + 2 * margin), _fft_size(width + 2 * margin))
     inner = (slice(margin, margin + height), slice(margin, margin + width))
-    optics, sigma_e = conditions.optics, INTERACTION[conditions.optics.voltage]
-    diameter_px = structure.diameter / pixel_size
-    ky, kx = frequencies(*full, pixel_size)
-    k = (ky**2 + kx**2).sqrt()
-    transfer = contrast_transfer(optics, ky, kx)
+    potential = torch.zeros(full)
+    centres, ignored = _fill(potential, structure, distractor, conditions, pixel_size, rng)
+    contamination = contaminate(full, structure, conditions, pixel_size, rng, noise)
+    background = _background(full, conditions, rng) * contamination.transmission
+    image, ratio = _expose(potential, contamination.phase, background, structure, conditions, pixel_size, noise)
+    detectability = _detectability(structure, ratio, full, pixel_size, rng)
+    # Signal buried by optics or contamination cannot be asked for.
+    ignored |= (_at(contamination.junk, centres) > 0.6) | (detectability < 2.5)
+    if contamination.film.mean() < 0.6:  # beside a hole, nobody wants the particles on the film
+        wanted = _at(contamination.film, centres) < 0.6
+        centres, ignored = centres[wanted], ignored[wanted]
+    centres = centres - margin
+    radius = structure.diameter / pixel_size / 2
+    end = np.array([width, height]) - 0.5
+    ignored |= (centres < -0.5).any(1) | (centres > end).any(1)
+    inside = (centres > -0.5 - 0.5 * radius).all(1) & (centres < end + 0.5 * radius).all(1)
+    return SimulatedMicrograph(
+        image=image[inner].numpy().astype(np.float32),
+        centres=centres[inside],
+        radii=np.full(int(inside.sum()), radius),
+        ignored=ignored[inside],
+        junk=contamination.junk[inner].numpy(),
+        film=contamination.film[inner].numpy(),
+        detectability=detectability,
+        optics=conditions.optics,
+    )
 
-    centres = specimen.place_particles(full[0], full[1], diameter_px, conditions.coverage, rng, margin=0.0)
+
+def _at(field: Tensor, centres: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Values (n,) of a map at the pixels of centres (n, 2)."""
+    height, width = field.shape
+    x, y = centres.round().astype(int).T
+    return np.asarray(field[y.clip(0, height - 1), x.clip(0, width - 1)].numpy())
+
+
+def _fill(
+    potential: Tensor,
+    structure: Structure,
+    distractor: Structure,
+    conditions: Conditions,
+    pixel_size: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Add particles and impurities to the potential; return centres (n, 2) in its pixels, and which are ignored."""
+    height, width = potential.shape
+    diameter_px = structure.diameter / pixel_size
+    centres = specimen.place_particles(height, width, diameter_px, conditions.coverage, rng, margin=0.0)
     cluttered = rng.random() < 0.2 * conditions.artefacts
     if rng.random() < (0.5 if cluttered else 0.08 * conditions.artefacts):
         centres = centres[:0]
     ignored = np.zeros(len(centres), bool)
-    potential = torch.zeros(full)
     specimen.project(potential, structure, centres, pixel_size, rng)
     centres, ignored = _add_impurities(potential, structure, distractor, conditions, centres, ignored, pixel_size, rng)
     if cluttered:
-        count = int(rng.poisson(rng.uniform(0.05, 0.6) * full[0] * full[1] / diameter_px**2))
+        count = int(rng.poisson(rng.uniform(0.05, 0.6) * height * width / diameter_px**2))
         specimen.clutter(potential, count, structure, pixel_size, rng)
+    return centres, ignored
 
-    phase, junk, film, transmission = _contamination(full, structure, conditions, pixel_size, rng, noise)
-    background = _background(full, conditions, rng) * transmission
+
+def _expose(
+    potential: Tensor,
+    phase: Tensor,
+    background: Tensor,
+    structure: Structure,
+    conditions: Conditions,
+    pixel_size: float,
+    noise: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Image what is in the ice.
+
+    Returns
+    -------
+    Tensor, Tensor
+        The image, and for each frequency of a real FFT what a unit of potential puts into the signal's power over the
+        noise's power.
+    """
+    optics, sigma_e = conditions.optics, INTERACTION[conditions.optics.voltage]
+    shape = (potential.shape[0], potential.shape[1])
+    ky, kx = frequencies(*shape, pixel_size)
+    k = (ky**2 + kx**2).sqrt()
+    transfer = contrast_transfer(optics, ky, kx)
     # Beads are a coarse sampling of a smooth density: blur them by their own size.
-    smooth = _gaussian(ky, kx, max(4.0, 0.75 * pixel_size))
+    smooth = gaussian_blur(ky, kx, max(4.0, 0.75 * pixel_size))
     ice_power = _ice_power(conditions, sigma_e, pixel_size)
     colour = (water_decorrelation(k, optics.dose) * ice_power).sqrt()
     soup_power = 1 / (1 + (k * conditions.soup_length) ** 2) ** 2
     soup_power *= conditions.soup**2 * ice_power / soup_power.mean()
-    white = torch.fft.rfft2(torch.randn(full, generator=noise))
-    other = torch.fft.rfft2(torch.randn(full, generator=noise))
+    white = torch.fft.rfft2(torch.randn(shape, generator=noise))
+    other = torch.fft.rfft2(torch.randn(shape, generator=noise))
     spectrum = white.mul_(colour).add_(other.mul_(soup_power.sqrt()))
     spectrum += torch.fft.rfft2(potential).mul_(sigma_e * smooth)
     if phase.abs().max() > 0:
         spectrum += torch.fft.rfft2(phase)
-    relative = torch.fft.irfft2(spectrum.mul_(transfer), s=full).mul_(-2).add_(1)  # intensity over background
+    relative = torch.fft.irfft2(spectrum.mul_(transfer), s=shape).mul_(-2).add_(1)  # intensity over background
     shot_power = 1 / (optics.dose * conditions.dqe * pixel_size**2)  # of clear ice
-    shot = torch.randn(full, generator=noise).mul_(relative.clamp_min(0.1).mul_(background).sqrt_())
+    shot = torch.randn(shape, generator=noise).mul_(relative.clamp_min(0.1).mul_(background).sqrt_())
     image = relative.mul_(background).add_(shot, alpha=math.sqrt(shot_power))
-
     passed = 4 * transfer**2
     power = passed * (colour**2 + soup_power) + shot_power
     visible = k > 0.5 / structure.diameter  # slower changes are lost with the background
-    ratio = passed.mul_(visible).mul_((sigma_e * smooth) ** 2).div_(power)
-    detectability = _detectability(structure, ratio, full, pixel_size, rng)
-    row, column = (centres[:, axis].round().astype(int).clip(0, full[1 - axis] - 1) for axis in (1, 0))
-    # Signal buried by optics or contamination cannot be asked for.
-    ignored |= (junk[row, column].numpy() > 0.6) | (detectability < 2.5)
-    if film.mean() < 0.6:  # beside a hole, nobody wants the particles on the film
-        wanted = film[row, column].numpy() < 0.6
-        centres, ignored = centres[wanted], ignored[wanted]
-    centres = centres - margin
-    inside = (centres > -0.5 - 0.25 * diameter_px).all(1)
-    inside &= (centres < np.array([width, height]) - 0.5 + 0.25 * diameter_px).all(1)
-    ignored |= (centres < -0.5).any(1) | (centres > np.array([width, height]) - 0.5).any(1)
-    return SimulatedMicrograph(
-        image=image[inner].numpy().astype(np.float32),
-        centres=centres[inside],
-        radii=np.full(int(inside.sum()), diameter_px / 2),
-        ignored=ignored[inside],
-        junk=junk[inner].numpy(),
-        film=film[inner].numpy(),
-        detectability=detectability,
-        optics=optics,
-    )
+    return image, passed.mul_(visible).mul_((sigma_e * smooth) ** 2).div_(power)
 
 
 def _fft_size(n: int) -> int:
@@ -274,77 +253,6 @@ def _add_impurities(
             torch.from_numpy(amounts.astype(np.float32)),
         )
     return centres, ignored
-
-
-def _contamination(
-    shape: tuple[int, int],
-    structure: Structure,
-    conditions: Conditions,
-    pixel_size: float,
-    rng: np.random.Generator,
-    noise: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Phase, coverage (0..1) by anything but particle and ice, by film alone, and transmission; each of `shape`."""
-    sigma_e = INTERACTION[conditions.optics.voltage]
-    diameter_px = structure.diameter / pixel_size
-    yy, xx = torch.meshgrid(
-        torch.arange(shape[0], dtype=torch.float32), torch.arange(shape[1], dtype=torch.float32), indexing="ij"
-    )
-    phase, junk, film, transmission = torch.zeros(shape), torch.zeros(shape), torch.zeros(shape), torch.ones(shape)
-    for _ in range(int(rng.poisson(conditions.junk * shape[0] * shape[1] / (20 * diameter_px) ** 2))):
-        radius = diameter_px * math.exp(rng.uniform(math.log(0.2), math.log(3.0)))
-        profile = specimen.blob(xx, yy, radius, rng)
-        strength = sigma_e * PROTEIN_EXCESS * structure.diameter * math.exp(rng.uniform(math.log(0.5), math.log(8)))
-        texture = 1 + rng.uniform(0, 0.5) * _grain(shape, rng.uniform(1, 6), noise)
-        phase += profile * strength * texture
-        junk = torch.maximum(junk, profile.clamp(0, 1))
-    if rng.random() < 0.35 * conditions.artefacts:  # ice that settled on the grid, of many sizes
-        count = int(rng.poisson(rng.uniform(1, 20) * shape[0] * shape[1] / (20 * diameter_px) ** 2))
-        balls = torch.zeros(shape)
-        largest = diameter_px * rng.uniform(0.3, 1.0)
-        specimen.ice_balls(balls, junk, count, 0.3 * largest, largest, pixel_size, rng)
-        phase += sigma_e * balls
-    if rng.random() < 0.02 * conditions.artefacts:
-        profile = specimen.filament(xx, yy, diameter_px * rng.uniform(0.2, 0.9), rng)
-        phase += profile * sigma_e * PROTEIN_EXCESS * structure.diameter * rng.uniform(0.3, 1.5)
-        junk = torch.maximum(junk, profile)
-    if rng.random() < 0.02 * conditions.artefacts:  # crystalline ice: a strongly textured patch
-        patch = specimen.blob(xx, yy, diameter_px * rng.uniform(2, 6), rng).clamp(0, 1)
-        phase += patch * sigma_e * 30 * rng.uniform(5, 30) * _grain(shape, rng.uniform(1.5, 6), noise)
-        junk = torch.maximum(junk, patch)
-    if rng.random() < 0.03 * conditions.artefacts:  # continuous thin carbon under everything
-        phase += (
-            math.sqrt(CARBON_DENSITY * rng.uniform(20, 50) * rng.uniform(0.3, 1))
-            * (CARBON_POTENTIAL * sigma_e / pixel_size)
-            * torch.randn(shape, generator=noise)
-        )
-    if rng.random() < conditions.film:
-        edge = specimen.distance_to_edge(xx, yy, rng, pixel_size, conditions.film_edge)
-        film = torch.sigmoid(edge / rng.uniform(10, 60))
-        if rng.random() < 0.2:  # gold: nearly opaque
-            transmission = 1 - film * rng.uniform(0.6, 0.92)
-        else:
-            thickness = rng.uniform(80, 250)
-            grain = (
-                math.sqrt(CARBON_DENSITY * thickness * rng.uniform(0.3, 1)) * CARBON_POTENTIAL * sigma_e / pixel_size
-            )
-            phase += film * (sigma_e * CARBON_MIP * thickness + grain * torch.randn(shape, generator=noise))
-            transmission = 1 - film * rng.uniform(0.03, 0.15)
-        junk = torch.maximum(junk, film)
-    return phase, junk, film, transmission
-
-
-def _grain(shape: tuple[int, int], length: float, noise: torch.Generator) -> Tensor:
-    """Gaussian random field of unit variance with a correlation length in pixels."""
-    spectrum = torch.fft.rfft2(torch.randn(shape, generator=noise)).mul_(_gaussian(*frequencies(*shape, 1.0), length))
-    field: Tensor = torch.fft.irfft2(spectrum, s=shape)
-    return field.div_(field.std())
-
-
-def _gaussian(ky: Tensor, kx: Tensor, deviation: float) -> Tensor:
-    """Transfer of a blur by a Gaussian of this standard deviation: exp(-2 pi² deviation² k²)."""
-    factor = -2 * (math.pi * deviation) ** 2
-    return torch.exp(factor * ky**2) * torch.exp(factor * kx**2)
 
 
 def _background(shape: tuple[int, int], conditions: Conditions, rng: np.random.Generator) -> Tensor:

@@ -89,3 +89,9 @@ def water_decorrelation(k: Tensor, dose: float) -> Tensor:
     """
     x = (8 * k**2 * dose).clamp_min(0.02)  # below, the difference drowns in rounding
     return 2 * (torch.exp(-x) - 1 + x) / x**2
+
+
+def gaussian_blur(ky: Tensor, kx: Tensor, deviation: float) -> Tensor:
+    """Transfer of a blur by a Gaussian of this standard deviation: exp(-2 pi² deviation² k²)."""
+    factor = -2 * (math.pi * deviation) ** 2
+    return torch.exp(factor * ky**2) * torch.exp(factor * kx**2)

@@ -13,7 +13,8 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import write_labels
 from cryotx_cli.errors import DatasetError
 from cryotx_cli.micrographs.micrograph import write_micrograph
-from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
+from cryotx_cli.simulator.conditions import draw_conditions
+from cryotx_cli.simulator.micrograph import simulate_micrograph
 from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
 
 

@@ -16,7 +16,8 @@ from cryotx_cli.detector.center.film import FilmFinder, film_at, film_features, 
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.micrographs.image import normalise
 from cryotx_cli.micrographs.micrograph import Micrograph
-from cryotx_cli.simulator.micrograph import draw_conditions, simulate_micrograph
+from cryotx_cli.simulator.conditions import draw_conditions
+from cryotx_cli.simulator.micrograph import simulate_micrograph
 from cryotx_cli.simulator.structures import procedural_structure
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise, padding
-from cryotx_cli.simulator.micrograph import SimulatedMicrograph, draw_conditions, simulate_micrograph
+from cryotx_cli.simulator.conditions import draw_conditions
+from cryotx_cli.simulator.micrograph import SimulatedMicrograph, simulate_micrograph
 from cryotx_cli.simulator.structures import Structure, procedural_structure, read_structures
 
 T = TypeVar("T")
