@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.checks.evidence import ORIENTATIONS, measure_fit
-from cryotx_cli.datasets.cryoppp import LabelledMicrograph, find_labelled_micrographs
+from cryotx_cli.datasets.cryoppp import CryopppMicrograph, find_labelled_micrographs
 from cryotx_cli.micrographs.micrograph import read_micrograph
 from machine import describe_machine
 
 MIN_LABELS = 50
 
 
-def judge(micrograph: LabelledMicrograph, rng: np.random.Generator) -> tuple[Counter[str], float, float]:
+def judge(micrograph: CryopppMicrograph, rng: np.random.Generator) -> tuple[Counter[str], float, float]:
     image, centres = read_micrograph(micrograph.file, 1.0).image, micrograph.read_particles().centres
     height, width = image.shape
     x, y = centres.T

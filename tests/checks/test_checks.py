@@ -1,6 +1,7 @@
 """Checks of picks against micrographs: names, places, and what the images say about orientation and position."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from cryotx_cli.checks.evidence import MIN_PICKS, ORIENTATIONS, combined, measure_fit
-from cryotx_cli.checks.names import PickCheck, Target, check_picks, check_run
+from cryotx_cli.checks.names import PickCheck, check_picks, check_run
+from cryotx_cli.checks.target import Target
 from cryotx_cli.coordinates.formats.star import write_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
@@ -252,11 +254,13 @@ def test_picks_off_the_image_fail_and_near_its_edge_warn():
 
 
 def test_the_box_comes_from_the_flag_then_the_picks_then_the_diameter():
-    def box(diameter_px=np.nan, **known):
-        picks = {"a.mrc": at((250, 250), diameter=diameter_px)}
+    def box(diameter_px=np.nan, own=np.nan, **known):
+        picks = {"a.mrc": replace(at((250, 250), diameter=diameter_px), box_px=own)}
         return finding(check_picks(picks, [target("a.mrc", pixel_size=2.0)], **known), "edge").summary
 
     assert "64 px" in box(20, box=64, diameter=100)
+    assert "64 px" in box(20, own=47, box=64)
+    assert "47 px" in box(20, own=47, diameter=100)  # boxes that the picks are in
     assert "30 px" in box(20, diameter=100)
     assert "76 px" in box(diameter=100)  # 1.5 x 50 px, even
     assert "not known" in box()
@@ -299,6 +303,11 @@ def test_duplicates_are_counted_once():
 
     assert finding(result, "duplicates").level == "warn"
     assert finding(result, "duplicates").summary.startswith("2 picks within 2 px")
+    # Boxes stand for diameters here alone, two thirds of a side, where neither picks nor --diameter tell them.
+    boxed = {"a.mrc": replace(at(*centres), box_px=30.0)}
+    assert finding(check_picks(boxed, [target("a.mrc")]), "duplicates").summary.startswith("2 picks within 2 px")
+    wide = check_picks(boxed, [target("a.mrc", pixel_size=1.0)], diameter=30)
+    assert finding(wide, "duplicates").summary.startswith("3 picks within 3 px")
 
 
 # --- images ----------------------------------------------------------------------------------------------------------

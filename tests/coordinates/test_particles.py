@@ -144,3 +144,12 @@ def test_a_structured_array_has_a_row_for_each_particle():
     assert table["y"].tolist() == [2.0, 4.5]
     assert np.isnan(table["diameter"][1])
     assert Particles.empty(1.5).to_structured().shape == (0,)
+
+
+def test_the_side_of_boxes_goes_with_the_particles_and_scales_with_them():
+    boxed = Particles([[1.0, 2.0], [30.0, 4.0]], [0.5, 1.0], [np.nan, np.nan], 1.5, box_px=60.0)
+    for same in (boxed.select([1]), boxed.above(0.7), boxed.sorted_by_score(), boxed.flipped_y(50)):
+        assert same.box_px == 60.0
+    assert boxed.scaled(2).box_px == 120.0
+    assert boxed.at_pixel_size(3.0).box_px == 30.0
+    assert np.isnan(Particles.empty(1.0).box_px)

@@ -111,8 +111,10 @@ def test_a_box_is_no_diameter_and_a_stated_diameter_is_kept(tmp_path, micrograph
     boxes = find_labels(FORMATS["box"](tmp_path / "boxes"), micrographs).micrographs
     tables = find_labels(FORMATS["csv"](tmp_path / "tables"), micrographs).micrographs
 
+    estimated = find_labels(FORMATS["cbox"](tmp_path / "cboxes"), micrographs).micrographs
+
     assert all(np.isnan(one.labels.diameters).all() for one in boxes)
-    assert all((one.labels.diameters == 12).all() for one in tables)
+    assert all((one.labels.diameters == 12).all() for one in (*tables, *estimated))
 
 
 def test_the_labels_know_the_pixel_size_where_the_micrographs_list_does_not(tmp_path, micrographs):

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from cryotx_cli.config import ConvertConfig
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.box import read_box, write_box
+from cryotx_cli.coordinates.formats.cbox import write_cbox
 from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.formats.star import read_coordinate_index, write_particles_star
 from cryotx_cli.coordinates.particles import Particles
@@ -156,16 +157,22 @@ def test_nothing_is_flipped_unasked_and_no_height_is_made_up(project):
 def test_boxes_are_those_asked_for_those_of_the_input_or_from_diameters(project):
     write_box("in/a.box", A, 64)
     write_csv("sized/a.csv", A)
+    write_cbox("cryolo/a.cbox", A, 70)
     for source, changes, side in (
         ("in", {"box": None}, 64),
         ("in/a.box", {"box": None}, 64),
         ("in", {"box": None, "scale": 2}, 128),
         ("in", {"box": 100}, 100),
         ("sized", {"box": None}, 120),
+        ("cryolo", {"box": None}, 70),
     ):
         to("cbox", source, "out", overwrite=True, **changes)
         text = Path("out/a.cbox").read_text()
         assert f" {side} {side} " in text
+    to("csv", "in", "csv")  # a side becomes no diameter
+    assert np.isnan(by_stem("csv")["a"].diameters).all()
+    to("csv", "cryolo", "csv", overwrite=True)
+    assert_allclose(by_stem("csv")["a"].diameters, A.diameters)
     with pytest.raises(ConfigError, match="holds no sizes") as caught:
         to("box", "picks.star", "box", box=None)
     assert "--box" in caught.value.hint

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 from cryotx_cli.checks.evidence import Fit
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
-from cryotx_cli.checks.places import MicrographPicks, check_places
+from cryotx_cli.checks.places import check_places
+from cryotx_cli.checks.target import PickedTarget, Target
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.micrographs.micrograph import MicrographFile, without_micrograph_suffix
+from cryotx_cli.micrographs.micrograph import without_micrograph_suffix
 from cryotx_cli.micrographs.names import pair_names, stem_without_uid
 from cryotx_cli.wording import counted
 
@@ -29,33 +30,6 @@ Importer = Literal["relion", "cryosparc", "any"]
 
 SAMPLE = 10
 """Micrographs whose images are read, unless the caller says otherwise."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A micrograph as the program knows it that will take the picks.
-
-    Parameters
-    ----------
-    name
-        What the picks have to call it.
-    path
-        Its file; None where it is not to be found.
-    shape
-        (height, width) in pixels; None: the file says.
-    pixel_size
-        Å per pixel as the list of micrographs states it; None where it does not.
-    """
-
-    name: str
-    path: Path | None
-    shape: tuple[int, int] | None = None
-    pixel_size: float | None = None
-
-    @classmethod
-    def of(cls, file: MicrographFile, shape: tuple[int, int] | None = None) -> Target:
-        """Make one of a micrograph that `find_micrographs` has found."""
-        return cls(file.name, file.path, shape, file.pixel_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +91,8 @@ def check_picks(
         The micrographs.
     importer
         relion compares names letter by letter, cryosparc without folders.
-    diameter
-        Å, for picks that have no diameters of their own.
-    box
-        Side of the boxes to extract in pixels; None: that of the picks' own boxes, or else one and a half diameters.
-    sample
-        Of how many micrographs, those with most picks, to read the images. Headers are read of the others, and not
-        even those of PNG and JPG files, which have to be decoded for it, nor of targets whose shape is given.
+    diameter, box, sample
+        As `check_places` takes them.
 
     Returns
     -------
@@ -143,10 +112,7 @@ def check_picks(
         _check_stems(targets),
         _check_unpicked(targets, picks, partners),
     ]
-    micrographs = [
-        MicrographPicks(name, picks[name], target.path, target.shape, target.pixel_size)
-        for name, target in partners.items()
-    ]
+    micrographs = [PickedTarget(name, picks[name], target) for name, target in partners.items()]
     places, fits = check_places(micrographs, diameter=diameter, box=box, sample=sample)
     findings = [one for one in names if one is not None] + places
     return PickCheck(len(targets), len(partners), count, findings, fits)

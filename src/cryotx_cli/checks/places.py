@@ -6,16 +6,15 @@ Images cost time, so only those of the few micrographs with most picks are read;
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
-from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER, box_side_px
-from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.checks.target import PickedTarget
+from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, read_header, read_micrograph
 from cryotx_cli.wording import counted
@@ -32,57 +31,8 @@ _LOOKS: dict[Orientation, str] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class MicrographPicks:
-    """A micrograph paired with its picks.
-
-    Parameters
-    ----------
-    name
-        As the picks call it.
-    particles
-        The picks.
-    path
-        File of the micrograph; None where it is not to be found.
-    shape
-        (height, width) in pixels; None: not known, or the file says.
-    listed_pixel_size, header_pixel_size
-        Å per pixel as the list of micrographs and the file state it; None where they do not.
-    error
-        Why the file cannot be read; empty if it can be, or has not been tried.
-    """
-
-    name: str
-    particles: Particles
-    path: Path | None
-    shape: tuple[int, int] | None = None
-    listed_pixel_size: float | None = None
-    header_pixel_size: float | None = None
-    error: str = ""
-
-    @property
-    def pixel_size(self) -> float | None:
-        """Å per pixel, of whoever states it; None where nobody does."""
-        stated = self.particles.pixel_size if self.particles.pixel_size > 0 else None
-        return self.listed_pixel_size or self.header_pixel_size or stated
-
-    def diameter_px(self, diameter: float | None) -> float | None:
-        """Return the diameter of the picks in pixels: their own, or else this one, in Å."""
-        known = self.particles.diameters[np.isfinite(self.particles.diameters)]
-        if known.size:
-            return float(np.median(known))
-        return diameter / self.pixel_size if diameter and self.pixel_size else None
-
-    def box_px(self, diameter: float | None) -> int | None:
-        """Return the side of the boxes that the picks are in, or else what suits picks of `diameter` Å, in pixels."""
-        if self.particles.box_px > 0:
-            return max(1, round(self.particles.box_px))
-        diameter_px = self.diameter_px(diameter)
-        return box_side_px(diameter_px) if diameter_px else None
-
-
 def check_places(
-    micrographs: Sequence[MicrographPicks], *, diameter: float | None, box: int | None, sample: int
+    micrographs: Sequence[PickedTarget], *, diameter: float | None, box: int | None, sample: int
 ) -> tuple[list[Finding], dict[str, Fit]]:
     """Check the places of picks.
 
@@ -125,8 +75,8 @@ def check_places(
 # --- files and coordinates -------------------------------------------------------------------------------------------
 
 
-def _read_header_of(pair: MicrographPicks, sampled: bool) -> MicrographPicks:
-    path = pair.path
+def _read_header_of(pair: PickedTarget, sampled: bool) -> PickedTarget:
+    path = pair.target.path
     if path is None:
         return pair
     if path.suffix.lower() in PICTURE_SUFFIXES and not sampled:
@@ -138,7 +88,7 @@ def _read_header_of(pair: MicrographPicks, sampled: bool) -> MicrographPicks:
     except MicrographError as error:
         return replace(pair, error=error.message)
     shape = (header.height, header.width)
-    return replace(pair, shape=shape, header_pixel_size=header.pixel_size)
+    return replace(pair, header_shape=shape, header_pixel_size=header.pixel_size)
 
 
 def _check_files(errors: Sequence[str]) -> Finding | None:
@@ -153,7 +103,7 @@ def _check_files(errors: Sequence[str]) -> Finding | None:
     )
 
 
-def _check_outside(pairs: Sequence[MicrographPicks]) -> Finding:
+def _check_outside(pairs: Sequence[PickedTarget]) -> Finding:
     sized = [(pair, pair.shape) for pair in pairs if pair.shape]
     if not sized:
         return Finding("image", "skip", "the sizes of the micrographs are not known, so neither what lies outside")
@@ -179,12 +129,12 @@ def _check_outside(pairs: Sequence[MicrographPicks]) -> Finding:
     )
 
 
-def _extent(pair: MicrographPicks) -> str:
+def _extent(pair: PickedTarget) -> str:
     x, y = pair.particles.centres.max(axis=0)
     return f"({x:.0f}, {y:.0f})"
 
 
-def _check_edge(pairs: Sequence[MicrographPicks], diameter: float | None, box: int | None) -> Finding:
+def _check_edge(pairs: Sequence[PickedTarget], diameter: float | None, box: int | None) -> Finding:
     near: list[tuple[str, int, int]] = []
     total, boxes = 0, set()
     for pair in pairs:
@@ -210,7 +160,7 @@ def _check_edge(pairs: Sequence[MicrographPicks], diameter: float | None, box: i
     )
 
 
-def _check_binning(pairs: Sequence[MicrographPicks]) -> Finding | None:
+def _check_binning(pairs: Sequence[PickedTarget]) -> Finding | None:
     sized = [(pair.particles.centres, pair.shape) for pair in pairs if pair.shape]
     reached = [(centres + 0.5) / shape[::-1] for centres, shape in sized if len(centres)]
     if sum(map(len, reached)) < _BINNED_PICKS:
@@ -229,13 +179,13 @@ def _check_binning(pairs: Sequence[MicrographPicks]) -> Finding | None:
     )
 
 
-def _check_pixel_size(pairs: Sequence[MicrographPicks]) -> Finding:
+def _check_pixel_size(pairs: Sequence[PickedTarget]) -> Finding:
     compared = [
         (pair.name, one, other, what)
         for pair in pairs
         for one, other, what in (
-            (pair.particles.pixel_size, pair.listed_pixel_size or pair.header_pixel_size, "picks"),
-            (pair.listed_pixel_size, pair.header_pixel_size, "list"),
+            (pair.particles.pixel_size, pair.target.pixel_size or pair.header_pixel_size, "picks"),
+            (pair.target.pixel_size, pair.header_pixel_size, "list"),
         )
         if one and other and one > 0
     ]
@@ -267,7 +217,7 @@ def _check_pixel_size(pairs: Sequence[MicrographPicks]) -> Finding:
     return Finding("pixel size", "pass", f"{agree}: {min(known):g} Å")
 
 
-def _check_duplicates(pairs: Sequence[MicrographPicks], diameter: float | None) -> Finding:
+def _check_duplicates(pairs: Sequence[PickedTarget], diameter: float | None) -> Finding:
     doubled: list[tuple[str, int, float]] = []
     for pair in pairs:
         side, shape = pair.box_px(diameter), pair.shape
@@ -294,16 +244,16 @@ def _check_duplicates(pairs: Sequence[MicrographPicks], diameter: float | None) 
 # --- what the images say ---------------------------------------------------------------------------------------------
 
 
-def _fits(pairs: Iterable[MicrographPicks]) -> tuple[dict[str, Fit], list[str]]:
+def _fits(pairs: Iterable[PickedTarget]) -> tuple[dict[str, Fit], list[str]]:
     """Measure the images of these micrographs; those that cannot be read say why."""
     fits, errors = {}, []
     for pair in pairs:
-        if pair.error or pair.path is None or len(pair.particles) < MIN_PICKS:
+        if pair.error or pair.target.path is None or len(pair.particles) < MIN_PICKS:
             errors += [pair.error] if pair.error else []
             continue
         try:
             # The pixel size does not matter here; PNG and JPG files know none.
-            image = read_micrograph(pair.path, 1.0).image
+            image = read_micrograph(pair.target.path, 1.0).image
         except MicrographError as error:
             errors.append(error.message)
             continue
@@ -313,7 +263,7 @@ def _fits(pairs: Iterable[MicrographPicks]) -> tuple[dict[str, Fit], list[str]]:
     return fits, errors
 
 
-def _check_orientation(pairs: Sequence[MicrographPicks], fits: Mapping[str, Fit]) -> Finding:
+def _check_orientation(pairs: Sequence[PickedTarget], fits: Mapping[str, Fit]) -> Finding:
     if not fits:
         why = f"no image could be measured; it takes one with {MIN_PICKS} picks or more"
         return Finding("orientation", "skip", why)

@@ -33,8 +33,8 @@ _LABELS = Path("ground_truth", "particle_coordinates")
 
 
 @dataclass(frozen=True)
-class LabelledMicrograph:
-    """A micrograph of a CryoPPP tree and the file of its labels.
+class CryopppMicrograph:
+    """A micrograph of a CryoPPP tree and the file of its labels, if it has been labelled.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def cryoppp_tree(path: str | Path) -> Path | None:
     return dataset if folder == dataset / _LABELS and (dataset / "micrographs").is_dir() else None
 
 
-def find_labelled_micrographs(path: str | Path) -> list[LabelledMicrograph]:
+def find_labelled_micrographs(path: str | Path) -> list[CryopppMicrograph]:
     """List all micrographs of a CryoPPP tree, labelled or not.
 
     Parameters
@@ -158,7 +158,7 @@ def _datasets(path: Path) -> list[Path]:
     return found[:1] if path in found else found
 
 
-def _micrographs(dataset: Path) -> Iterator[LabelledMicrograph]:
+def _micrographs(dataset: Path) -> Iterator[CryopppMicrograph]:
     seen: dict[str, Path] = {}
     for file in find_micrographs([dataset / "micrographs"]):
         stem = without_micrograph_suffix(file.path.name)
@@ -166,7 +166,7 @@ def _micrographs(dataset: Path) -> Iterator[LabelledMicrograph]:
             raise DatasetError(f"{file.path} and {seen[stem]} share the labels of {stem}", "Remove one of the two.")
         seen[stem] = file.path
         labels = dataset / _LABELS / f"{stem}.csv"
-        yield LabelledMicrograph(dataset.resolve().name, file, labels if labels.is_file() else None)
+        yield CryopppMicrograph(dataset.resolve().name, file, labels if labels.is_file() else None)
 
 
 def _is_picture(path: Path) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryotx_cli.checks.names import Importer, PickCheck, Target, check_picks
+from cryotx_cli.checks.names import Importer, PickCheck, check_picks
+from cryotx_cli.checks.target import Target
 from cryotx_cli.config import CheckConfig
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_exposures

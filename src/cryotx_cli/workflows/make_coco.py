@@ -24,7 +24,7 @@ from cryotx_cli.datasets.coco import (
     require_coco,
     write_coco,
 )
-from cryotx_cli.datasets.cryoppp import LabelledMicrograph, find_labelled_micrographs
+from cryotx_cli.datasets.cryoppp import CryopppMicrograph, find_labelled_micrographs
 from cryotx_cli.errors import CryotxError, DatasetError, MicrographError
 from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write_json_lines
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
@@ -100,7 +100,7 @@ class _ImageRow:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    micrograph: LabelledMicrograph
+    micrograph: CryopppMicrograph
     image: str
     split: str
 
@@ -172,12 +172,12 @@ class MakeCocoRun:
     Iterating yields a `MakeCocoResult` for each labelled micrograph as soon as its image is complete, in any order.
     The annotations are written at the end of the loop; those of an earlier run are removed at its beginning, so that
     annotations never stand beside images that they do not describe. Micrographs with an error are reported and the
-    others go on; if none is left, or if pycocotools reads something else than was written, the loop raises `DatasetError`
-    at its end.
+    others go on; if none is left, or if pycocotools reads something else than was written, the loop raises
+    `DatasetError` at its end.
     """
 
     def __init__(
-        self, micrographs: Sequence[LabelledMicrograph], out: Path, config: MakeCocoConfig, denoise: bool
+        self, micrographs: Sequence[CryopppMicrograph], out: Path, config: MakeCocoConfig, denoise: bool
     ) -> None:
         self._micrographs, self._out, self._config, self._denoise = micrographs, out, config, denoise
         self._jobs = _jobs(micrographs, config)
@@ -294,8 +294,8 @@ class MakeCocoRun:
         return row
 
 
-def _jobs(micrographs: Sequence[LabelledMicrograph], config: MakeCocoConfig) -> list[_Job]:
-    labelled: dict[str, dict[str, LabelledMicrograph]] = {}
+def _jobs(micrographs: Sequence[CryopppMicrograph], config: MakeCocoConfig) -> list[_Job]:
+    labelled: dict[str, dict[str, CryopppMicrograph]] = {}
     for micrograph in micrographs:
         if micrograph.labels is None:
             continue

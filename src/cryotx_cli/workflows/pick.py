@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cryotx_cli.checks.names import Target, check_run
+from cryotx_cli.checks.names import check_run
+from cryotx_cli.checks.target import Target
 from cryotx_cli.config import PickConfig, device_names
 from cryotx_cli.coordinates.formats.cryosparc import exposures_of
 from cryotx_cli.coordinates.formats.entry import Exposure

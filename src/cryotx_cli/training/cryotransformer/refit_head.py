@@ -26,7 +26,7 @@ from cryotx_cli.config import TrainConfig, save_config
 from cryotx_cli.coordinates.agreement import match
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import CocoDataset, CocoImage, open_coco
-from cryotx_cli.datasets.cryoppp import LabelledMicrograph, cryoppp_tree, find_labelled_micrographs
+from cryotx_cli.datasets.cryoppp import CryopppMicrograph, cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, save_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.picker import DetrPicker, stored_frame
 from cryotx_cli.detector.device import resolve_device
@@ -128,7 +128,7 @@ def _spread(items: Sequence[T]) -> list[T]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
-def _read_micrograph(labelled: LabelledMicrograph, picker: DetrPicker) -> _Labelled:
+def _read_micrograph(labelled: CryopppMicrograph, picker: DetrPicker) -> _Labelled:
     micrograph = read_micrograph(labelled.file, math.nan)  # labels are in pixels: no pixel size is needed
     return picker.prepare(micrograph, math.nan), labelled.read_particles()
 
