@@ -301,7 +301,7 @@ def test_particles_in_aggregates_are_ignored(ball):
     assert max(counts) > 3
 
 
-# --- reproducibility ---------------------------------------------------------------------------------------------------
+# --- reproducibility --------------------------------------------------------------------------------------------------
 
 
 def test_a_seed_names_one_micrograph(ball):
