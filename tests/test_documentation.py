@@ -12,6 +12,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cryotx_cli.cli.app import app
+from cryotx_cli.config import SimulateConfig
+from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.formats.star import write_particles_star
+from cryotx_cli.workflows.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -94,15 +98,22 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     assert not [target for target in targets if not (page.parent / target).exists()]
 
 
-def test_python_in_the_documentation_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from cryotx_cli.workflows import pick
+def test_python_in_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (written,) = simulate(tmp_path / "simulated", SimulateConfig(micrographs=1, size=512, pixel_size=3.0, seed=3))
+    (tmp_path / "micrographs").mkdir()
+    written.path.rename(tmp_path / "micrographs" / "a.mrc")
+    (truth,) = read_particles(tmp_path / "simulated").values()
+    write_particles_star(tmp_path / "hand_picked.star", [("micrographs/a.mrc", truth)])
+    monkeypatch.chdir(tmp_path)
 
-    blocks = [block for page in PAGES for block in code_blocks(page, "python")]
-    monkeypatch.setattr(pick, "start_pick", lambda inputs, out, config: [])
+    pages = {page: code_blocks(page, "python") for page in PAGES}
+    for page, blocks in pages.items():
+        names: dict[str, Any] = {}
+        for block in blocks:  # those of a page follow from each other
+            exec(compile(block, page.name, "exec"), names)
 
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "documentation", "exec"), {})
+    assert sum(map(len, pages.values())) > 3
+    assert len(read_particles(tmp_path / "particles.star")) == 1
 
 
 def test_the_changelog_tells_of_every_command() -> None:
