@@ -48,8 +48,9 @@ def decoded(content: NDArray[np.uint8], path: Path) -> NDArray[np.float32]:
     """
     import cv2
 
-    # OpenCV prints what it thinks of a damaged file; here that becomes an error.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV prints what it thinks of a damaged file; here that becomes an error. Versions 4 and 5 differ in the place.
+    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_log_level(0)
     try:
         pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
