@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from cryotx_cli.config import CryotransformerConfig, MakeCocoConfig, SimulateConfig, TrainConfig
+from cryotx_cli.config import CryotransformerConfig, CryotransformerTrainConfig, MakeCocoConfig, SimulateConfig
 from cryotx_cli.datasets.coco import CocoDataset, open_coco
 from cryotx_cli.detector.cryotransformer.backbone import RESNETS
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, load_detr_checkpoint
@@ -116,9 +116,8 @@ def simulated(arguments: argparse.Namespace) -> None:
             pass
 
 
-def settings(arguments: argparse.Namespace, backbone: str, dataset: Path) -> TrainConfig:
-    return TrainConfig(
-        model="cryotransformer",
+def settings(arguments: argparse.Namespace, backbone: str, dataset: Path) -> CryotransformerTrainConfig:
+    return CryotransformerTrainConfig(
         data=dataset,
         backbone=backbone,
         init=arguments.init,
@@ -132,7 +131,7 @@ def settings(arguments: argparse.Namespace, backbone: str, dataset: Path) -> Tra
     )
 
 
-def measure(arguments: argparse.Namespace, config: TrainConfig, out: Path) -> dict:
+def measure(arguments: argparse.Namespace, config: CryotransformerTrainConfig, out: Path) -> dict:
     """Train one combination, or finish its training, and return its losses by split and its wall-clock minutes."""
     network = DetrConfig(
         backbone=config.backbone,
@@ -150,7 +149,7 @@ def measure(arguments: argparse.Namespace, config: TrainConfig, out: Path) -> di
 
 
 @torch.no_grad()
-def losses(checkpoint: DetrCheckpoint, dataset: CocoDataset, config: TrainConfig) -> dict[str, float]:
+def losses(checkpoint: DetrCheckpoint, dataset: CocoDataset, config: CryotransformerTrainConfig) -> dict[str, float]:
     """Return the parts of the loss, and their weighted sum, averaged over the micrographs of a dataset."""
     device, side = resolve_device(config.device), config.cryotransformer.short_sides[1]
     still = replace(config.cryotransformer, flip=False, crop=False, short_sides=(side, side), accumulate=1)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from accuracy import Labelled, measure, read_set
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import AdaptConfig
 from cryotx_cli.datasets.cryoppp import find_labelled_micrographs
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
@@ -38,7 +38,7 @@ def adapt(folder: Path, run: Path, count: int, pixel_size: float, minutes: float
     with tempfile.TemporaryDirectory() as tree:
         link_first(folder, Path(tree), count)
         resume = (run / "state.pt").exists()
-        config = TrainConfig(data=Path(tree), init="default", pixel_size=pixel_size, minutes=minutes, resume=resume)
+        config = AdaptConfig(data=Path(tree), pixel_size=pixel_size, minutes=minutes, resume=resume)
         started = time.process_time()
         for report in train(run, config):
             if report.note or report.f1 is not None:

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 
 from accuracy import measure, read_set
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import CenterTrainConfig
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.simulator.conditions import Conditions, draw_conditions
@@ -62,7 +62,7 @@ ROWS: dict[str, dict[str, object]] = {
 
 def train(name: str, out: Path, structures: Path, steps: int) -> None:
     few = name.startswith("20 ")
-    config = TrainConfig(
+    config = CenterTrainConfig(
         steps=steps,
         seed=5,
         batch_size=4,

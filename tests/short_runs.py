@@ -17,7 +17,14 @@ import cv2
 import numpy as np
 import torch
 
-from cryotx_cli.config import CryotransformerConfig, TrainConfig
+from cryotx_cli.config import (
+    AdaptConfig,
+    CenterTrainConfig,
+    CryotransformerConfig,
+    CryotransformerTrainConfig,
+    FilmTrainConfig,
+    load_train_config,
+)
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import image_file, labelled_image, write_coco
 from cryotx_cli.datasets.cryoppp import write_labels
@@ -104,21 +111,20 @@ def write_coco_folder(folder: Path) -> Path:
 
 
 def _center(folder: Path) -> Start:
-    return partial(_run, TrainConfig(**_SIMULATED))
+    return partial(_run, CenterTrainConfig(**_SIMULATED))
 
 
 def _film(folder: Path) -> Start:
-    return partial(_run, TrainConfig(model="film", **_SIMULATED))
+    return partial(_run, FilmTrainConfig(**_SIMULATED))
 
 
 def _adapting(folder: Path) -> Start:
     tree = write_labelled_tree(folder / "tree")
-    return partial(_run, TrainConfig(data=tree, steps=4, procedural_structures=2, validate_every=4, **_COMMON))
+    return partial(_run, AdaptConfig(data=tree, steps=4, procedural_structures=2, validate_every=4, **_COMMON))
 
 
 def _cryotransformer(folder: Path) -> Start:
-    config = TrainConfig(
-        model="cryotransformer",
+    config = CryotransformerTrainConfig(
         data=write_coco_folder(folder / "coco"),
         init="scratch",
         epochs=2,
@@ -131,6 +137,14 @@ def _cryotransformer(folder: Path) -> Start:
 
 def _run(config, out: Path, **changes: object) -> Iterator[StepReport]:
     return train(out, replace(config, **changes))
+
+
+def repeated(settings: Path, out: Path) -> Iterator[StepReport]:
+    """Start the run anew whose settings are in a file."""
+    config = load_train_config(settings)
+    if isinstance(config, CryotransformerTrainConfig):
+        return train_detr(out, config, _TINY)
+    return train(out, config)
 
 
 WAYS = {"center": _center, "adapting": _adapting, "film": _film, "cryotransformer": _cryotransformer}

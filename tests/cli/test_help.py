@@ -62,9 +62,6 @@ def test_pick_is_told_from_what_goes_in_to_where_it_runs() -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_setting_has_a_heading(command: str) -> None:
-    if command == "train":
-        pytest.skip("its settings get their headings with a class for each way of training")
-
     assert re.findall(r"^  (-.*?)  ", sections(help_of(command))["Other"], re.MULTILINE) == [
         "--config FILE",
         "-h, --help",

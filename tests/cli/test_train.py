@@ -7,18 +7,18 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import AdaptConfig, CenterTrainConfig, FilmTrainConfig, RunConfig
 from cryotx_cli.coordinates.agreement import Counts
 from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
 from cryotx_cli.workflows import train as workflow
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, TrainConfig]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, RunConfig]]:
     """Replace training by three reports and collect what it was started with."""
-    calls: list[tuple[Path, TrainConfig]] = []
+    calls: list[tuple[Path, RunConfig]] = []
 
-    def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
+    def train(out: Path, config: RunConfig) -> Iterator[StepReport]:
         calls.append((out, config))
         yield StepReport(20, config.steps, 3.25, None, 4.0)
         yield StepReport(40, config.steps, 2.5, 0.625, 9.0)
@@ -32,14 +32,14 @@ def train(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["train", *arguments])
 
 
-def test_flags_reach_the_training(started: list[tuple[Path, TrainConfig]]) -> None:
+def test_flags_reach_the_training(started: list[tuple[Path, RunConfig]]) -> None:
     result = train("--simulate", "--out", "run", "--steps", "60", "--minutes", "1.5", "--resume", "--seed", "7")
 
     assert result.exit_code == 0, result.stderr
-    assert started == [(Path("run"), TrainConfig(steps=60, minutes=1.5, resume=True, seed=7))]
+    assert started == [(Path("run"), CenterTrainConfig(steps=60, minutes=1.5, resume=True, seed=7))]
 
 
-def test_progress_tells_loss_validation_and_end(started: list[tuple[Path, TrainConfig]]) -> None:
+def test_progress_tells_loss_validation_and_end(started: list[tuple[Path, RunConfig]]) -> None:
     lines = train("--simulate", "--out", "run", "--steps", "60").stderr.splitlines()
 
     assert lines[0] == "Step 40: loss 2.500, F1 0.625 on held-out micrographs"
@@ -68,7 +68,7 @@ def adapted(helped: bool) -> FineTuned:
 def adapting(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> bool:
     """Replace fine-tuning by two reports, the last of which says whether it helped."""
 
-    def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
+    def train(out: Path, config: RunConfig) -> Iterator[StepReport]:
         yield StepReport(60, 600, 2.0, 0.875, 75.0, note="3 micrographs to learn from")
         yield adapted(request.param)
 
@@ -95,7 +95,7 @@ def test_adapting_ends_with_a_table_of_before_and_after(adapting: bool, tmp_path
         assert told.startswith("Adapting did not help on the held-back micrographs (1 min 15 s): run/best.safetensors")
 
 
-def test_micrographs_are_simulated_or_labelled_and_not_both(started: list[tuple[Path, TrainConfig]]) -> None:
+def test_micrographs_are_simulated_or_labelled_and_not_both(started: list[tuple[Path, RunConfig]]) -> None:
     result = train("--simulate", "--data", "labels", "--out", "run")
 
     assert result.exit_code == 2
@@ -103,7 +103,7 @@ def test_micrographs_are_simulated_or_labelled_and_not_both(started: list[tuple[
     assert not started
 
 
-def test_the_film_finder_is_trained_on_simulated_micrographs(started: list[tuple[Path, TrainConfig]]) -> None:
+def test_the_film_finder_is_trained_on_simulated_micrographs(started: list[tuple[Path, RunConfig]]) -> None:
     result = train("--model", "film", "--out", "run")
     assert result.exit_code == 2
     assert "Add --simulate" in result.stderr
@@ -111,10 +111,10 @@ def test_the_film_finder_is_trained_on_simulated_micrographs(started: list[tuple
 
     result = train("--model", "film", "--simulate", "--out", "run")
     assert result.exit_code == 0, result.stderr
-    assert started == [(Path("run"), TrainConfig(model="film"))]
+    assert started == [(Path("run"), FilmTrainConfig())]
 
 
-def test_flags_about_labelled_micrographs_reach_the_training(started: list[tuple[Path, TrainConfig]]) -> None:
+def test_flags_about_labelled_micrographs_reach_the_training(started: list[tuple[Path, RunConfig]]) -> None:
     given = ("--data", "picks.star", "--micrographs", "mics", "--diameter", "160", "--pixel-size", "1.06")
     result = train(*given, "--out", "run")
 
@@ -122,12 +122,12 @@ def test_flags_about_labelled_micrographs_reach_the_training(started: list[tuple
     assert started == [
         (
             Path("run"),
-            TrainConfig(data=Path("picks.star"), micrographs=Path("mics"), diameter=160.0, pixel_size=1.06),
+            AdaptConfig(data=Path("picks.star"), micrographs=Path("mics"), diameter=160.0, pixel_size=1.06),
         )
     ]
 
 
-def test_the_source_of_micrographs_has_to_be_named(started: list[tuple[Path, TrainConfig]]) -> None:
+def test_the_source_of_micrographs_has_to_be_named(started: list[tuple[Path, RunConfig]]) -> None:
     result = train("--out", "run")
 
     assert result.exit_code == 2

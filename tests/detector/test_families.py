@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import cryotx_cli
-from cryotx_cli.config import CenterConfig, PickConfig, TrainConfig
+from cryotx_cli.config import CenterConfig, PickConfig, WayOfTraining
 from cryotx_cli.detector.center.checkpoint import Checkpoint, save_checkpoint
 from cryotx_cli.detector.center.film import FilmFinder
 from cryotx_cli.detector.center.network import CenterDETR
@@ -102,7 +102,7 @@ def test_the_film_finder_is_left_out_where_picks_may_lie_on_film(tmp_path):
 
 
 def test_every_family_is_trained_somewhere_and_its_name_is_a_model_of_the_settings():
-    names = set(typing.get_args(typing.get_type_hints(TrainConfig)["model"]))
+    names = set(typing.get_args(typing.get_type_hints(WayOfTraining)["model"]))
     for family in FAMILIES:
         assert family.name in names
         assert importlib.import_module(family.training).__name__ == family.training

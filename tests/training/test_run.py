@@ -107,6 +107,19 @@ def test_rows_beyond_the_state_are_forgotten(way, tmp_path, monkeypatch):
     assert logged_steps(out / "log.csv") == [1, 2, 3]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_settings_that_a_run_wrote_repeat_it(way, tmp_path, monkeypatch):
+    short_runs.shrink(monkeypatch.setattr)
+    run = short_runs.WAYS[way](tmp_path)(tmp_path / "run")
+    first = next(run)
+    run.close()
+    again = short_runs.repeated(tmp_path / "run" / "config.toml", tmp_path / "again")
+    assert next(again).loss == first.loss
+    again.close()
+    configs = [(tmp_path / name / "config.toml").read_text() for name in ("run", "again")]
+    assert configs[0] == configs[1]
+
+
 DAMAGES = {
     "nothing": lambda whole: b"",
     "half": lambda whole: whole[: len(whole) // 2],
@@ -297,4 +310,4 @@ def test_a_loss_that_is_not_finite_names_its_terms_and_what_was_learned_from():
 def test_the_folder_has_to_be_one(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="cannot be written"):
-        run_module.make_run_folder(Path(tmp_path / "file"), short_runs.TrainConfig())
+        run_module.make_run_folder(Path(tmp_path / "file"), short_runs.CenterTrainConfig())

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from cryotx_cli.cli.app import app
-from cryotx_cli.config import CryotransformerConfig, TrainConfig, load_config
+from cryotx_cli.config import load_train_config
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import write_labels
@@ -19,9 +19,7 @@ from cryotx_cli.detector.cryotransformer.checkpoint import load_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.cryotransformer.picker import DetrPicker
 from cryotx_cli.detector.cryotransformer.published_checkpoint import read_published_checkpoint
-from cryotx_cli.errors import ConfigError
 from cryotx_cli.micrographs.micrograph import read_micrograph
-from cryotx_cli.workflows.train import train
 
 TINY = DetrConfig(
     backbone="resnet18", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1, dim_feedforward=16, num_queries=10
@@ -76,39 +74,6 @@ def pick(micrographs, out, weights, *more):
 
 
 @pytest.mark.parametrize(
-    ("given", "word"),
-    [
-        ({"model": "cryotransformer"}, "--data"),
-        ({"diameter": 160.0}, "--data"),
-        ({"refit_head": True}, "--model cryotransformer"),
-        ({"model": "cryotransformer", "data": Path("data"), "refit_head": True}, "--init FILE.pth"),
-        ({"model": "cryotransformer", "data": Path("data"), "refit_head": True, "init": "imagenet"}, "--init FILE.pth"),
-    ],
-)
-def test_settings_that_do_not_say_what_to_learn_from_are_refused(tmp_path, given, word):
-    with pytest.raises(ConfigError) as caught:
-        next(train(tmp_path / "run", TrainConfig(**given)))
-    assert word in caught.value.hint
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        ({"model": "cryotransformer", "data": Path("data"), "steps": 100}, "steps"),
-        ({"model": "cryotransformer", "data": Path("data"), "structures": Path("pdb")}, "structures"),
-        ({"model": "cryotransformer", "data": Path("data"), "diameter": 160.0}, "diameter"),
-        ({"epochs": 3}, "epochs"),
-        ({"backbone": "resnet50"}, "backbone"),
-        ({"cryotransformer": CryotransformerConfig(lr_drop=3)}, "cryotransformer"),
-    ],
-)
-def test_settings_of_the_other_model_are_not_ignored(tmp_path, given, name):
-    with pytest.raises(ConfigError, match=f"^{name}: not a setting of"):
-        next(train(tmp_path / "run", TrainConfig(**given)))
-
-
-@pytest.mark.parametrize(
     ("arguments", "word"),
     [
         ([], "--data DIR"),
@@ -141,7 +106,7 @@ def test_a_tree_is_learned_from_and_the_result_picks(tmp_path, published):
     assert result.exit_code == 0, result.output
     assert "Stopped at step 2 of 2" in result.stderr
     assert "F1" in result.stderr
-    saved = load_config(TrainConfig, out / "config.toml")
+    saved = load_train_config(out / "config.toml")
     assert (saved.data, saved.cryotransformer.short_sides) == (out / "dataset", (64, 64))
     checkpoint = load_detr_checkpoint(out / "last.safetensors")
     assert (checkpoint.input.pipeline, checkpoint.input.short_side) == ("paper", 64)

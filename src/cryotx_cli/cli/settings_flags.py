@@ -6,7 +6,7 @@ The last `Panel` note at or before a setting is the heading under which ``--help
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -98,7 +98,7 @@ def _flags(config_class: type, table: str = "", panel: str | None = None) -> Ite
 
 
 def _default(value: Any) -> str:
-    if value is None or isinstance(value, bool):
+    if value is None or value is MISSING or isinstance(value, bool):
         return f" {ON_BY_DEFAULT}" if value is True else ""
     return f" Default: {','.join(map(_plain, value)) if isinstance(value, tuple) else _plain(value)}."
 

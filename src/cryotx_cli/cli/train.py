@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cryotx_cli.cli.settings_flags import settings_flags
-from cryotx_cli.config import MakeCocoConfig, TrainConfig
+from cryotx_cli.config import (
+    TRAIN_SETTINGS,
+    CryotransformerTrainConfig,
+    MakeCocoConfig,
+    RefitConfig,
+    TrainConfig,
+    load_train_config,
+)
 from cryotx_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
 
 
-@settings_flags(TrainConfig)
+@settings_flags(*TRAIN_SETTINGS, load=load_train_config)
 def train(
     out: Annotated[
         Path,
@@ -26,12 +33,6 @@ def train(
         ),
     ],
     config: TrainConfig,
-    simulate: Annotated[
-        bool,
-        typer.Option(
-            "--simulate", metavar="", help="Train center or film on simulated micrographs.", rich_help_panel="Input"
-        ),
-    ] = False,
 ) -> None:
     """Train a model, or adapt the default one to your labels.
 
@@ -42,18 +43,15 @@ def train(
     """
     from cryotx_cli.cli.console import duration, progress, status
     from cryotx_cli.training.progress import FineTuned
-    from cryotx_cli.workflows.train import check_source
     from cryotx_cli.workflows.train import train as run
 
-    _check_simulate(simulate, config)
-    check_source(config)
     config = _with_coco_folder(config, out)
     reports = iter(run(out, config))
     first = next(reports, None)
     if first is None:  # the run has come to its end before, or another process reports
         return
     now, done = first, 0
-    with progress(first.steps, "micrographs" if config.refit_head else "steps") as bar:
+    with progress(first.steps, "micrographs" if isinstance(config, RefitConfig) else "steps") as bar:
         for now in chain([first], reports):
             if now.note:
                 bar.note(now.note)
@@ -65,30 +63,10 @@ def train(
             done = now.step
     if isinstance(now, FineTuned):
         _show_fine_tuned(now, out)
-    elif config.refit_head:
+    elif isinstance(config, RefitConfig):
         status(f"Class layer refitted in {duration(now.seconds)}: {out / 'last.safetensors'}")
     else:
         status(f"Stopped at step {now.step} of {now.steps} after {duration(now.seconds)}; the run is in {out}")
-
-
-def _check_simulate(simulate: bool, config: TrainConfig) -> None:
-    if simulate and config.model == "cryotransformer":
-        raise ConfigError(
-            "--simulate: is for --model center and film; cryotransformer learns from files",
-            "Write labelled micrographs with cryotx simulate and give their folder to --data.",
-        )
-    if config.model == "center" and simulate and config.data is not None:
-        raise ConfigError(
-            "--simulate, --data: train on simulated micrographs, or adapt to labelled ones; not both",
-            "Leave out --simulate: adapting to --data uses simulated micrographs as well.",
-        )
-    if config.model == "film" and not simulate and config.data is None:
-        raise ConfigError("nothing to train on", "Add --simulate: film is learned from simulated micrographs.")
-    if config.model == "center" and not simulate and config.data is None:
-        raise ConfigError(
-            "nothing to train on",
-            "Give --data DIR or FILE with labels to adapt the default model, or --simulate to train it anew.",
-        )
 
 
 def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
@@ -96,7 +74,7 @@ def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.datasets.cryoppp import cryoppp_tree
 
-    if config.data is None or config.refit_head or config.model == "center" or cryoppp_tree(config.data) is None:
+    if not isinstance(config, CryotransformerTrainConfig) or cryoppp_tree(config.data) is None:
         return config
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError(
@@ -144,6 +122,6 @@ def _agreement(name: str, agreement: "Agreement") -> tuple[str, ...]:
 
 
 def _validation(now: "StepReport", config: TrainConfig) -> str:
-    if config.refit_head:
+    if isinstance(config, RefitConfig):
         return f"Loss of the class layer {now.loss:.3f}, F1 {now.f1:.3f} on held-out micrographs"
     return f"Step {now.step}: loss {now.loss:.3f}, F1 {now.f1:.3f} on held-out micrographs"

@@ -26,31 +26,52 @@ from cryotx_cli.config.fields import (
 from cryotx_cli.config.model import CenterConfig
 from cryotx_cli.config.pick import PickConfig, ThresholdConfig, device_names
 from cryotx_cli.config.toml import load_config, save_config
-from cryotx_cli.config.train import CryotransformerConfig, TrainConfig
+from cryotx_cli.config.train import (
+    TRAIN_SETTINGS,
+    AdaptConfig,
+    CenterTrainConfig,
+    CryotransformerConfig,
+    CryotransformerTrainConfig,
+    FilmTrainConfig,
+    RefitConfig,
+    RunConfig,
+    TrainConfig,
+    WayOfTraining,
+    load_train_config,
+)
 
 __all__ = [
+    "TRAIN_SETTINGS",
+    "AdaptConfig",
     "Auto",
     "CenterConfig",
+    "CenterTrainConfig",
     "CheckConfig",
     "ConvertConfig",
     "CoordinateFormatName",
     "CryotransformerConfig",
+    "CryotransformerTrainConfig",
     "DenoiseConfig",
     "DenoisingPipeline",
     "Device",
     "DoctorConfig",
     "EvaluateConfig",
+    "FilmTrainConfig",
     "Length",
     "MakeCocoConfig",
     "Panel",
     "PickConfig",
     "Probability",
+    "RefitConfig",
+    "RunConfig",
     "RunFormatName",
     "SimulateConfig",
     "ThresholdConfig",
     "TrainConfig",
+    "WayOfTraining",
     "device_names",
     "load_config",
+    "load_train_config",
     "save_config",
     "settings",
 ]

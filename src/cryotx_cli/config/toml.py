@@ -34,16 +34,38 @@ def load_config(
     ConfigError
         The file cannot be read, or some settings cannot be used; names all of them at once.
     """
-    from pydantic import TypeAdapter, ValidationError
+    return checked_settings(config_class, merged_settings(file, overrides), file)
 
+
+def merged_settings(file: str | Path | None, overrides: Mapping[str, object] | None) -> dict[str, Any]:
+    """Merge a TOML file and flags, the latter winning, as `load_config` does, but check nothing.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read.
+    """
     values = _read_toml(Path(file)) if file is not None else {}
     for name, value in (overrides or {}).items():
         *tables, key = name.split(".")
         table = values
         for part in tables:
             table = table.setdefault(part, {})
-        if isinstance(table, dict):  # else the file holds a value where a table belongs, which the check below reports
+        if isinstance(table, dict):  # else the file holds a value where a table belongs, which is found when checked
             table[key] = value
+    return values
+
+
+def checked_settings(config_class: type[T], values: Mapping[str, object], file: str | Path | None = None) -> T:
+    """Make settings of values by name, nested ones in dictionaries.
+
+    Raises
+    ------
+    ConfigError
+        Some cannot be used; names all of them at once, and the file that they are of.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         return TypeAdapter(config_class).validate_python(values)
     except ValidationError as error:

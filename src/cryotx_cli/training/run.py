@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from cryotx_cli.config import TrainConfig, save_config
+from cryotx_cli.config import RefitConfig, TrainConfig, save_config
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.files.whole_file import whole_file, whole_path
 
@@ -126,7 +126,7 @@ def make_run_folder(out: Path, config: TrainConfig) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        save_config(replace(config, resume=False), out / "config.toml")
+        save_config(config if isinstance(config, RefitConfig) else replace(config, resume=False), out / "config.toml")
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written ({error.strerror})", "Choose another --out.") from error
 

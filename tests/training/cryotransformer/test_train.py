@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryotx_cli.config import CryotransformerConfig, TrainConfig
+from cryotx_cli.config import CryotransformerConfig, CryotransformerTrainConfig, RefitConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import image_file, labelled_image, open_coco, write_coco
 from cryotx_cli.detector.cryotransformer.checkpoint import (
@@ -84,7 +84,6 @@ def data(tmp_path_factory):
 
 def settings(data, **changes):
     defaults = {
-        "model": "cryotransformer",
         "data": data,
         "init": "scratch",
         "epochs": 2,
@@ -94,7 +93,7 @@ def settings(data, **changes):
         "learning_rate": 1e-3,
         "cryotransformer": PLAIN,
     }
-    return TrainConfig(**{**defaults, **changes})
+    return CryotransformerTrainConfig(**{**defaults, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -242,7 +241,7 @@ def test_the_network_is_that_of_the_paper_unless_told_otherwise(data, monkeypatc
     built = []
     monkeypatch.setattr(initial, "load_imagenet_weights", lambda backbone, name: built.append(name))
     with torch.device("meta"):
-        model = initial_network(settings(data, init=None))
+        model = initial_network(settings(data, init="imagenet"))
         other = initial_network(settings(data, init="imagenet", backbone="resnet34"))
     assert model.config == DetrConfig()
     assert other.config == DetrConfig(backbone="resnet34")
@@ -360,7 +359,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_spares_the_weights(data,
 @pytest.mark.slow
 def test_gradients_of_several_batches_make_one_step(data, tmp_path, unvalidated):
     network = dataclasses.replace(TINY, dropout=0.0)
-    config = settings(data, init=None, epochs=1)
+    config = settings(data, init="imagenet", epochs=1)
     save_published(tmp_path / "start.pth", network)  # frozen batch norm: an image does not depend on its batch
     together = dataclasses.replace(config, init=str(tmp_path / "start.pth"), batch_size=3)
     apart = dataclasses.replace(
@@ -377,15 +376,14 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import torch
-from cryotx_cli.config import CryotransformerConfig, TrainConfig
+from cryotx_cli.config import load_train_config
 from cryotx_cli.training import run
 from cryotx_cli.training.cryotransformer import train as detr_training
-from cryotx_cli.config import load_config
 torch.set_num_threads(1)
 pause = float(sys.argv[3])
 if pause:
     run.SAVE_SECONDS = 0.0  # a run to be killed has to have a state to go on from
-config = load_config(TrainConfig, sys.argv[2])
+config = load_train_config(sys.argv[2])
 for report in detr_training.train_detr(Path(sys.argv[1]), config):
     print(report.step, repr(report.loss), flush=True)
     time.sleep(pause)
@@ -487,7 +485,7 @@ def boxes(tmp_path):
 def test_a_refitted_class_layer_tells_particles_from_the_rest(boxes, tmp_path):
     images, chosen = zip(*write_found_dataset(tmp_path / "coco", boxes), strict=True)
     write_coco(tmp_path / "coco", "train", images, denoised=True)
-    config = settings(tmp_path / "coco", init=str(tmp_path / "boxes.safetensors"), refit_head=True)
+    config = RefitConfig(data=tmp_path / "coco", init=str(tmp_path / "boxes.safetensors"), device="cpu")
     reports = list(refit_head(tmp_path / "run", config))
 
     assert [report.step for report in reports] == list(range(1, 11))
@@ -510,13 +508,13 @@ def test_a_refitted_class_layer_tells_particles_from_the_rest(boxes, tmp_path):
 
 def test_refitting_needs_boxes_on_particles(boxes, tmp_path):
     far = write_dataset(tmp_path / "coco", train=2, particles=0)
-    config = settings(far, init=str(tmp_path / "boxes.safetensors"), refit_head=True)
+    config = RefitConfig(data=far, init=str(tmp_path / "boxes.safetensors"), device="cpu")
     with pytest.raises(DatasetError, match="none of 24 boxes are on labelled particles"):
         list(refit_head(tmp_path / "run", config))
 
 
 def test_refitting_is_for_networks_of_particles(data, tmp_path):
     save_published(tmp_path / "detr.pth", dataclasses.replace(TINY, num_classes=91))
-    config = settings(data, init=str(tmp_path / "detr.pth"), refit_head=True)
+    config = RefitConfig(data=data, init=str(tmp_path / "detr.pth"), device="cpu")
     with pytest.raises(CheckpointError, match="91 classes"):
         list(refit_head(tmp_path / "run", config))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import AdaptConfig
 from cryotx_cli.datasets.labelled import find_labels
 from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
@@ -46,16 +46,16 @@ from cryotx_cli.training.run import (
 )
 
 WAY = "center on labelled micrographs"
-_STEPS, _VALIDATE_EVERY, _PATIENCE = 800, 50, 300
+_PATIENCE = 300
 _CHANCE = 0.005  # of F1 on one micrograph of 600 labels: what a few dozen picks that come and go may change
-_BATCH_SIZE, _LEARNING_RATE, _WARM_UP = 8, 1e-4, 50
+_WARM_UP = 50
 _SAVE_SECONDS = 60.0  # a whole run is minutes
 
 
-def fine_tune(out: Path, config: TrainConfig) -> Iterator[StepReport]:
-    """Adapt the weights `config.init` (the bundled ones if None) to the labels `config.data`.
+def fine_tune(out: Path, config: AdaptConfig) -> Iterator[StepReport]:
+    """Adapt the weights `config.init` to the labels `config.data`.
 
-    It ends after `config.steps`, 800 if unset, or when for 300 steps F1 on the held-back micrographs has been lower
+    It ends after `config.steps`, or when for 300 steps F1 on the held-back micrographs has been lower
     than its best by more than chance. ``best.safetensors`` then holds the last weights of which that is not so, or
     those it began with if they agree no worse with the labels of the held-back micrographs; ``last.safetensors``
     the last ones.
@@ -75,12 +75,10 @@ def fine_tune(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     ParticleFileError, MicrographError
         If labels or micrographs cannot be read.
     """
-    assert config.data is not None
     labels = find_labels(config.data, config.micrographs)
-    config = _resolved(config)
     device = resolve_device(config.device)
     state = open_run(out, config.resume, WAY)
-    data = read_adapt_data(labels, config, Picker(load_checkpoint(config.init or "default"), device))
+    data = read_adapt_data(labels, config, Picker(load_checkpoint(config.init), device))
     initial = data.initial
     make_run_folder(out, config)
     torch.manual_seed(config.seed)
@@ -114,25 +112,12 @@ def fine_tune(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     yield _finish(initial, _tuned(initial, average, progress, config), data.held_back, progress, config, out, device)
 
 
-def _resolved(config: TrainConfig) -> TrainConfig:
-    """Fill in settings that were not given as fine-tuning needs them."""
-    unset = TrainConfig()
-    return replace(
-        config,
-        steps=_STEPS if config.steps == unset.steps else config.steps,
-        validate_every=_VALIDATE_EVERY if config.validate_every == unset.validate_every else config.validate_every,
-        batch_size=config.batch_size or _BATCH_SIZE,
-        learning_rate=config.learning_rate or _LEARNING_RATE,
-        init=config.init or "default",
-    )
-
-
 # ---- optimisation ----------------------------------------------------------------------------------------------------
 
 
-def _learning_rate(config: TrainConfig, step: int) -> float:
+def _learning_rate(config: AdaptConfig, step: int) -> float:
     """Warm-up, then constant: the average of the weights settles by itself, and the run may end at any time."""
-    return (config.learning_rate or _LEARNING_RATE) * min(1.0, (step + 1) / _WARM_UP)
+    return config.learning_rate * min(1.0, (step + 1) / _WARM_UP)
 
 
 def _step(
@@ -157,14 +142,14 @@ def _step(
     return values
 
 
-def _is_over(progress: Progress, config: TrainConfig) -> bool:
+def _is_over(progress: Progress, config: AdaptConfig) -> bool:
     return progress.step >= config.steps or progress.step - progress.best_step >= _PATIENCE
 
 
 # ---- judging ---------------------------------------------------------------------------------------------------------
 
 
-def _tuned(initial: Checkpoint, average: WeightAverage, progress: Progress, config: TrainConfig) -> Checkpoint:
+def _tuned(initial: Checkpoint, average: WeightAverage, progress: Progress, config: AdaptConfig) -> Checkpoint:
     record = {
         "fine_tuned_steps": progress.step,
         "seconds": round(progress.seconds),
@@ -204,7 +189,7 @@ def _finish(
     last: Checkpoint,
     held_back: Sequence[LabelledImage],
     progress: Progress,
-    config: TrainConfig,
+    config: AdaptConfig,
     out: Path,
     device: torch.device,
 ) -> FineTuned:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import AdaptConfig
 from cryotx_cli.datasets.labelled import LabelSet, MicrographLabels
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.film import film_at, film_probability
@@ -29,7 +29,7 @@ from cryotx_cli.training.center.labelled_data import (
 T = TypeVar("T")
 
 _LABELLED_SHARE = 0.375  # of a batch; the others are simulated
-_SIMULATED_CROPS, _STRUCTURES = 300, 150
+_SIMULATED_CROPS = 300
 _MOST_MICROGRAPHS = 40  # they stay in memory; 300 particles each are more than the model can still learn from
 _HELD_BACK = 0.2  # of the micrographs, at least one
 _DIAMETER_SAMPLE = 3
@@ -49,7 +49,7 @@ class AdaptData:
     note: str
 
 
-def read_adapt_data(found: LabelSet, config: TrainConfig, picker: Picker) -> AdaptData:
+def read_adapt_data(found: LabelSet, config: AdaptConfig, picker: Picker) -> AdaptData:
     """Read the labelled micrographs, hold some back and prepare everything that batches are made of."""
     if len(found.micrographs) < 2:
         raise DatasetError(
@@ -124,7 +124,7 @@ def _margin(one: MicrographLabels, micrograph: Micrograph) -> float:
 
 
 def _diameters(
-    chosen: Sequence[MicrographLabels], micrographs: Sequence[Micrograph], config: TrainConfig, picker: Picker
+    chosen: Sequence[MicrographLabels], micrographs: Sequence[Micrograph], config: AdaptConfig, picker: Picker
 ) -> tuple[list[float], str]:
     """Particle diameter in Å on each micrograph, and where it comes from.
 
@@ -156,22 +156,22 @@ def _left_out(found: LabelSet) -> str:
     return f"; micrographs left out: {', '.join(parts)}" if parts else ""
 
 
-def _simulated(config: TrainConfig) -> list[Crop]:
+def _simulated(config: AdaptConfig) -> list[Crop]:
     """Simulate crops; a short run sees each of them a few times, always turned another way."""
     rng = np.random.default_rng([config.seed, 3])
     if config.structures is not None:
         structures = read_structures(config.structures, rng)
     else:
-        structures = [procedural_structure(rng) for _ in range(min(config.procedural_structures, _STRUCTURES))]
+        structures = [procedural_structure(rng) for _ in range(config.procedural_structures)]
     crops = [simulated_crop(structures, rng, 256, 1.25) for _ in range(_SIMULATED_CROPS)]
     no_junk = torch.zeros_like(crops[0].junk)  # nothing learns from it here: one for all saves memory
     return [replace(crop, junk=no_junk) for crop in crops]
 
 
-def batch_of(data: AdaptData, config: TrainConfig, step: int) -> list[Crop]:
+def batch_of(data: AdaptData, config: AdaptConfig, step: int) -> list[Crop]:
     """Return the crops of a step, labelled and simulated ones; they depend on the seed and the step alone."""
     rng = np.random.default_rng([config.seed, 4, step])
-    size = config.batch_size or 8
+    size = config.batch_size
     labelled = rng.integers(len(data.learned), size=max(1, round(_LABELLED_SHARE * size)))
     simulated = rng.integers(len(data.simulated), size=size - len(labelled))
     side = data.simulated[0].image.shape[-1]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import FilmTrainConfig
 from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.film import CELL, FilmFinder, film_features
 from cryotx_cli.detector.device import resolve_device
@@ -46,7 +46,6 @@ _SIDES = (96, 128, 192, 256, 320, 448, 640, 832)  # network px: micrographs are 
 _JITTER = 1.4
 _FILM, _EDGE = 0.5, (-0.3, 0.48)
 _MOST = 0.85  # share of film beyond which nothing tells film from ice, so that nothing is learned from it
-_BATCH_SIZE, _LEARNING_RATE = 8, 2e-3
 _VALIDATION = 64
 _HELD_OUT_SEED = 7_000_029
 
@@ -90,7 +89,7 @@ class SimulatedFilm(IterableDataset[FilmBatch]):
         return features, film, weight
 
 
-def train_film(out: Path, config: TrainConfig) -> Iterator[StepReport]:
+def train_film(out: Path, config: FilmTrainConfig) -> Iterator[StepReport]:
     """Train the film finder of the `center` weights in `config.init`, then write them with it to `last.safetensors`.
 
     The state of the run is saved every few minutes; with `config.resume` the next call goes on from it.
@@ -102,16 +101,8 @@ def train_film(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     CheckpointError
         If there is nothing to resume, or the weights to add it to cannot be used.
     """
-    config = replace(
-        config,
-        batch_size=config.batch_size or _BATCH_SIZE,
-        learning_rate=config.learning_rate or _LEARNING_RATE,
-        init=config.init or "default",
-    )
-    assert config.batch_size is not None
-    assert config.learning_rate is not None
     device = resolve_device(config.device)
-    initial = load_checkpoint(config.init or "default")
+    initial = load_checkpoint(config.init)
     state = open_run(out, config.resume, WAY)
     make_run_folder(out, config)
     torch.manual_seed(config.seed)
@@ -176,7 +167,7 @@ def _averaged(average: WeightAverage) -> FilmFinder:
     return model.eval()
 
 
-def _checkpoint(initial: Checkpoint, average: WeightAverage, progress: Progress, config: TrainConfig) -> Checkpoint:
+def _checkpoint(initial: Checkpoint, average: WeightAverage, progress: Progress, config: FilmTrainConfig) -> Checkpoint:
     record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": plain_settings(config)}
     film = {name: value.cpu().clone() for name, value in average.state.items()}
     return replace(initial, film=film, training=initial.training | {"film": record})

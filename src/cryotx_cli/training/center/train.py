@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cryotx_cli.config import CenterConfig, TrainConfig
+from cryotx_cli.config import CenterConfig, CenterTrainConfig
 from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.device import resolve_device
@@ -47,11 +47,10 @@ from cryotx_cli.training.run import (
 
 WAY = "center on simulated micrographs"
 _VALIDATION_CROPS, _CALIBRATION_CROPS, _NORM_BATCHES = 48, 400, 40
-_BATCH_SIZE, _LEARNING_RATE = 8, 1e-3
 _HELD_OUT_SEED = 7_000_003  # structures and crops that no training seed draws
 
 
-def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
+def train_center(out: Path, config: CenterTrainConfig) -> Iterator[StepReport]:
     """Train the default model on simulated micrographs, then write `best.safetensors` and `last.safetensors`.
 
     The state of the run is saved every few minutes; with `config.resume` the next call goes on from it: the data of
@@ -66,9 +65,6 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     CheckpointError
         If there is nothing to resume, or the weights to start from cannot be used.
     """
-    config = replace(
-        config, batch_size=config.batch_size or _BATCH_SIZE, learning_rate=config.learning_rate or _LEARNING_RATE
-    )
     device = resolve_device(config.device)
     state = open_run(out, config.resume, WAY)
     make_run_folder(out, config)
@@ -93,7 +89,7 @@ def train_center(out: Path, config: TrainConfig) -> Iterator[StepReport]:
 
 def _steps(
     out: Path,
-    config: TrainConfig,
+    config: CenterTrainConfig,
     learner: Learner[CenterDETR],
     average: WeightAverage,
     progress: Progress,
@@ -104,7 +100,7 @@ def _steps(
     """Take the steps of the run that are left."""
     data = SimulatedCrops(
         training,
-        batch_size=config.batch_size or _BATCH_SIZE,
+        batch_size=config.batch_size,
         steps=config.steps,
         seed=config.seed,
         first=progress.step,
@@ -117,8 +113,8 @@ def _steps(
         for packed in loader:
             batch = unpacked(packed)
             clock.lap("waiting")
-            peak = config.learning_rate or _LEARNING_RATE
-            terms = _step(learner, batch, learning_rate(peak, progress.step, config.steps), device, clock)
+            rate = learning_rate(config.learning_rate, progress.step, config.steps)
+            terms = _step(learner, batch, rate, device, clock)
             average.update(learner.model)
             watch.count_step()
             f1 = None
@@ -176,7 +172,7 @@ def _step(
     return terms
 
 
-def _checkpoint(average: WeightAverage, progress: Progress, config: TrainConfig) -> Checkpoint:
+def _checkpoint(average: WeightAverage, progress: Progress, config: CenterTrainConfig) -> Checkpoint:
     record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": plain_settings(config)}
     return Checkpoint(weights=dict(average.state), training=record, name="training")
 
@@ -194,7 +190,7 @@ def _finish(
     checkpoint: Checkpoint,
     training: list[Structure],
     held_out: list[Structure],
-    config: TrainConfig,
+    config: CenterTrainConfig,
     device: torch.device,
 ) -> Checkpoint:
     """Make averaged weights ready to ship: re-estimate batch-norm statistics, then calibrate on held-out structures."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -122,7 +123,12 @@ class TrainingBatches(IterableDataset[list[Batch]]):
 
 
 def input_of(dataset: CocoDataset, settings: CryotransformerConfig) -> DetrInput:
-    """Return how the images of a dataset are shown to a network.
+    """Return how the images of a dataset are shown to a network; see `pipeline_of`."""
+    return DetrInput(pipeline_of(dataset), settings.short_sides[1], settings.long_side)
+
+
+def pipeline_of(dataset: CocoDataset) -> Literal["paper", "raw"]:
+    """Return how micrographs are prepared to be like the images of a dataset.
 
     Raises
     ------
@@ -135,7 +141,7 @@ def input_of(dataset: CocoDataset, settings: CryotransformerConfig) -> DetrInput
             "could not be prepared like them",
             "Make the folder with cryotx make-coco, or add denoised: true or false to the info of the JSON files.",
         )
-    return DetrInput("paper" if dataset.denoised else "raw", settings.short_sides[1], settings.long_side)
+    return "paper" if dataset.denoised else "raw"
 
 
 def read_grey_levels(dataset: CocoDataset, image: CocoImage, pipeline: str) -> NDArray[np.uint8]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cryotx_cli.config import TrainConfig
+from cryotx_cli.config import CryotransformerTrainConfig
 from cryotx_cli.detector.cryotransformer.backbone import load_imagenet_weights
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.families import CRYOTRANSFORMER
 from cryotx_cli.errors import CheckpointError
 
 
-def initial_network(config: TrainConfig, network: DetrConfig | None = None) -> Detr:
+def initial_network(config: CryotransformerTrainConfig, network: DetrConfig | None = None) -> Detr:
     """Build the network that a run starts with, as ``config.init`` says; see `train_detr`.
 
     Raises
@@ -22,7 +22,7 @@ def initial_network(config: TrainConfig, network: DetrConfig | None = None) -> D
     network = network or DetrConfig(backbone=config.backbone or "resnet152")
     if config.init == "scratch":
         return Detr(replace(network, frozen_backbone=False))
-    if config.init in (None, "imagenet"):
+    if config.init == "imagenet":
         model = Detr(network)
         load_imagenet_weights(model.backbone[0], network.backbone)  # type: ignore[arg-type]
         return model

@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
-from cryotx_cli.config import TrainConfig, save_config
+from cryotx_cli.config import RefitConfig
 from cryotx_cli.coordinates.agreement import match
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import CocoDataset, CocoImage, open_coco
@@ -34,9 +34,10 @@ from cryotx_cli.detector.families import CRYOTRANSFORMER
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.training.center.validation import Scored
-from cryotx_cli.training.cryotransformer.data import input_of, read_grey_levels
+from cryotx_cli.training.cryotransformer.data import pipeline_of, read_grey_levels
 from cryotx_cli.training.cryotransformer.validation import calibrated
 from cryotx_cli.training.progress import StepReport
+from cryotx_cli.training.run import make_run_folder
 
 T = TypeVar("T")
 _Labelled = tuple[NDArray[np.float32], Particles]  # what the network is shown, and the true particles
@@ -56,7 +57,7 @@ class _Found:
     on_particle: NDArray[np.bool_]
 
 
-def refit_head(out: Path, config: TrainConfig) -> Iterator[StepReport]:
+def refit_head(out: Path, config: RefitConfig) -> Iterator[StepReport]:
     """Fit the class layer of ``config.init`` to the labels in ``config.data`` and write ``last.safetensors``.
 
     At most 30 micrographs are used, spread over all. Those of a CryoPPP tree are prepared as the network learned them;
@@ -75,15 +76,12 @@ def refit_head(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     DatasetError
         If the data cannot be used, the boxes are all on particles or none is, or the folder holds another run.
     """
-    assert config.data is not None
-    assert config.init is not None
     began = time.monotonic()
     if (out / "last.safetensors").exists():
         raise DatasetError(f"{out}: holds a run already", "Choose another --out.")
-    checkpoint, images = _prepared_for(config.data, _weights(config.init), config)
+    checkpoint, images = _prepared_for(config.data, _weights(config.init))
     picker = DetrPicker(checkpoint, resolve_device(config.device), legacy_percentile=0.0)
-    out.mkdir(parents=True, exist_ok=True)
-    save_config(config, out / "config.toml")
+    make_run_folder(out, config)
     found = []
     for number, image in enumerate(images, 1):
         found.append(_find(picker, *image(picker)))
@@ -109,7 +107,7 @@ def _weights(init: str) -> DetrCheckpoint:
 
 
 def _prepared_for(
-    data: Path, checkpoint: DetrCheckpoint, config: TrainConfig
+    data: Path, checkpoint: DetrCheckpoint
 ) -> tuple[DetrCheckpoint, list[Callable[[DetrPicker], _Labelled]]]:
     """Return the network as it will be shown these data, and what reads each of the chosen micrographs."""
     if cryoppp_tree(data) is not None:
@@ -118,7 +116,7 @@ def _prepared_for(
             raise DatasetError(f"{data}: no micrograph has labels", "Labels are particle_coordinates/<stem>.csv.")
         return checkpoint, [partial(_read_micrograph, one) for one in _spread(labelled)]
     dataset = open_coco(data, "train")
-    shown = replace(checkpoint.input, pipeline=input_of(dataset, config.cryotransformer).pipeline)
+    shown = replace(checkpoint.input, pipeline=pipeline_of(dataset))
     return replace(checkpoint, input=shown), [partial(_read_image, dataset, one) for one in _spread(dataset.images)]
 
 

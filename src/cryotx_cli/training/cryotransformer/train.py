@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from cryotx_cli.config import CryotransformerConfig, TrainConfig
+from cryotx_cli.config import CryotransformerConfig, CryotransformerTrainConfig
 from cryotx_cli.datasets.coco import CocoDataset, open_coco
 from cryotx_cli.detector.checkpoint import Calibration
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, DetrInput, save_detr_checkpoint
@@ -44,10 +44,11 @@ from cryotx_cli.training.run import (
 )
 
 WAY = "cryotransformer"
-_BATCH_SIZE, _LEARNING_RATE = 2, 1e-4
 
 
-def train_detr(out: Path, config: TrainConfig, network: DetrConfig | None = None) -> Iterator[StepReport]:
+def train_detr(
+    out: Path, config: CryotransformerTrainConfig, network: DetrConfig | None = None
+) -> Iterator[StepReport]:
     """Train on ``config.data``, a COCO folder, and write ``best.safetensors`` and ``last.safetensors``.
 
     Started by ``torchrun``, its processes share every step; the first one validates, writes and reports.
@@ -69,7 +70,6 @@ def train_detr(out: Path, config: TrainConfig, network: DetrConfig | None = None
     CheckpointError
         If there is nothing to resume, or the weights to start from cannot be used.
     """
-    assert config.data is not None
     training, validation = open_coco(config.data, "train"), open_coco(config.data, "val")
     shown = input_of(training, config.cryotransformer)
     with joined_processes(config.device) as place:
@@ -85,7 +85,7 @@ def train_detr(out: Path, config: TrainConfig, network: DetrConfig | None = None
             training,
             shown,
             config.cryotransformer,
-            batch_size=config.batch_size or _BATCH_SIZE,
+            batch_size=config.batch_size,
             epochs=config.epochs,
             seed=config.seed,
             first=progress.step,
@@ -97,7 +97,7 @@ def train_detr(out: Path, config: TrainConfig, network: DetrConfig | None = None
 
 def _steps(
     out: Path,
-    config: TrainConfig,
+    config: CryotransformerTrainConfig,
     place: Place,
     learner: Learner[Detr],
     progress: Progress,
@@ -189,17 +189,17 @@ def _mean_terms(terms: dict[str, Tensor], norm: Tensor, place: Place) -> dict[st
     return dict(zip([*terms, "gradient_norm"], values.tolist(), strict=True))
 
 
-def _parameter_groups(model: Detr, config: TrainConfig) -> list[dict[str, Any]]:
+def _parameter_groups(model: Detr, config: CryotransformerTrainConfig) -> list[dict[str, Any]]:
     """Let the backbone learn more slowly than the rest; "initial_lr" is the rate before the drop."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    rates = {False: config.learning_rate or _LEARNING_RATE, True: config.cryotransformer.backbone_learning_rate}
+    rates = {False: config.learning_rate, True: config.cryotransformer.backbone_learning_rate}
     return [
         {"params": [p for name, p in named if name.startswith("backbone.0.") is slow], "lr": rate, "initial_lr": rate}
         for slow, rate in rates.items()
     ]
 
 
-def _set_learning_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, epoch: int) -> None:
+def _set_learning_rates(optimizer: torch.optim.Optimizer, config: CryotransformerTrainConfig, epoch: int) -> None:
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * (0.1 if epoch >= config.cryotransformer.lr_drop else 1.0)
 
@@ -215,7 +215,9 @@ def _validate(out: Path, checkpoint: DetrCheckpoint, dataset: CocoDataset, place
     return scored.f1
 
 
-def _checkpoint(learner: Learner[Detr], config: TrainConfig, shown: DetrInput, progress: Progress) -> DetrCheckpoint:
+def _checkpoint(
+    learner: Learner[Detr], config: CryotransformerTrainConfig, shown: DetrInput, progress: Progress
+) -> DetrCheckpoint:
     weights = {name: value.detach().float().cpu().clone() for name, value in learner.model.state_dict().items()}
     record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": plain_settings(config)}
     # Empty queries count less in the loss, which multiplies the odds of all others.
@@ -228,7 +230,7 @@ def _checkpoint(learner: Learner[Detr], config: TrainConfig, shown: DetrInput, p
 # ---- files -------------------------------------------------------------------------------------------------------
 
 
-def _open_folder(out: Path, config: TrainConfig, place: Place) -> dict[str, Any] | None:
+def _open_folder(out: Path, config: CryotransformerTrainConfig, place: Place) -> dict[str, Any] | None:
     """Prepare the folder and return the state to resume, if any."""
     state = open_run(out, config.resume, WAY)
     if place.processes > 1:
