@@ -1,5 +1,6 @@
 """What a user should know while a command works: one type from the work to the terminal, the log and the report."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,3 +22,36 @@ class Event:
     text: str
     level: Literal["note", "warning"] = "note"
     micrograph: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Tell = Callable[[Event], None]
+"""Takes what there is to know."""
+
+
+class Events:
+    """All that was told so far, in order: iterate over it, or `listen` to hear the rest as it comes."""
+
+    def __init__(self) -> None:
+        self._told: list[Event] = []
+        self._listeners: list[Tell] = []
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(tuple(self._told))
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def tell(self, event: Event) -> None:
+        """Add one, and pass it to everyone who listens."""
+        self._told.append(event)
+        for listener in self._listeners:
+            listener(event)
+
+    def listen(self, listener: Tell) -> None:
+        """Call `listener` with everything that was told before, and with everything from now on."""
+        for event in self:
+            listener(event)
+        self._listeners.append(listener)

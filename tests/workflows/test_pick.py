@@ -156,7 +156,8 @@ def test_every_format_that_is_asked_for_in_a_folder_of_its_own(tmp_path, monkeyp
     every = ("relion", "box", "cbox", "csv", "eman", "topaz")
     config = replace(CONFIG, formats=every, exposures=Path("e.cs"), images=False)
     results, started = run(["mics"], "p.star", config)
-    assert any("1 not among the exposures" in message and "mics/a 1.mrc" in message for message in started.messages)
+    (said,) = [event.text for event in started.events if "1 not among the exposures" in event.text]
+    assert "mics/a 1.mrc" in said
     picks = {result.file.name: result.particles for result in results}
     index = '\n"mics/a 1.mrc" "p/relion/a 1_autopick.star"\nmics/sub/b.mrc p/relion/sub/b_autopick.star\n'
     assert index in Path("p/relion/autopick.star").read_text()
@@ -267,10 +268,10 @@ def test_threshold_distance_and_edge(tmp_path):
     mics = folder_of(tmp_path, ["m.mrc"])
     results, started = run([mics], tmp_path / "p.star", CONFIG, picker)
     assert results[0].particles.scores.tolist() == [0.9, 0.7, 0.6]
-    assert (started.summary.edge, started.summary.distance) == (1, 1)
+    assert (started.summary.dropped_at_border, started.summary.dropped_beside_better) == (1, 1)
     results, started = run([mics], tmp_path / "p.star", replace(CONFIG, edge=20.0, min_distance=4.0), picker)
     assert results[0].particles.scores.tolist() == [0.9, 0.8, 0.6]
-    assert (started.summary.edge, started.summary.distance) == (2, 0)
+    assert (started.summary.dropped_at_border, started.summary.dropped_beside_better) == (2, 0)
     results, started = run([mics], tmp_path / "p.star", replace(CONFIG, max_per_micrograph=2), picker)
     assert results[0].particles.scores.tolist() == [0.9, 0.7]
     best_two = replace(CONFIG, threshold="auto", expected_count=2)
@@ -384,11 +385,11 @@ def test_a_given_diameter_that_the_particles_do_not_have_is_said(tmp_path, given
     mics = folder_of(tmp_path, ["m.mrc"])
     for _ in ("anew", "resumed"):
         _, started = run([mics], tmp_path / "p.star", config, Sized(rows))
-        warnings = [message for message in started.messages if "measure about" in message]
+        warnings = [message for message in map(str, started.events) if "measure about" in message]
         assert len(warnings) == warns
         assert not warns or f"60 Å, not {given:.0f} Å" in warnings[0]
     _, started = run([mics], tmp_path / "q.star", replace(config, diameter="auto"), Sized(rows))
-    assert not any("measure about" in message for message in started.messages)
+    assert not any("measure about" in message for message in map(str, started.events))
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -572,7 +573,7 @@ def test_a_second_run_does_nothing_again_and_gives_the_same_bytes(tmp_path):
     assert started.summary.resumed == 3
     assert contents(tmp_path / "out") == before
     assert len(ledger(out)) == 3
-    assert any("earlier run" in message for message in started.messages)
+    assert any("earlier run" in message for message in map(str, started.events))
 
 
 def test_a_stopped_run_carries_on_to_the_same_bytes(tmp_path):
@@ -637,7 +638,7 @@ def test_what_changes_the_candidates_is_noticed(tmp_path, change):
         picker.fingerprint = "others"
     _, started = run([mics], out, replace(CONFIG, **changes), picker)
     assert len(picker.seen) == 3
-    assert any("changed" in message for message in started.messages)
+    assert any("changed" in message for message in map(str, started.events))
     run([mics], tmp_path / "fresh" / "p.star", replace(CONFIG, **changes), StubPicker())
     assert out.read_bytes() == (tmp_path / "fresh" / "p.star").read_bytes()
 
@@ -650,7 +651,7 @@ def test_a_changed_threshold_needs_no_network_and_leaves_no_old_picks(tmp_path):
     results, started = run([mics], out, changed, picker)
     assert picker.seen == []
     assert not any(result.resumed for result in results)
-    assert any("changed" in message for message in started.messages)
+    assert any("changed" in message for message in map(str, started.events))
     run([mics], tmp_path / "fresh" / "p.star", changed)
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
     run([mics], out, replace(CONFIG, images=False), picker)
@@ -753,7 +754,7 @@ def offset_mrc(path, offset):
 @pytest.mark.parametrize(("offset", "noticed"), [(9, True), (-9, False)])
 def test_inverted_micrographs_are_picked_as_such(tmp_path, offset, noticed):
     run = start_pick([offset_mrc(tmp_path / "m.mrc", offset)], tmp_path / "out.star", CONFIG, ContrastPicker())
-    assert any("bright" in message for message in run.messages) is noticed
+    assert any("bright" in message for message in map(str, run.events)) is noticed
     (result,) = run
     assert result.error is None
 
@@ -761,7 +762,7 @@ def test_inverted_micrographs_are_picked_as_such(tmp_path, offset, noticed):
 def test_the_contrast_can_be_said(tmp_path):
     micrograph = offset_mrc(tmp_path / "m.mrc", 9)
     run = start_pick([micrograph], tmp_path / "out.star", replace(CONFIG, contrast="bright"), ContrastPicker())
-    assert not run.messages
+    assert not len(run.events)
     assert len(list(run)) == 1
     other = FixedPicker([(50, 40, 0.9)])
     again = start_pick([micrograph], tmp_path / "out.star", replace(CONFIG, contrast="dark"), other)
@@ -772,7 +773,7 @@ def test_what_an_import_would_lose_is_said_at_the_end(tmp_path):
     picker = FixedPicker([(4, 40, 0.9), (60, 48, 0.8)])
     run = start_pick([write_mrc(tmp_path / "m.mrc")], tmp_path / "out.star", CONFIG, picker)
     list(run)
-    (message,) = [message for message in run.messages if "Check of out.star" in message]
+    (message,) = [message for message in map(str, run.events) if "Check of out.star" in message]
     assert "1 of 2 picks" in message
     assert "edge" in message
 
@@ -782,7 +783,7 @@ def test_micrographs_that_get_no_picks_are_counted_with_the_way_out(tmp_path):
     run = start_pick([write_mrc(tmp_path / "m.mrc")], tmp_path / "out.star", replace(CONFIG, threshold="auto"), guesses)
     (result,) = run
     assert len(result.particles) == 0
-    assert any("1 of 1 micrographs" in message and "--threshold 0.25" in message for message in run.messages)
+    assert any("1 of 1 micrographs" in message and "--threshold 0.25" in message for message in map(str, run.events))
 
 
 # ---- beside a GPU ----------------------------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 
 from cryotx_cli.config import PickConfig, device_names, load_config
 from cryotx_cli.errors import CheckpointError, ConfigError, CryotxError, DeviceError
+from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import QuickPicker
 
@@ -76,6 +79,36 @@ def contents(folder):
     return found
 
 
+@pytest.fixture
+def session(mics, tmp_path, monkeypatch):
+    """Watch a folder of copies; while it is watched one micrograph arrives and another is replaced."""
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(arrivals, "STILL_SECONDS", 0.1)
+
+    def watch(config, picker, during=lambda count: None):
+        folder = tmp_path / "session"
+        shutil.copytree(mics, folder / "mics")
+        monkeypatch.chdir(folder)
+        run = start_pick(["mics"], "p.star", replace(config, watch=True, stop_after=1.5), picker)
+        results = []
+        for result in run:
+            results.append(result)
+            during(len(results))
+            if len(results) == 1:
+                shutil.copy("mics/m03.mrc", "mics/m99.mrc")
+                shutil.copy("mics/m00.mrc", "mics/m11.mrc")
+        watched = contents(folder)
+        for made in ("p.star", "p"):
+            Path(made).rename(f"watched_{made}")
+        list(start_pick(["mics"], "p.star", config, QuickPicker(refused=picker.refused)))
+        for made in ("watched_p.star", "watched_p"):
+            shutil.rmtree(made, ignore_errors=True)
+            Path(made).unlink(missing_ok=True)
+        return watched, contents(folder), run, results
+
+    return watch
+
+
 def kill_a_child(count):
     if count == 3:
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
@@ -104,7 +137,29 @@ def test_a_process_that_is_killed_loses_nothing(pick):
     found, run, results = pick("two", TWO, QuickPicker(seconds=0.05), kill_a_child)
     assert found == whole
     assert len(results) == MICROGRAPHS
-    assert [text for text in run.messages if "signal 9" in text]
+    assert [text for text in map(str, run.events) if "signal 9" in text]
+
+
+def test_two_processes_pick_what_arrives(session):
+    watched, plain, run, results = session(TWO, QuickPicker(seconds=0.05, refused=("m02.mrc",)), kill_a_child)
+    assert watched == plain
+    assert {result.file.name for result in results} >= {"mics/m11.mrc", "mics/m99.mrc"}
+    assert run.summary.micrographs == MICROGRAPHS - 1
+    assert [result.file.name for result in run.summary.skipped] == ["mics/m02.mrc", "mics/m04.mrc"]
+    assert [event.level for event in run.events if "signal 9" in event.text] == ["warning"]
+
+
+@pytest.mark.slow
+def test_a_stop_leaves_what_is_not_begun_and_waits_for_the_rest(pick):
+    def stop(count):
+        if count == 2:
+            Path("p/stop").touch()
+
+    config = replace(TWO, watch=True)
+    _, run, results = pick("two", config, QuickPicker(seconds=0.1), stop)
+    assert 2 <= run.summary.micrographs < MICROGRAPHS - 1
+    assert len(results) + run.summary.left == MICROGRAPHS
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
@@ -189,8 +244,17 @@ def test_a_cluster_that_loses_a_worker_writes_the_bytes_of_one_process(pick, clu
     assert found == whole
     assert len(results) == MICROGRAPHS
     assert run.device == f"2 workers of {cluster.scheduler_address}"
-    (said,) = [text for text in run.messages if "is lost" in text]
+    (said,) = [text for text in map(str, run.events) if "is lost" in text]
     assert re.fullmatch(r"The worker at tcp://127.0.0.1:\d+ is lost; what it was at is picked again.", said)
+
+
+@pytest.mark.slow
+def test_a_cluster_picks_what_arrives(session, cluster):
+    config = replace(CONFIG, scheduler=cluster.scheduler_address)
+    watched, plain, run, results = session(config, QuickPicker(seconds=0.1))
+    assert watched == plain
+    assert {result.file.name for result in results} >= {"mics/m11.mrc", "mics/m99.mrc"}
+    assert run.summary.micrographs == MICROGRAPHS
 
 
 @pytest.mark.slow
@@ -315,14 +379,6 @@ def test_a_list_of_devices_that_is_none(device):
         load_config(PickConfig, overrides={"device": device})
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"device": "cpu,cpu", "watch": True},
-        {"scheduler": "tcp://here:1", "watch": True},
-        {"scheduler": "tcp://here:1", "device": "cpu,cpu"},
-    ],
-)
-def test_what_does_not_go_together(settings):
+def test_a_scheduler_does_not_go_with_several_devices():
     with pytest.raises(ConfigError, match="exclude each other"):
-        load_config(PickConfig, overrides=settings)
+        load_config(PickConfig, overrides={"scheduler": "tcp://here:1", "device": "cpu,cpu"})

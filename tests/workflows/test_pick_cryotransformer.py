@@ -71,7 +71,7 @@ def test_published_weights_pick_what_the_original_program_picks(tmp_path, record
     )
     results = list(run)
 
-    assert "--refit-head" in run.messages[0]
+    assert "--refit-head" in str(next(iter(run.events)))
     assert len(results) == 3
     for result in results:
         centres, scores = recorded_picks(result.file.path.stem)
@@ -143,7 +143,7 @@ def test_own_weights_of_this_model_pick_by_probability(tmp_path):
     def picked(**changes):
         config = PickConfig(diameter=0.1, weights=str(tmp_path / "own.safetensors"), **QUIET, **changes)
         run = start_pick([tmp_path / "m.mrc"], tmp_path / "p.star", config)
-        assert run.messages == [] or "earlier run" in run.messages[0]
+        assert not len(run.events) or "earlier run" in str(next(iter(run.events)))
         (result,) = run
         return result.particles
 

@@ -16,6 +16,7 @@ from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import MicrographError
+from cryotx_cli.picking import overview
 from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows import pick as workflow
 from cryotx_cli.workflows.pick import start_pick
@@ -51,7 +52,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(arrivals, "STILL_SECONDS", 0.1)
     monkeypatch.setattr(workflow, "IDLE_SECONDS", 0.02)
-    monkeypatch.setattr(workflow, "_MERGE_SECONDS", 0.0)
+    monkeypatch.setattr(overview, "_MERGE_SECONDS", 0.0)
 
 
 def mrc_bytes(path, seed=0):
@@ -219,7 +220,7 @@ def test_a_stop_leaves_everything_in_order(mics, out, how):
     assert set(done) <= set(picked)
     assert 1 <= len(picked) < 8
     assert run.summary.left == 8 - len(picked)
-    assert any("Not picked yet" in message for message in run.messages)
+    assert any("Not picked yet" in message for message in map(str, run.events))
     assert run.summary.skipped == ()
     assert not list(out.parent.rglob("*.tmp"))
 
@@ -266,7 +267,7 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_the_watch(mics, out, monke
     monkeypatch.setattr(workflow.PickFolder, "write_merged", full_at_first)
     run = start_pick([mics], out, replace(WATCH, stop_after=1.0), StubPicker())
     assert [result.error for result in run] == [None]
-    assert any("No space left" in message for message in run.messages)
+    assert any("No space left" in message for message in map(str, run.events))
     assert names(out) == ["a.mrc"]
 
 
@@ -302,6 +303,10 @@ def test_a_change_of_level_is_said_once(mics, out, monkeypatch):
     for i in range(10, 65):
         write_mrc(mics / f"m{i}.mrc", i)
     run = start_pick([mics], out, replace(WATCH, stop_after=0.5, report=False, formats=()), StubPicker())
-    said_after = [result.file.path.name for result in run if run.messages and run.messages.pop()]
+    said = []
+    run.events.listen(said.append)
+    said_after = [result.file.path.name for result in run if said and said.pop(0)]
     assert len(said_after) == 1
     assert "m50.mrc" < said_after[0] < "m60.mrc"
+    (event,) = [event for event in run.events if "fell" in event.text]
+    assert (event.level, Path(event.micrograph).name) == ("warning", said_after[0])

@@ -163,7 +163,7 @@ def test_exposures_add_a_cs_file_and_formats_leave_no_old_ones(mics, tmp_path):
         "m10.mrc": len(picks[str(mics / "m10.mrc")]),
         "J1/m2.mrc": len(picks[str(mics / "m2.mrc")]),
     }
-    assert done.messages == ["1 not among the exposures, left out of particles.cs."]
+    assert [str(event) for event in done.events] == ["1 not among the exposures, left out of particles.cs."]
     assert len(read_particles(tmp_path / "p/topaz/particles.txt")) == 3
     assert [path for kind in ("relion", "box") for path in (tmp_path / "p" / kind).rglob("*.*")] == []
 
@@ -188,7 +188,7 @@ def test_without_pictures_the_old_ones_go(mics, tmp_path):
     pick(mics, tmp_path / "p.star")
     redrawn, done = choose(tmp_path / "p.star", threshold=0.9, images=False)
     assert redrawn == []
-    assert "Pictures are left out" in done.messages[0]
+    assert "Pictures are left out" in str(next(iter(done.events)))
     assert not list((tmp_path / "p/png").rglob("*.png"))
     pick(mics, tmp_path / "p.star", replace(CONFIG, threshold=0.9))
     assert len(list((tmp_path / "p/png").rglob("*.png"))) == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,25 +49,18 @@ def pick(
         status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
     run = start_pick(micrographs, out, config)
     status(_opening(run, config))
-    _tell(run, status)
     if config.watch:
         _watch(run)
     else:
         with progress(len(run), "micrographs") as bar:
+            run.events.listen(lambda event: bar.note(event.text))
             for result in run:
                 if result.error:
                     bar.note(f"Skipped {result.error}")
                 bar.advance()
-    _tell(run, status)
     _print_summary(run.summary, config.watch)
     if run.summary.skipped:
         raise typer.Exit(SOME_SKIPPED)
-
-
-def _tell(run: PickRun, say: Callable[[str], None]) -> None:
-    """Show what the run has to say since the last time."""
-    while run.messages:
-        say(run.messages.pop(0))
 
 
 def _watch(run: PickRun) -> None:
@@ -81,6 +73,7 @@ def _watch(run: PickRun) -> None:
         for number, handler in before.items():  # a second Ctrl-C does not wait
             signal.signal(number, handler)
 
+    run.events.listen(lambda event: status(event.text))
     status(f"Watching; Ctrl-C or the file {run.stop_file} ends it.")
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     micrographs = picks = 0
@@ -90,7 +83,6 @@ def _watch(run: PickRun) -> None:
             if result.error:
                 status(f"Skipped {result.error}")
             micrographs, picks = micrographs + (result.particles is not None), picks + len(result.particles or ())
-            _tell(run, status)
             if not result.error and (run.is_idle or time.monotonic() >= next_line):
                 next_line = time.monotonic() + SECONDS_BETWEEN_LINES
                 waiting = f", {run.waiting} waiting" if run.waiting else ""
@@ -130,8 +122,8 @@ def _print_summary(summary: PickSummary, watched: bool) -> None:
             ("Picks", f"{summary.particles}"),
             ("Picks per micrograph", f"{summary.particles / max(summary.micrographs, 1):.1f}"),
             *([] if watched else [("Seconds each", f"{summary.seconds / here:.2f}" if here else "-")]),
-            ("Dropped at the border", f"{summary.edge}"),
-            ("Dropped beside a better pick", f"{summary.distance}"),
+            ("Dropped at the border", f"{summary.dropped_at_border}"),
+            ("Dropped beside a better pick", f"{summary.dropped_beside_better}"),
             *([("Left for the next run", f"{summary.left}")] if summary.left else []),
             ("Skipped", f"{len(summary.skipped)}"),
             *(("", f"{result.error}") for result in summary.skipped),

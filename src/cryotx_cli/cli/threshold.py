@@ -32,8 +32,8 @@ def threshold(
     from cryotx_cli.workflows.threshold import threshold as choose_anew
 
     done = choose_anew(run, config)
-    for message in done.messages:
-        status(message)
+    for event in done.events:
+        status(event.text)
     _print_summary(done)
     if len(done):
         _draw_pictures(done)
@@ -49,8 +49,8 @@ def _print_summary(done: ThresholdRun) -> None:
             ("Picks", f"{done.after}, {done.before} before"),
             ("Picks per micrograph", f"{done.after / done.micrographs:.1f}"),
             ("Seconds", f"{done.seconds:.2f}"),
-            ("Dropped at the border", f"{done.edge}"),
-            ("Dropped beside a better pick", f"{done.distance}"),
+            ("Dropped at the border", f"{done.dropped_at_border}"),
+            ("Dropped beside a better pick", f"{done.dropped_beside_better}"),
         ],
     )
 

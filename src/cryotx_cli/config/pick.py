@@ -72,9 +72,7 @@ class PickConfig:
     def __post_init__(self) -> None:
         refuse_together(self, {"threshold": "auto", "percentile": None, "expected_count": None})
         refuse_together(self, {"watch": False, "exposures": None})
-        refuse_together(self, {"watch": False, "scheduler": None})
         if len(device_names(self.device)) > 1:
-            refuse_together(self, {"device": "auto", "watch": False})
             refuse_together(self, {"device": "auto", "scheduler": None})
         if self.stop_after is not None and not self.watch:
             raise ValueError("stop_after needs watch")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
-from cryotx_cli.picking.workers import Outcome, WorkerSettings, pick_one
+from cryotx_cli.events import Event, Tell
+from cryotx_cli.picking.workers import WAIT_SECONDS, Outcome, WorkerSettings, pick_one
 from cryotx_cli.runs.folder import absolute_path
 from cryotx_cli.runs.jobs import PickJob
+from cryotx_cli.wording import counted
 
+_POLL_SECONDS = 0.02
 _AHEAD = 64  # micrographs that wait at the scheduler: a cluster that grows with its load has to see some
 
 
@@ -86,6 +91,8 @@ class Cluster:
         What `connect` returned; closed by `close`.
     settings
         What the workers need to know.
+    tell
+        Hears of workers that are lost.
 
     Raises
     ------
@@ -93,10 +100,10 @@ class Cluster:
         The cluster is gone; all methods but `close` raise it, too.
     """
 
-    def __init__(self, connection: Connection, settings: WorkerSettings) -> None:
+    def __init__(self, connection: Connection, settings: WorkerSettings, tell: Tell) -> None:
         from distributed import as_completed
 
-        self.messages: list[str] = []
+        self.reason, self._tell = "", tell
         weights = Path(settings.settled.config.weights)
         if weights.is_file():
             settings = replace(settings, settled=settings.settled.changed(weights=str(absolute_path(weights))))
@@ -104,11 +111,12 @@ class Cluster:
         self._returning = as_completed(loop=self._client.loop, raise_errors=False)
         self._run = f"cryotx-pick-{uuid.uuid4().hex}"  # Dask knows work by its name, and would not do it twice
         self._sent: dict[str, tuple[PickJob, Any]] = {}
+        self._numbers = count()  # a micrograph that is replaced is sent again
         self._lost_workers: deque[str] = deque()
         with connection.watched():
-            count = len(self._client.nthreads())
+            workers = len(self._client.nthreads())
             self._client.subscribe_topic("all", self._see_event)
-        self.name = f"{count} worker{'s' * (count != 1)} of {connection.address}"
+        self.name = f"{counted(workers, 'workers')} of {connection.address}"
 
     @property
     def has_room(self) -> bool:
@@ -124,41 +132,41 @@ class Cluster:
 
     def send(self, job: PickJob) -> None:
         """Give one micrograph to the scheduler."""
-        key = f"{self._run}-{job.index}"
+        key = f"{self._run}-{next(self._numbers)}"
         with self._connection.watched():
             future = self._client.submit(pick_one, self._settings, _with_absolute_paths(job), key=key)
         self._sent[key] = job, future
         self._returning.add(future)
 
     def receive(self) -> list[tuple[PickJob, Outcome]]:
-        """Wait for at least one micrograph to come back.
+        """Return what has come back, after waiting for it a moment.
 
         Raises
         ------
         CryotxError
             The model cannot be loaded on a worker, or the cluster is gone.
         """
-        for future in self._returning:
-            if future.key not in self._sent:  # it has been cancelled
-                continue
-            if future.status in ("lost", "pending"):  # its worker died before it could tell: Dask does it again
-                self._returning.add(future)
-                continue
-            job, _ = self._sent[future.key]
-            outcome = self._outcome(job, future)
-            del self._sent[future.key]
-            while self._lost_workers:
-                address = self._lost_workers.popleft()
-                self.messages.append(f"The worker at {address} is lost; what it was at is picked again.")
-            return [(job, outcome)]
-        return []
+        until = time.monotonic() + WAIT_SECONDS
+        while not self._returning.has_ready() and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+        try:
+            done = [one for future in self._returning.next_batch(block=False) for one in self._come_back(future)]
+        except Exception:
+            self._sent.clear()
+            raise
+        while self._lost_workers:
+            address = self._lost_workers.popleft()
+            self._tell(Event(f"The worker at {address} is lost; what it was at is picked again.", "warning"))
+        return done
 
-    def cancel(self) -> None:
-        """Take back what no worker has been given yet."""
+    def cancel(self, at_once: bool = False) -> None:
+        """Take back what no worker has been given yet, or everything."""
+        if not self._sent:
+            return
         with self._connection.watched():
             assigned = {key for keys in self._client.processing().values() for key in keys}
         for key, (_, future) in list(self._sent.items()):
-            if key not in assigned and not future.done():
+            if at_once or (key not in assigned and not future.done()):
                 future.cancel()
                 del self._sent[key]
 
@@ -170,6 +178,17 @@ class Cluster:
             self._client.close()
         finally:
             log.disabled = False
+
+    def _come_back(self, future: Any) -> list[tuple[PickJob, Outcome]]:
+        if future.key not in self._sent:  # it has been cancelled
+            return []
+        if future.status in ("lost", "pending"):  # its worker died before it could tell: Dask does it again
+            self._returning.add(future)
+            return []
+        job, _ = self._sent[future.key]
+        outcome = self._outcome(job, future)
+        del self._sent[future.key]
+        return [(job, outcome)]
 
     def _outcome(self, job: PickJob, future: Any) -> Outcome:
         from distributed import KilledWorker

@@ -15,8 +15,9 @@ from multiprocessing.process import BaseProcess
 from threading import Lock
 
 from cryotx_cli.errors import CryotxError, DeviceError, MicrographError
+from cryotx_cli.events import Event, Tell
 from cryotx_cli.picking.micrograph_work import threads_beside
-from cryotx_cli.picking.workers import Outcome, Worker, WorkerSettings
+from cryotx_cli.picking.workers import WAIT_SECONDS, Outcome, Worker, WorkerSettings
 from cryotx_cli.runs.jobs import PickJob
 
 _LOSSES = 3  # processes that a micrograph may take with it before it is skipped
@@ -43,11 +44,13 @@ class DeviceProcesses:
         Names such as ``cpu`` or ``cuda:1``; one that is named twice gets two processes.
     settings
         What they need to know; its device is of no account.
+    tell
+        Hears of processes that die.
     """
 
-    def __init__(self, devices: Sequence[str], settings: WorkerSettings) -> None:
-        self.name = ", ".join(devices)
-        self.messages: list[str] = []
+    def __init__(self, devices: Sequence[str], settings: WorkerSettings, tell: Tell) -> None:
+        self.name, self.reason = ", ".join(devices), ""
+        self._tell = tell
         self._settings, self._count = settings, len(devices)
         self._processes: list[_Process] = []
         self._idle_devices = deque(devices)  # without a process
@@ -70,24 +73,32 @@ class DeviceProcesses:
         self._give(job, max(self._running(), key=self._room))
 
     def receive(self) -> list[tuple[PickJob, Outcome]]:
-        """Wait for at least one micrograph to come back.
+        """Return what has come back, after waiting for it a moment.
 
         Raises
         ------
         CryotxError
             The model cannot be loaded, or no process stays alive until it is.
         """
-        done: list[tuple[PickJob, Outcome]] = []
-        while self.under_way and not done:
+        try:
             self._send_lost()
             connections = {one.connection: one for one in self._processes}
-            for connection in wait(list(connections)):
+            done: list[tuple[PickJob, Outcome]] = []
+            for connection in wait(list(connections), WAIT_SECONDS):
                 done += self._receive_from(connections[connection])  # type: ignore[index]
-            done, self._given_up = done + self._given_up, []
+        except Exception:
+            self._forget()
+            raise
+        done, self._given_up = done + self._given_up, []
         return done
 
-    def cancel(self) -> None:
-        """Do nothing: all that has been sent is being worked on."""
+    def cancel(self, at_once: bool = False) -> None:
+        """Pick nothing again; the rest is being worked on, and ends with its process if it is to be at once."""
+        self._lost.clear()
+        if at_once:
+            self._forget()
+            for one in self._processes:
+                one.process.terminate()
 
     def close(self) -> None:
         """End the processes; they finish what they are at."""
@@ -95,6 +106,12 @@ class DeviceProcesses:
             one.connection.close()
         for one in self._processes:
             one.process.join()
+
+    def _forget(self) -> None:
+        self._lost.clear()
+        self._given_up.clear()
+        for one in self._processes:
+            one.jobs.clear()
 
     def _running(self) -> list[_Process]:
         """Return the processes, after starting those that are missing."""
@@ -142,6 +159,7 @@ class DeviceProcesses:
         if isinstance(answer, str):
             raise RuntimeError(f"the process on {one.device} failed:\n{answer}")
         index, outcome = answer
+        self._losses.pop(index, None)
         return [(one.jobs.pop(index), outcome)]
 
     def _bury(self, one: _Process) -> None:
@@ -153,11 +171,11 @@ class DeviceProcesses:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if one.is_ready:
             self._idle_devices.append(one.device)
-            self.messages.append(
-                f"The process on {one.device} has died ({how}); its {len(one.jobs)} micrographs are picked again."
-            )
+            again = f"its {len(one.jobs)} micrographs are picked again" if one.jobs else "there is a new one"
+            self._tell(Event(f"The process on {one.device} has died ({how}); {again}.", "warning"))
         elif self._processes:
-            self.messages.append(f"The process on {one.device} died while it loaded the model ({how}): left out.")
+            text = f"The process on {one.device} died while it loaded the model ({how}): left out."
+            self._tell(Event(text, "warning"))
         else:
             raise DeviceError(
                 f"--device {one.device}: the process there died while it loaded the model ({how})",

@@ -121,8 +121,8 @@ class MicrographWork:
             pick_seconds=round(time.perf_counter() - started, 4),
             candidates=len(candidates.particles),
             picks=len(picks.particles),
-            edge=picks.edge,
-            distance=picks.distance,
+            dropped_at_border=picks.dropped_at_border,
+            dropped_beside_better=picks.dropped_beside_better,
         )
         return PickedMicrograph(job, read.micrograph, candidates, picks, row, events)
 

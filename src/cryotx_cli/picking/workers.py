@@ -1,4 +1,4 @@
-"""One micrograph after another in another process: the same work, and an answer for the ledger."""
+"""Whoever picks the micrographs of a run, and what one of them in another process does."""
 
 from __future__ import annotations
 
@@ -61,13 +61,17 @@ Outcome = Done | CryotxError | OSError
 """What became of a micrograph; errors are those that skip it."""
 
 
+WAIT_SECONDS = 0.2
+"""How long `Workers.receive` waits at most."""
+
+
 class Workers(Protocol):
-    """Processes that pick: micrographs go out, outcomes come back in any order, none is lost."""
+    """Whoever picks: micrographs go out, outcomes come back, none is lost."""
 
     name: str
     """Where they are, in words."""
-    messages: list[str]
-    """What the user should know; who shows them takes them out."""
+    reason: str
+    """Why there; empty where there was no choice."""
 
     @property
     def has_room(self) -> bool:
@@ -78,19 +82,20 @@ class Workers(Protocol):
         """How many micrographs have been sent and not come back."""
 
     def send(self, job: PickJob) -> None:
-        """Give them one more micrograph."""
+        """Give them one more micrograph, which is not under way yet."""
 
     def receive(self) -> Sequence[tuple[PickJob, Outcome]]:
-        """Wait for at least one micrograph to come back.
+        """Return what has come back, after a moment's work or a moment's wait; this may be nothing.
 
         Raises
         ------
         CryotxError
-            None can: the model cannot be loaded there, or nobody is left to work.
+            Nothing more can come: the model cannot be loaded there, or nobody is left to work. Nothing is under way
+            any more.
         """
 
-    def cancel(self) -> None:
-        """Begin no more micrographs; those that are being worked on still come back."""
+    def cancel(self, at_once: bool = False) -> None:
+        """Begin no more micrographs; those that are being worked on still come back, unless it is to be at once."""
 
     def close(self) -> None:
         """End what has been started for this run."""

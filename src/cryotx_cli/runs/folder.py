@@ -36,6 +36,9 @@ from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import MicrographFile
 
+_KEYS = {"dropped_at_border": "edge", "dropped_beside_better": "distance"}  # of a ledger, where they differ
+_FIELDS = {key: name for name, key in _KEYS.items()}
+
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")  # the number is that of the process that wrote it
 
 
@@ -72,8 +75,9 @@ class LedgerRow:
         Their sum. Micrographs overlap: a run takes less than the sum of its rows.
     candidates, picks
         How many the network proposed, how many were kept.
-    edge, distance
-        How many would have been picked but lay too close to the border, or to a better pick.
+    dropped_at_border, dropped_beside_better
+        How many would have been picked but lay too close to the border, or to a better pick; ``edge`` and ``distance``
+        in the file.
     error
         Why it was skipped; None for a complete one.
     defocus
@@ -92,8 +96,8 @@ class LedgerRow:
     seconds: float = 0.0
     candidates: int = 0
     picks: int = 0
-    edge: int = 0
-    distance: int = 0
+    dropped_at_border: int = 0
+    dropped_beside_better: int = 0
     error: str | None = None
     defocus: float | None = None
 
@@ -211,8 +215,8 @@ class PickFolder:
         rows = {}
         with suppress(FileNotFoundError):
             for line in self.ledger.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, TypeError):  # a line cut short, or one of another version
-                    row = LedgerRow(**json.loads(line))
+                with suppress(ValueError, TypeError, AttributeError):  # a line cut short, or one of another version
+                    row = LedgerRow(**{_FIELDS.get(key, key): value for key, value in json.loads(line).items()})
                     rows[row.micrograph] = row
         return rows
 
@@ -323,7 +327,7 @@ def _folder_of(run: Path) -> Path:
 
 
 def _line(row: LedgerRow) -> str:
-    return json.dumps(asdict(row)) + "\n"
+    return json.dumps({_KEYS.get(name, name): value for name, value in asdict(row).items()}) + "\n"
 
 
 def _require_writable(folder: Path, name: str) -> None:

@@ -44,7 +44,7 @@ class PickSummary:
         Micrographs picked, earlier ones included, and picks on them.
     resumed
         How many of the micrographs an earlier run had finished.
-    edge, distance
+    dropped_at_border, dropped_beside_better
         Would-be picks dropped because they lay too close to the border, or to a better pick.
     skipped
         Micrographs without picks because of an error, with their reasons.
@@ -59,8 +59,8 @@ class PickSummary:
     micrographs: int
     particles: int
     resumed: int
-    edge: int
-    distance: int
+    dropped_at_border: int
+    dropped_beside_better: int
     skipped: tuple[PickResult, ...]
     left: int
     seconds: float

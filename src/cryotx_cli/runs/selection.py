@@ -59,13 +59,13 @@ class Picks:
     ----------
     particles
         The picks, best first.
-    edge, distance
+    dropped_at_border, dropped_beside_better
         How many more there would be but for the border, and but for the minimum distance.
     """
 
     particles: Particles
-    edge: int
-    distance: int
+    dropped_at_border: int
+    dropped_beside_better: int
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,24 @@ class Selection:
 
     def choose(self, candidates: Candidates) -> Picks:
         """Choose the picks of one micrograph."""
-        found, pixel_size = candidates.particles, candidates.particles.pixel_size
         # Before the rule: it weighs what there is to find, and two candidates on one particle are one particle.
-        apart = found.with_minimum_distance(self.min_distance / pixel_size)
-        inside = apart.inside(candidates.height, candidates.width, self.edge / pixel_size)
+        apart = self._apart(candidates)
+        inside = self._inside(candidates, apart)
         picks = self._best(inside.select(choose(inside, self.rule)))
         lowest = float(picks.scores.min(initial=np.inf))
-        wanted, wanted_apart = len(found.above(lowest)), len(apart.above(lowest))
+        wanted, wanted_apart = len(candidates.particles.above(lowest)), len(apart.above(lowest))
         return Picks(picks, wanted_apart - len(inside.above(lowest)), wanted - wanted_apart)
 
     def available(self, candidates: Candidates) -> Particles:
         """Return the candidates among which the rule chooses, best first: picks are as many from the top."""
-        found, pixel_size = candidates.particles, candidates.particles.pixel_size
-        apart = found.with_minimum_distance(self.min_distance / pixel_size)
-        return self._best(apart.inside(candidates.height, candidates.width, self.edge / pixel_size))
+        return self._best(self._inside(candidates, self._apart(candidates)))
+
+    def _apart(self, candidates: Candidates) -> Particles:
+        found = candidates.particles
+        return found.with_minimum_distance(self.min_distance / found.pixel_size)
+
+    def _inside(self, candidates: Candidates, particles: Particles) -> Particles:
+        return particles.inside(candidates.height, candidates.width, self.edge / particles.pixel_size)
 
     def _best(self, particles: Particles) -> Particles:
         return particles.select(np.argsort(-particles.scores, kind="stable")[: self.max_picks])

@@ -13,6 +13,7 @@ from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
@@ -49,18 +50,18 @@ class ThresholdRun:
         How many micrographs the run has picked.
     before, after : int
         Picks on them before and now.
-    edge, distance : int
+    dropped_at_border, dropped_beside_better : int
         Would-be picks dropped now because they lay too close to the border, or to a better pick.
     seconds : float
         Time for choosing and for writing coordinates.
-    messages : list of str
+    events : Events
         What the user should know.
     """
 
     def __init__(self, before: StoredRun, settled: Settled, images: bool) -> None:
         started = time.perf_counter()
         self.star, self.folder = before.folder.star, before.folder.path
-        self.messages: list[str] = []
+        self.events = Events()
         self._before, self._folder, self._settled = before, before.folder, settled
         if not before.picked:
             raise CryotxError(
@@ -71,12 +72,12 @@ class ThresholdRun:
         self._write(chosen, exposures)
         self._to_draw = chosen if images and settled.config.images else []
         if settled.config.images and not images:
-            self.messages.append("Pictures are left out; cryotx pick draws them when it runs again.")
+            self.events.tell(Event("Pictures are left out; cryotx pick draws them when it runs again."))
         self.micrographs = len(chosen)
         self.before = sum(row.picks for row in before.picked)
         self.after = sum(one.row.picks for one in chosen)
-        self.edge = sum(one.row.edge for one in chosen)
-        self.distance = sum(one.row.distance for one in chosen)
+        self.dropped_at_border = sum(one.row.dropped_at_border for one in chosen)
+        self.dropped_beside_better = sum(one.row.dropped_beside_better for one in chosen)
         self.seconds = time.perf_counter() - started
 
     def __len__(self) -> int:
@@ -98,7 +99,8 @@ class ThresholdRun:
         file = self._settled.config.exposures
         exposures = exposures_of(file, names) if file is not None else {}
         if file is not None and len(exposures) < len(names):
-            self.messages.append(f"{len(names) - len(exposures)} not among the exposures, left out of particles.cs.")
+            without = len(names) - len(exposures)
+            self.events.tell(Event(f"{without} not among the exposures, left out of particles.cs.", "warning"))
         return exposures
 
     def _choose(self, row: LedgerRow) -> _Chosen:
@@ -115,8 +117,8 @@ class ThresholdRun:
             row,
             key=self._settled.picks_key(key),
             picks=len(picks.particles),
-            edge=picks.edge,
-            distance=picks.distance,
+            dropped_at_border=picks.dropped_at_border,
+            dropped_beside_better=picks.dropped_beside_better,
         )
         return _Chosen(row, picks.particles, (candidates.height, candidates.width))
 

@@ -1,0 +1,74 @@
+"""The files that show all micrographs of a run: the merged ones and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cryotx_cli.coordinates.formats.entry import Exposure
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.events import Event, Tell
+from cryotx_cli.report.run_report import write_run_report
+from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.record import RunRecord
+from cryotx_cli.runs.refreshed import Refreshed
+from cryotx_cli.runs.settled import Settled
+from cryotx_cli.runs.stored import StoredRun
+
+_MERGE_SECONDS, _REPORT_SECONDS = 5.0, 60.0  # between two writings while a run goes on
+
+
+class Overview:
+    """Writes them from what the run has done so far, in the order of the input.
+
+    Parameters
+    ----------
+    folder, settled, record
+        Those of the run.
+    exposures
+        CryoSPARC's, by micrograph name.
+    tell
+        Hears of files that cannot be written now, while the run goes on.
+    """
+
+    def __init__(
+        self, folder: PickFolder, settled: Settled, record: RunRecord, exposures: Mapping[str, Exposure], tell: Tell
+    ) -> None:
+        self._folder, self._settled, self._record, self._exposures = folder, settled, record, exposures
+        self._tell = tell
+        self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
+        self._report = Refreshed(self._write_report, _REPORT_SECONDS)
+
+    def changed(self) -> None:
+        """Note that there is something new to show."""
+        self._merged.is_stale = self._report.is_stale = True
+
+    def refresh(self) -> None:
+        """Bring the files up to date, not too often."""
+        for part in (self._merged, self._report):
+            try:
+                part.if_due()
+            except (CryotxError, OSError) as error:  # there may be room again later; the end of the run is strict
+                self._tell(Event(error.message if isinstance(error, CryotxError) else str(error), "warning"))
+
+    def write(self) -> None:
+        """Write the files as they are to stay.
+
+        Raises
+        ------
+        CryotxError, OSError
+            One cannot be written.
+        """
+        self._record.order_ledger()
+        self._write_merged()
+        self._write_report()
+
+    def _write_merged(self) -> None:
+        picks = [(row, particles) for _, row, particles in self._record.picked]
+        if picks:
+            self._folder.write_merged(picks, self._settled.formats, self._exposures)
+
+    def _write_report(self) -> None:
+        if not self._settled.config.report:
+            self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
+        elif self._record.picked:
+            write_run_report(StoredRun(self._folder, self._settled))

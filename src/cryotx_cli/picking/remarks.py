@@ -1,0 +1,82 @@
+"""What the picks of a run say of themselves: drift, a diameter that does not fit, empty micrographs, bad imports."""
+
+from __future__ import annotations
+
+from cryotx_cli.checks.names import check_run
+from cryotx_cli.checks.target import Target
+from cryotx_cli.detector.diameter_estimate import SizeCheck
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.events import Event, Tell
+from cryotx_cli.runs.drift import Drift
+from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.record import RunRecord
+from cryotx_cli.runs.result import PickResult
+from cryotx_cli.runs.selection import ExpectedF1
+from cryotx_cli.runs.settled import Settled
+
+_CHECKED = 3  # images that the check of what was written looks at
+
+
+class Remarks:
+    """Compares micrographs as they come, and looks at all of them at the end.
+
+    Parameters
+    ----------
+    folder, settled, record
+        Those of the run.
+    sizes
+        Whether a diameter that does not fit the picks is worth a word.
+    drift
+        Whether micrographs come as they are acquired, so that a change of level means something.
+    tell
+        Hears all remarks.
+    """
+
+    def __init__(
+        self, folder: PickFolder, settled: Settled, record: RunRecord, *, sizes: bool, drift: bool, tell: Tell
+    ) -> None:
+        self._folder, self._settled, self._record, self._tell = folder, settled, record, tell
+        self._sizes = SizeCheck(settled.diameter) if sizes else None
+        self._drift = Drift() if drift else None
+
+    def add(self, result: PickResult) -> None:
+        """Take one more micrograph."""
+        if result.particles is None:
+            return
+        if self._sizes is not None:
+            self._sizes.add(result.particles)
+        for line in self._drift.add(result.particles) if self._drift is not None else []:
+            if not result.resumed:  # the earlier run has said it
+                self._tell(Event(line, "warning", result.file.name))
+
+    def at_end(self) -> None:
+        """Say what only all picks together show, once the merged files are written."""
+        if self._sizes is not None and (warning := self._sizes.warning()):
+            self._tell(Event(warning, "warning"))
+        self._tell_of_empty_micrographs()
+        self._check_written()
+
+    def _tell_of_empty_micrographs(self) -> None:
+        """Say how many the automatic threshold leaves empty, and how to see what it has left out."""
+        picked = self._record.picked
+        empty = sum(row.candidates > 0 and not row.picks for _, row, _ in picked)
+        if empty and isinstance(self._settled.selection.rule, ExpectedF1):
+            text = (
+                f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks; cryotx threshold "
+                f"{self._folder.path} --threshold 0.25 shows the guesses."
+            )
+            self._tell(Event(text))
+
+    def _check_written(self) -> None:
+        """Read the merged STAR file as an importer would; what may go wrong then is said now."""
+        files = [result.file for result, row, _ in self._record.picked if row.picks]
+        if not files:
+            return
+        try:
+            findings = check_run(
+                self._folder.star, [Target.of(file) for file in files], self._settled.diameter, _CHECKED
+            )
+        except (CryotxError, OSError):  # it could not be written, which is said elsewhere
+            return
+        for one in findings:
+            self._tell(Event(f"Check of {self._folder.star.name}: {one.summary}. {one.advice}", "warning"))

@@ -1,0 +1,123 @@
+"""What has become of each micrograph of a run so far: in memory, and in the ledger for the next run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.runs.folder import LedgerRow, PickFolder, remove_picks
+from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
+from cryotx_cli.runs.result import PickResult, PickSummary
+
+_Entry = tuple[PickResult, LedgerRow]
+
+
+class RunRecord:
+    """Results by the micrograph's place in the input; a micrograph that is picked again has the latest one.
+
+    Parameters
+    ----------
+    folder
+        Whose ledger is kept.
+
+    Attributes
+    ----------
+    first_error : CryotxError, OSError or None
+        Why the first of the skipped micrographs was skipped.
+    """
+
+    def __init__(self, folder: PickFolder) -> None:
+        self.first_error: CryotxError | OSError | None = None
+        self._folder = folder
+        self._entries: dict[int, _Entry] = {}
+
+    def __contains__(self, job: PickJob) -> bool:
+        return job.index in self._entries
+
+    def take_up(self, jobs: Sequence[PickJob], plan: PickJobs, restart: bool) -> int:
+        """Keep the micrographs that an earlier run finished with the same settings; begin the ledger with them.
+
+        Returns
+        -------
+        int
+            How many it did with other settings or weights, or whose files have changed: they are picked anew.
+        """
+        rows = {} if restart else self._folder.read_ledger()
+        changed = 0
+        for job in jobs:
+            row = rows.get(job.file.name)
+            if row is None or row.error is not None:
+                continue
+            particles = plan.finished_earlier(job) if row.key == job.picks_key else None
+            if particles is not None:
+                result = PickResult(job.file, particles, None, 0.0, resumed=True)
+                self._entries[job.index] = (result, earlier_row(job, row))
+            changed += row.key != job.picks_key
+        self._folder.start_ledger(row for _, row in self._entries.values())
+        return changed
+
+    def done(self, job: PickJob, row: LedgerRow, particles: Particles) -> PickResult:
+        """Note a micrograph whose files are written; it is skipped if the ledger has no room for it."""
+        try:
+            self._folder.append_ledger(row)
+        except (CryotxError, OSError) as error:
+            return self.skip(job, error)
+        return self._keep(job, PickResult(job.file, particles, None, row.seconds), row)
+
+    def skip(self, job: PickJob, error: CryotxError | OSError) -> PickResult:
+        """Note a micrograph that cannot be picked, and remove what there is of it."""
+        reason = error.message if isinstance(error, CryotxError) else f"{job.file.path}: {error.strerror or error}"
+        self.first_error = self.first_error or error
+        row = replace(job.row(), error=reason)
+        with suppress(OSError):  # the disk may be full: the reason is shown all the same
+            remove_picks(job.outputs)
+            self._folder.append_ledger(row)
+        return self._keep(job, PickResult(job.file, None, reason, 0.0), row)
+
+    def _keep(self, job: PickJob, result: PickResult, row: LedgerRow) -> PickResult:
+        self._entries[job.index] = (result, row)
+        return result
+
+    @property
+    def results(self) -> list[PickResult]:
+        """All results, in the order in which they became known."""
+        return [result for result, _ in self._entries.values()]
+
+    @property
+    def paths(self) -> set[Path]:
+        """The files of all micrographs that have a result."""
+        return {result.file.path for result, _ in self._entries.values()}
+
+    @property
+    def picked(self) -> list[tuple[PickResult, LedgerRow, Particles]]:
+        """The micrographs that were not skipped, in the order of the input, with their picks."""
+        entries = (self._entries[index] for index in sorted(self._entries))
+        return [(result, row, result.particles) for result, row in entries if result.particles is not None]
+
+    def order_ledger(self) -> None:
+        """Bring the ledger into the order of the input, if it is not."""
+        if list(self._entries) != sorted(self._entries):
+            with suppress(CryotxError):  # as it is, it holds the same lines
+                self._folder.start_ledger(self._entries[index][1] for index in sorted(self._entries))
+
+    def summary(self, seconds: float, left: int, report: bool) -> PickSummary:
+        """Sum up what the run has done in so many seconds."""
+        picked = self.picked
+        skipped = [self._entries[index][0] for index in sorted(self._entries)]
+        return PickSummary(
+            micrographs=len(picked),
+            particles=sum(row.picks for _, row, _ in picked),
+            resumed=sum(result.resumed for result, _, _ in picked),
+            dropped_at_border=sum(row.dropped_at_border for _, row, _ in picked),
+            dropped_beside_better=sum(row.dropped_beside_better for _, row, _ in picked),
+            skipped=tuple(result for result in skipped if result.error is not None),
+            left=left,
+            seconds=seconds,
+            star=self._folder.star,
+            folder=self._folder.path,
+            report=self._folder.report if report and picked else None,
+        )
