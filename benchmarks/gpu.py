@@ -40,8 +40,8 @@ from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.image import CLIP, PIXELS_PER_DIAMETER, clip_outliers, normalise, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.runs.selection import ExpectedF1, choose
+from discs import PIXEL_SIZE, write_micrograph
 from machine import describe_machine
-from speed import PIXEL_SIZE, write_micrograph
 
 Formats = dict[str, Callable[[], contextlib.AbstractContextManager[object]]]
 

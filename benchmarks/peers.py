@@ -9,7 +9,8 @@ files: pictures are converted to float32 MRC in a temporary folder first.
 cryotx         `cryotx pick`, default model
 DoG            a difference of Gaussians as wide as the particle, written out below; keeps maxima above one standard
                deviation of the filtered image
-RELION LoG     `relion_autopick --LoG --shrink 0`, diameters from 0.8 to 1.2 of the known one
+RELION LoG     as RELION's job runs it when nothing is changed there: `relion_autopick --LoG --shrink 0 --lowpass 20`,
+               with the range of diameters of its tutorial, moved to the known one
 Topaz          `topaz preprocess` and `topaz extract -m resnet16`, the pretrained model; radius from the diameter.
                Its authors advise 4 to 8 Å per pixel: downsampled to just below 8, and a second time to twice that
 
@@ -17,7 +18,8 @@ Picks and labels are matched one to one within half a diameter, nearest pairs fi
 worked in, and counted over the whole set. `F1` is what the program keeps by itself, `best` the highest F1 over the cuts
 of its score. Each program runs with one thread over all micrographs of a set in one call; CPU seconds hardly depend on
 what else the machine does; those of DoG, which runs in this process, leave out the start, and its memory is not
-measured (0). With --results the rows are also kept in a JSON file, and with --only the others' rows are taken from it.
+measured (0). Command lines are printed as they run. With --results the rows are also kept in a JSON file, and with
+--only the others' rows are taken from it.
 """
 
 from __future__ import annotations
