@@ -13,9 +13,9 @@ augmentation: means over the training and over the held-out micrographs.
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +30,7 @@ from cryotx_cli.training.cryotransformer.train import criterion, train_detr
 from cryotx_cli.workflows.make_coco import make_coco
 from cryotx_cli.workflows.simulate import simulate
 from machine import describe_machine
+from result_folder import claim
 
 PREPARATIONS = {"denoised": True, "raw": False}
 SPLITS = {"training": "train", "held out": "val"}
@@ -44,11 +45,12 @@ def main() -> None:
     rows = {}
     for backbone in arguments.backbones:
         for preparation in PREPARATIONS:
-            config = settings(arguments, backbone, arguments.out / preparation)
-            rows[backbone, preparation] = measure(arguments, config, arguments.out / f"{backbone}-{preparation}")
+            out = arguments.out / f"{backbone}-{preparation}"
+            rows[backbone, preparation] = measure(arguments, backbone, arguments.out / preparation, out)
     for split in SPLITS:
         print_table(split, {name: row[split] for name, row in rows.items()})
-    print("\nwall-clock minutes  " + ", ".join(f"{' '.join(name)} {row['minutes']:.1f}" for name, row in rows.items()))
+    minutes = {" ".join(name): row["clock"]["minutes"] for name, row in rows.items()}
+    print("\nwall-clock minutes  " + ", ".join(f"{name} {spent:.1f}" for name, spent in minutes.items()))
 
 
 def read_arguments() -> argparse.Namespace:
@@ -84,16 +86,8 @@ def describe(arguments: argparse.Namespace) -> str:
 
 def backbone_rate(arguments: argparse.Namespace) -> float:
     """Return the ResNet's learning rate: the paper's is small because its ResNet has learned from ImageNet."""
-    return arguments.learning_rate * (1.0 if arguments.init == "scratch" else 0.1)
-
-
-def claim(out: Path, description: str) -> None:
-    """Refuse a folder with results of other settings, which would be taken for those of these."""
-    file = out / "settings.txt"
-    if file.exists() and file.read_text() != description:
-        sys.exit(f"{out} holds results of other settings:\n{file.read_text()}\nChoose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(description)
+    rate: float = arguments.learning_rate * (1.0 if arguments.init == "scratch" else 0.1)
+    return rate
 
 
 def simulated(arguments: argparse.Namespace) -> None:
@@ -116,7 +110,7 @@ def simulated(arguments: argparse.Namespace) -> None:
             pass
 
 
-def settings(arguments: argparse.Namespace, backbone: str, dataset: Path) -> CryotransformerTrainConfig:
+def settings(arguments: argparse.Namespace, backbone: Any, dataset: Path) -> CryotransformerTrainConfig:
     return CryotransformerTrainConfig(
         data=dataset,
         backbone=backbone,
@@ -131,21 +125,21 @@ def settings(arguments: argparse.Namespace, backbone: str, dataset: Path) -> Cry
     )
 
 
-def measure(arguments: argparse.Namespace, config: CryotransformerTrainConfig, out: Path) -> dict:
+def measure(arguments: argparse.Namespace, backbone: str, dataset: Path, out: Path) -> dict[str, dict[str, float]]:
     """Train one combination, or finish its training, and return its losses by split and its wall-clock minutes."""
     network = DetrConfig(
-        backbone=config.backbone,
+        backbone=backbone,
         enc_layers=arguments.layers,
         dec_layers=arguments.layers,
         num_queries=arguments.queries,
     )
-    config = replace(config, resume=(out / "state.pt").exists())
+    config = replace(settings(arguments, backbone, dataset), resume=(out / "state.pt").exists())
     for now in train_detr(out, config, network):
         if now.f1 is not None:
             print(f"{out.name}: step {now.step} of {now.steps}, F1 {now.f1:.3f} on held-out micrographs", flush=True)
     checkpoint = load_detr_checkpoint(out / "last.safetensors")
-    splits = {name: losses(checkpoint, open_coco(config.data, split), config) for name, split in SPLITS.items()}
-    return splits | {"minutes": checkpoint.training["seconds"] / 60}
+    splits = {name: losses(checkpoint, open_coco(dataset, split), config) for name, split in SPLITS.items()}
+    return splits | {"clock": {"minutes": checkpoint.training["seconds"] / 60}}
 
 
 @torch.no_grad()

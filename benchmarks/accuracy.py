@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.agreement import average_precision, match
 from cryotx_cli.coordinates.particles import Particles
@@ -54,9 +55,10 @@ class Labelled:
     truth: np.ndarray
     edge: float
 
-    def labelled_area(self, points: np.ndarray) -> np.ndarray:
+    def labelled_area(self, points: np.ndarray) -> NDArray[np.bool_]:
         size = np.array(self.micrograph.image.shape[::-1])
-        return ((points >= self.edge) & (points <= size - self.edge)).all(1)
+        inside: NDArray[np.bool_] = np.all((points >= self.edge) & (points <= size - self.edge), axis=1)
+        return inside
 
 
 def read_set(folder: Path, info: dict[str, float]) -> list[Labelled]:
@@ -77,7 +79,8 @@ def candidates(picker: Picker, one: Labelled, diameter: float) -> Particles:
 
 def measure(picker: Picker, data: list[Labelled], diameter: float, radius_px: float) -> dict[str, float]:
     own_hits = own_picks = 0
-    scores, hits, sizes = [], [], []
+    scores, hits = [], []
+    sizes: list[float] = []
     total = sum(len(one.truth) for one in data)
     for one in data:
         found = candidates(picker, one, diameter)
@@ -85,7 +88,7 @@ def measure(picker: Picker, data: list[Labelled], diameter: float, radius_px: fl
         kept = kept.select(one.labelled_area(kept.centres))
         own_hits += int((match(kept.centres, one.truth, radius_px) >= 0).sum())
         own_picks += len(kept)
-        sizes.extend(kept.diameters)
+        sizes.extend(kept.diameters.tolist())
         inside = found.select(one.labelled_area(found.centres)).above(0.02)
         scores.append(inside.scores)
         hits.append(match(inside.centres, one.truth, radius_px) >= 0)

@@ -14,11 +14,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, TypedDict
 
+import cv2
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from cryotx_cli.config import DenoisingPipeline
+from cryotx_cli.micrographs import denoise as module
 from machine import describe_machine
 
 STAGES = ("standardise", "to_8_bit", "non_local_means", "wiener_filter", "equalise", "guided_filter")
-CHAINS = ("plain", "original", "paper")
+PIPELINES: tuple[DenoisingPipeline, ...] = ("original", "paper")
+CHAINS = ("plain", *PIPELINES)
+Image = NDArray[Any]
+Stage = Callable[..., Image]
+
+
+class Measured(TypedDict):
+    """What a chain took: seconds of CPU, by the clock and of each stage, MiB at the peak, and what it made."""
+
+    cpu: float
+    wall: float
+    peak: float
+    stages: dict[str, float]
+    sha256: str
+    versions: dict[str, str]
+    threads: int
 
 
 def main() -> None:
@@ -40,23 +63,18 @@ def main() -> None:
         sys.exit("the plain chain and the original pipeline differ")
 
 
-def in_a_process(chain: str, size: int) -> dict:
+def in_a_process(chain: str, size: int) -> Measured:
     command = [sys.executable, __file__, "--chain", chain, "--size", str(size)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    measured: Measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return measured
 
 
-def measure(chain: str, size: int) -> dict:
+def measure(chain: str, size: int) -> Measured:
     """Denoise one micrograph in this process; this process's peak memory holds libraries and input too."""
-    import cv2
-    import numpy as np
-    import scipy
-
-    from cryotx_cli.micrographs import denoise as module
-
     stages = dict.fromkeys((*STAGES, "the rest"), 0.0)
 
-    def timed(name: str, function: Callable) -> Callable:
-        def run(*args: object, **settings: object) -> object:
+    def timed(name: str, function: Stage) -> Stage:
+        def run(*args: object, **settings: object) -> Image:
             start = time.process_time()
             result = function(*args, **settings)
             stages[name] += time.process_time() - start
@@ -65,15 +83,14 @@ def measure(chain: str, size: int) -> dict:
         return run
 
     image = micrograph(size)
-    if chain == "plain":
-        functions = {name: timed(name, function) for name, function in plain_stages().items()}
-        run = lambda: plain_chain(image, functions)  # noqa: E731
-    else:
-        for name in STAGES:
-            setattr(module, name, timed(name, getattr(module, name)))
-        run = lambda: module.denoise(image, chain)  # noqa: E731
+    functions = {name: timed(name, function) for name, function in plain_stages().items()}
+    for name in STAGES:
+        setattr(module, name, timed(name, getattr(module, name)))
     cpu, wall = time.process_time(), time.perf_counter()
-    denoised = run()
+    if chain == "plain":
+        denoised = plain_chain(image, functions)
+    else:
+        denoised = module.denoise(image, "original" if chain == "original" else "paper")
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     stages["the rest"] = cpu - sum(stages.values())
     # The kernel counts in KiB, that of macOS in bytes.
@@ -83,16 +100,14 @@ def measure(chain: str, size: int) -> dict:
         "wall": wall,
         "peak": peak,
         "stages": stages,
-        "sha256": hashlib.sha256(np.ascontiguousarray(denoised)).hexdigest(),
+        "sha256": hashlib.sha256(denoised.tobytes()).hexdigest(),
         "versions": {"NumPy": np.__version__, "SciPy": scipy.__version__, "OpenCV": cv2.__version__},
         "threads": cv2.getNumThreads(),
     }
 
 
-def micrograph(size: int):
+def micrograph(size: int) -> NDArray[np.float32]:
     """Noise, a gradient and dark discs, float32."""
-    import numpy as np
-
     random = np.random.default_rng(1)
     image = random.standard_normal((size, size), dtype=np.float32)
     y, x = np.mgrid[-30:31, -30:31]
@@ -102,37 +117,42 @@ def micrograph(size: int):
     return image
 
 
-def plain_stages() -> dict[str, Callable]:
+def plain_stages() -> dict[str, Stage]:
     """Every stage as one would write it down: whole arrays, complex transforms, a new array for every result."""
-    import cv2
-    import numpy as np
 
-    def mean(array):
+    def mean(array: Image) -> np.float32:
         # np.mean of NumPy 1, whose last bits decide some pixels; the size must be a multiple of 128.
-        return np.add.accumulate(array.reshape(-1, 8192).sum(axis=1))[-1] / np.float32(array.size)
+        total: np.float32 = np.add.accumulate(array.reshape(-1, 8192).sum(axis=1))[-1]
+        return total / np.float32(array.size)
 
-    def standardise(image):
-        blurred = cv2.GaussianBlur(image, (9, 9), 0)
-        return (blurred - mean(blurred)) / np.sqrt(mean((blurred - mean(blurred)) ** 2))
+    def standardise(image: Image) -> Image:
+        blurred: Image = cv2.GaussianBlur(image, (9, 9), 0)
+        standard: Image = (blurred - mean(blurred)) / np.sqrt(mean((blurred - mean(blurred)) ** 2))
+        return standard
 
-    def to_8_bit(image):
-        return ((image - image.min()) / (image.max() - image.min()) * 255).astype(np.uint8)
+    def to_8_bit(image: Image) -> Image:
+        grey: Image = ((image - image.min()) / (image.max() - image.min()) * 255).astype(np.uint8)
+        return grey
 
-    def non_local_means(image):
-        return cv2.fastNlMeansDenoising(image, None, 10, 7, 21)
+    def non_local_means(image: Image) -> Image:
+        smoothed: Image = cv2.fastNlMeansDenoising(image, None, 10, 7, 21)
+        return smoothed
 
-    def wiener_filter(image):
+    def wiener_filter(image: Image) -> Image:
         taps = np.exp(-(np.arange(-4, 5) ** 2) / 18.0)
         kernel = np.outer(taps, taps)
         transfer = np.fft.fft2(kernel / kernel.sum(), s=image.shape)
-        return np.abs(np.fft.ifft2(np.fft.fft2(image) * np.conj(transfer) / (np.abs(transfer) ** 2 + 30)))
+        restored: Image = np.abs(np.fft.ifft2(np.fft.fft2(image) * np.conj(transfer) / (np.abs(transfer) ** 2 + 30)))
+        return restored
 
-    def equalise(image):
-        return cv2.createCLAHE(clipLimit=2.0, tileGridSize=(16, 16)).apply(image)
+    def equalise(image: Image) -> Image:
+        equalised: Image = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(16, 16)).apply(image)
+        return equalised
 
-    def guided_filter(image, guide):
-        def box(array):
-            return cv2.boxFilter(array, -1, (20, 20))
+    def guided_filter(image: Image, guide: Image) -> Image:
+        def box(array: Image) -> Image:
+            mean: Image = cv2.boxFilter(array, -1, (20, 20))
+            return mean
 
         image, guide = (image / 255).astype(np.float32), guide.astype(np.float32) / 255
         slope = (box(guide * image) - box(guide) * box(image)) / (box(guide * guide) - box(guide) * box(guide) + 0.1)
@@ -140,10 +160,10 @@ def plain_stages() -> dict[str, Callable]:
         return box(slope) * guide + box(offset)
 
     functions = (standardise, to_8_bit, non_local_means, wiener_filter, equalise, guided_filter)
-    return {function.__name__: function for function in functions}
+    return dict(zip(STAGES, functions, strict=True))
 
 
-def plain_chain(image, stage: dict[str, Callable]):
+def plain_chain(image: Image, stage: dict[str, Stage]) -> Image:
     image = image[::-1]
     smoothed = stage["non_local_means"](stage["to_8_bit"](stage["standardise"](image)))
     restored = stage["wiener_filter"](smoothed)
@@ -151,7 +171,7 @@ def plain_chain(image, stage: dict[str, Callable]):
     return stage["to_8_bit"](stage["guided_filter"](equalised, restored))[::-1]
 
 
-def report(measured: dict[str, dict], size: int) -> None:
+def report(measured: dict[str, Measured], size: int) -> None:
     versions, threads = measured["plain"]["versions"], measured["plain"]["threads"]
     print(f"Denoising one micrograph of {size} x {size} pixels, float32")
     print(f"{describe_machine('numpy', 'scipy')}, OpenCV {versions['OpenCV']}, {threads} threads")
@@ -173,13 +193,13 @@ def report_in_torch(name: str, size: int, repeats: int, paper_on_cpu: float) -> 
 
     from cryotx_cli.detector.cryotransformer.denoise import denoise
     from cryotx_cli.detector.device import resolve_device
-    from cryotx_cli.micrographs.denoise import denoise as denoise_on_cpu
 
     device, image = resolve_device(name), micrograph(size)
     on_gpu = device.type == "cuda"
     print(f"\nIn torch {torch.__version__} on {torch.cuda.get_device_name(device) if on_gpu else 'the CPU'}")
-    for pipeline in ("original", "paper"):
-        expected, seconds = denoise_on_cpu(image, pipeline), []
+    for pipeline in PIPELINES:
+        expected = module.denoise(image, pipeline)
+        seconds = []
         for _ in range(1 + repeats):
             start = time.perf_counter()
             denoised = denoise(image, pipeline, device)

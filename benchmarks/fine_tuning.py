@@ -27,8 +27,9 @@ from machine import describe_machine
 
 def link_first(folder: Path, tree: Path, count: int) -> None:
     """Make a CryoPPP tree of links to the first labelled micrographs."""
-    for labelled in [one for one in find_labelled_micrographs(folder) if one.labels is not None][:count]:
-        for file in (labelled.file.path, labelled.labels):
+    pairs = [(one.file.path, one.labels) for one in find_labelled_micrographs(folder) if one.labels is not None]
+    for pair in pairs[:count]:
+        for file in pair:
             link = tree / file.resolve().relative_to(folder.resolve())
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file.resolve())

@@ -6,7 +6,7 @@ DATA is a CryoPPP tree. Every micrograph with 50 or more labels is judged by its
 mirrored, swapped, and as many random places, for which any verdict is wrong.
 """
 
-import sys
+import argparse
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -41,7 +41,10 @@ def judge(micrograph: CryopppMicrograph, rng: np.random.Generator) -> tuple[Coun
     return right, least, seconds / len(pairs)
 
 
-def main(data: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    data = parser.parse_args().data
     rng = np.random.default_rng(1)
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     least: defaultdict[str, float] = defaultdict(lambda: np.inf)
@@ -62,4 +65,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

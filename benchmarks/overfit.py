@@ -6,7 +6,6 @@ one. A stopped run goes on where it was.
 """
 
 import argparse
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from cryotx_cli.training.cryotransformer.validation import score
 from cryotx_cli.workflows.make_coco import make_coco
 from cryotx_cli.workflows.simulate import simulate
 from machine import describe_machine
+from result_folder import claim
 
 SIDE, STORED_SIDE = 128, 256
 MICROGRAPHS = SimulateConfig(micrographs=16, size=STORED_SIDE, pixel_size=3.2, severity=0.0, seed=3)
@@ -86,15 +86,6 @@ def simulated(out: Path) -> CocoDataset:
     return open_coco(out / "coco", "train")
 
 
-def claim(out: Path, description: str) -> None:
-    """Refuse a folder with results of other settings, which would be taken for those of these."""
-    file = out / "settings.txt"
-    if file.exists() and file.read_text() != description:
-        sys.exit(f"{out} holds results of other settings:\n{file.read_text()}\nChoose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(description)
-
-
 def examples(dataset: CocoDataset) -> tuple[Tensor, ParticleTargets]:
     """Return all images in one batch with their particles: there is nothing random to read anew."""
     pipeline, nothing_random = input_of(dataset, LOSS).pipeline, np.random.default_rng(0)
@@ -147,7 +138,7 @@ def train(
             output = model(images)
         result = loss(output, targets)
         optimizer.zero_grad(set_to_none=True)
-        result.total.backward()
+        result.total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), LOSS.clip_norm)
         optimizer.step()
         spent = time.process_time() - began

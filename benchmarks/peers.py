@@ -2,6 +2,7 @@
 
 Usage: python benchmarks/peers.py FOLDER [--sets NAME ...] [--micrographs N] [--topaz PROGRAM] [--relion PROGRAM]
                                          [--only NAME ...] [--results FILE]
+       python benchmarks/peers.py --results FILE --markdown
 
 FOLDER is laid out as for accuracy.py. Everyone is told the particle diameter and the pixel size, and reads the same
 files: pictures are converted to float32 MRC in a temporary folder first.
@@ -19,7 +20,8 @@ worked in, and counted over the whole set. `F1` is what the program keeps by its
 of its score. Each program runs with one thread over all micrographs of a set in one call; CPU seconds hardly depend on
 what else the machine does; those of DoG, which runs in this process, leave out the start, and its memory is not
 measured (0). Command lines are printed as they run. With --results the rows are also kept in a JSON file, and with
---only the others' rows are taken from it.
+--only the others' rows are taken from it. --markdown prints the rows of that file as the documentation's table and runs
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -70,7 +72,8 @@ class DataSet:
         return self.diameter_px * self.pixel_size
 
     def labelled_area(self, stem: str, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return ((points >= self.edge) & (points <= self.sizes[stem] - self.edge)).all(axis=1)
+        inside: NDArray[np.bool_] = np.all((points >= self.edge) & (points <= self.sizes[stem] - self.edge), axis=1)
+        return inside
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def dog_maxima(data: DataSet, stem: str) -> tuple[Particles, float]:
 
 def pick_with_relion(program: Path, data: DataSet, work: Path) -> Picked:
     cost = run_relion(program, data.folder, work, data.pixel_size, data.diameter)
-    found = {}
+    found: dict[str, Particles] = {}
     for file in work.rglob("*_autopick.star"):
         found |= by_stem(file)
     return Picked(found, found, cost)
@@ -232,31 +235,53 @@ def print_row(row: Row, note: str = "") -> None:
     )
 
 
-def kept_rows(arguments: argparse.Namespace) -> dict[tuple[str, str], Row]:
-    if arguments.results is None or not arguments.results.exists():
+def kept_rows(results: Path | None) -> dict[tuple[str, str], Row]:
+    if results is None or not results.exists():
         return {}
-    rows = [Row(**values) for values in json.loads(arguments.results.read_text())]
+    rows = [Row(**values) for values in json.loads(results.read_text())]
     return {(row.set, row.picker): row for row in rows}
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the documentation's table, sets and pickers by name; the highest F1 of a set's own choices is bold."""
+    lines = [
+        "| set (micrographs) | picker | precision | recall | F1, own | F1, best | CPU s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    highest = {row.set: max(one.f1 for one in rows if one.set == row.set) for row in rows}
+    for row in sorted(rows, key=lambda row: (row.set, row.picker != "cryotx", row.picker)):
+        name = "difference of Gaussians" if row.picker == "DoG" else row.picker
+        own = f"**{row.f1:.3f}**" if row.f1 == highest[row.set] else f"{row.f1:.3f}"
+        cells = f"{row.precision:.3f} | {row.recall:.3f} | {own} | {row.best:.3f} | {row.cpu:.2f}"
+        lines.append(f"| {row.set} ({row.micrographs}) | {name} | {cells} |")
+    return "\n".join(lines) + "\n"
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--sets", nargs="*")
     parser.add_argument("--micrographs", type=int, help="at most this many of each set; default: all")
     parser.add_argument("--topaz", default="topaz", help="the program or its path")
     parser.add_argument("--relion", default="relion_autopick", help="the program or its path")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="run only these of the pickers")
     parser.add_argument("--results", type=Path, help="JSON file of all rows, brought up to date")
-    return parser.parse_args()
+    parser.add_argument("--markdown", action="store_true", help="print the rows of --results and run nothing")
+    arguments = parser.parse_args()
+    if arguments.folder is None and not arguments.markdown:
+        parser.error("give FOLDER, or --results FILE --markdown")
+    return arguments
 
 
 def main() -> None:
     arguments = parse_arguments()
+    rows = kept_rows(arguments.results)
+    if arguments.markdown:
+        print(markdown(list(rows.values())), end="")
+        return
     print(describe_machine("torch", "numpy", "scipy"))
     columns = "".join(f"{name:>7}" for name in ("P", "R", "F1", "best"))
     print(f"{'set':8}{'picker':16}{'n':>4}{'picks':>7}{columns}{'CPU s':>8}{'wall s':>8}{'MiB':>7}")
-    rows = kept_rows(arguments)
     for name, info in json.loads((arguments.folder / "datasets.json").read_text()).items():
         if (arguments.sets and name not in arguments.sets) or not (arguments.folder / name).is_dir():
             continue

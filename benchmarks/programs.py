@@ -13,7 +13,7 @@ from pathlib import Path
 import child
 
 FINEST_TOPAZ = 8.0  # Å per pixel: its authors advise to downsample to 4 to 8
-LOWEST_LOG, HIGHEST_LOG = 150 / 191, 180 / 191  # of RELION's tutorial, for particles that labels show 191 Å wide
+LOWEST_LOG, HIGHEST_LOG = 150 / 191, 180 / 191  # of the diameter: see `run_relion`
 LOG_RESOLUTION = 20  # Å: "Maximum resolution to consider" of RELION's job
 Flag = str | float | Path
 
@@ -37,8 +37,9 @@ def run_relion(
 ) -> child.Cost:
     """Run RELION's LoG as its job does when nothing is changed there; picks are ``*_autopick.star`` below `work`.
 
-    Micrographs are shrunk as far as a resolution of 20 Å allows. The range of diameters is RELION's tutorial's for
-    β-galactosidase, which is longest along 191 Å in the labels of EMPIAR-10017, in proportion to this particle's. A process uses one thread; several are those of MPI, with ``relion_autopick_mpi``.
+    Micrographs are shrunk as far as a resolution of 20 Å allows. The range of diameters is that of RELION's tutorial in
+    proportion: there it is 150 to 180 Å for β-galactosidase, which is 191 Å wide in the labels of EMPIAR-10017. A
+    process uses one thread; several are those of MPI, with ``relion_autopick_mpi``.
     """
     command: list[Flag] = [program]
     if processes > 1:

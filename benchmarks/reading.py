@@ -12,17 +12,18 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import mrcfile
 import numpy as np
+from numpy.typing import NDArray
 
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, rescale
 from cryotx_cli.micrographs.micrograph import read_micrograph
+from discs import PIXEL_SIZE
 from machine import describe_machine
-
-PIXEL_SIZE = 1.0625  # Å; not 1.0, which a header uses for "unknown"
 
 
 def main() -> None:
@@ -42,18 +43,14 @@ def main() -> None:
         for kind in ("float32", "uint16", "int16", "int8"):
             path = write_micrograph(Path(folder, f"{kind}.mrc"), kind, arguments.size)
             seconds = take_turns(
-                [
-                    lambda path=path: np.fromfile(path, np.uint8),
-                    lambda path=path: read_micrograph(path),
-                    lambda path=path: rescale(read_micrograph(path).image, factor),
-                ],
+                [partial(np.fromfile, path, np.uint8), partial(read_micrograph, path), partial(scaled, path, factor)],
                 arguments.repeats,
             )
             for clock, of_clock in zip(("clock", "processor"), seconds, strict=True):
                 for name, turns in (("fastest", of_clock.min(axis=0)), ("median", np.median(of_clock, axis=0))):
-                    raw, read, scaled = turns
-                    times = f"{1e3 * raw:10.1f}{1e3 * read:10.1f}{1e3 * scaled:11.1f}"
-                    print(f"{kind:10}{clock:10}{name:9}{times}{read / raw:15.2f}{scaled / raw:16.2f}")
+                    raw, read, scale = turns
+                    times = f"{1e3 * raw:10.1f}{1e3 * read:10.1f}{1e3 * scale:11.1f}"
+                    print(f"{kind:10}{clock:10}{name:9}{times}{read / raw:15.2f}{scale / raw:16.2f}")
 
 
 def write_micrograph(path: Path, kind: str, size: int) -> Path:
@@ -61,6 +58,10 @@ def write_micrograph(path: Path, kind: str, size: int) -> Path:
     with mrcfile.new(path, image) as mrc:
         mrc.voxel_size = PIXEL_SIZE
     return path
+
+
+def scaled(path: Path, factor: float) -> NDArray[np.float32]:
+    return rescale(read_micrograph(path).image, factor)
 
 
 def take_turns(works: list[Callable[[], object]], repeats: int) -> np.ndarray:

@@ -14,9 +14,8 @@ be imported is skipped.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
-import io
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Picker
+from gpu_parts.number_formats import Context, formats
 from machine import describe_machine
 
 Run = Callable[[], np.ndarray]
@@ -50,11 +50,11 @@ class Trunk(nn.Module):
 def torch_variants(trunk: Trunk, image: Tensor) -> Iterator[tuple[str, Run]]:
     layouts = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
     for layout, memory in layouts.items():
-        for name, context in (("float32", contextlib.nullcontext), ("bfloat16", bfloat16)):
+        for name, context in formats("cpu").items():
             yield f"torch {name}, {layout}", torch_run(trunk, image, memory, context)
 
 
-def torch_run(network: nn.Module, image: Tensor, memory: torch.memory_format, context: Callable) -> Run:
+def torch_run(network: nn.Module, image: Tensor, memory: torch.memory_format, context: Context) -> Run:
     def run() -> np.ndarray:
         network.to(memory_format=memory)
         with torch.inference_mode(), context():
@@ -64,15 +64,11 @@ def torch_run(network: nn.Module, image: Tensor, memory: torch.memory_format, co
     return run
 
 
-def bfloat16() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
-
-
-def onnx_bytes(trunk: Trunk, image: Tensor) -> bytes:
-    written = io.BytesIO()
+def write_onnx(trunk: Trunk, image: Tensor, folder: str) -> Path:
+    path = Path(folder) / "trunk.onnx"
     trunk.to(memory_format=torch.contiguous_format)
-    torch.onnx.export(trunk, (image,), written, input_names=["image"], opset_version=17, dynamo=False)
-    return written.getvalue()
+    torch.onnx.export(trunk, (image,), path, input_names=["image"], opset_version=17, dynamo=False)
+    return path
 
 
 def onnx_runtime(trunk: Trunk, image: Tensor, threads: int) -> Run:
@@ -80,7 +76,9 @@ def onnx_runtime(trunk: Trunk, image: Tensor, threads: int) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(onnx_bytes(trunk, image), options, providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as name:
+        path = write_onnx(trunk, image, name)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     array = image.numpy()
     return lambda: session.run(None, {"image": array})[0]
 
@@ -89,8 +87,7 @@ def open_vino(trunk: Trunk, image: Tensor, threads: int, precision: str) -> Run:
     import openvino
 
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "trunk.onnx"
-        path.write_bytes(onnx_bytes(trunk, image))
+        path = write_onnx(trunk, image, name)
         settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
         compiled = openvino.Core().compile_model(openvino.Core().read_model(path), "CPU", settings)
     array = image.numpy()
@@ -127,17 +124,7 @@ def time_all(runs: dict[str, Run], rounds: int) -> dict[str, float]:
     return least
 
 
-class Bfloat16Picker(Picker):
-    """The same picker with the network's convolutions and products in bfloat16."""
-
-    def _run(self, image: np.ndarray) -> object:
-        with bfloat16():
-            return super()._run(image)
-
-
 def compare_accuracy(arguments: argparse.Namespace) -> None:
-    import json
-
     from accuracy import measure, read_set
 
     checkpoint = load_checkpoint(arguments.weights)
@@ -145,8 +132,9 @@ def compare_accuracy(arguments: argparse.Namespace) -> None:
         if (arguments.real / name).is_dir() and (not arguments.sets or name in arguments.sets):
             data = read_set(arguments.real / name, info)
             known = info["diameter_px"] * info["pixel_size"]
-            for label, picker in (("float32", Picker(checkpoint)), ("bfloat16", Bfloat16Picker(checkpoint))):
-                numbers = measure(picker, data, known, info["diameter_px"] / 2)
+            for label, context in formats("cpu").items():
+                with context():
+                    numbers = measure(Picker(checkpoint), data, known, info["diameter_px"] / 2)
                 print(f"{name:8}{label:>10}" + "".join(f"  {key} {numbers[key]:.4f}" for key in ("F1", "best", "AP")))
 
 

@@ -25,7 +25,8 @@ from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.runs import selection
 from machine import describe_machine
 from scoring import Scene, judge, summary
-from second_simulator import simulate, voxel_maps
+from second_simulator import simulate
+from second_specimen import voxel_maps
 
 _GUESSES, _FELLOWS = {"_MOSTLY_WRONG": -1.0}, {"_ODDS": np.inf}
 ROWS = {

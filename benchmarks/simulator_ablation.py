@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -24,6 +25,7 @@ from cryotx_cli.config import CenterTrainConfig
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.simulator.conditions import Conditions, draw_conditions
+from cryotx_cli.simulator.structures import Structure
 from cryotx_cli.training.center import data as training_data
 from cryotx_cli.training.center import train as center_training
 from machine import describe_machine
@@ -32,7 +34,7 @@ _CROP = training_data.simulated_crop
 _DATA = "cryotx_cli.training.center.data"
 
 
-def _with(**changed: float) -> Callable[..., Conditions]:
+def _with(**changed: Any) -> Callable[..., Conditions]:
     return lambda rng, severity=1.0: replace(draw_conditions(rng, severity), **changed)
 
 
@@ -40,8 +42,9 @@ def _good_microscopy(rng: np.random.Generator, severity: float = 1.0) -> Conditi
     return replace(draw_conditions(rng, severity), optics=draw_conditions(rng, 0.0).optics, dqe=0.8)
 
 
-def _one_scale(*args: object) -> training_data.Crop:
-    structures, rng, size, _, *severity = args
+def _one_scale(
+    structures: list[Structure], rng: np.random.Generator, size: int, _: float, *severity: float
+) -> training_data.Crop:
     return _CROP(structures, rng, size, 1.0, *severity)
 
 

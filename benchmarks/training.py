@@ -78,7 +78,7 @@ class Trainer:
             loss = torch.stack(list(center_losses(output, batch, self.model.config.radius).values())).sum()
         with self.part("backward"):
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         with self.part("optimiser"):
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
