@@ -178,7 +178,9 @@ def commands(arguments: argparse.Namespace, diameter: float, many: Path, few: Pa
 
 
 def print_costs(programs: dict[str, Program], costs: dict[str, list[child.Cost]]) -> None:
-    print(f"\n{'a micrograph':20}{'files':>6}{'clock s':>9}{'ratio':>8}{'CPU s':>9}{'ratio':>8}{'peak MiB':>10}")
+    """Print medians over the rounds as a table for the documentation; ratios are to the first program."""
+    print("\n| a micrograph | files | clock, s | ratio | CPU, s | ratio | peak memory, MiB |")
+    print("|---|---|---|---|---|---|---|")
     clock_of_first = cpu_of_first = 0.0
     for name, runs in costs.items():
         if not runs:
@@ -187,8 +189,8 @@ def print_costs(programs: dict[str, Program], costs: dict[str, list[child.Cost]]
         clock = float(np.median([run.wall for run in runs])) / files
         cpu = float(np.median([run.cpu for run in runs])) / files
         clock_of_first, cpu_of_first = clock_of_first or clock, cpu_of_first or cpu
-        ratios = f"{clock:9.2f}{clock / clock_of_first:8.2f}{cpu:9.2f}{cpu / cpu_of_first:8.2f}"
-        print(f"{name:20}{files:6}{ratios}{max(run.peak_mib for run in runs):10.0f}")
+        cells = f"{clock:.2f} | {clock / clock_of_first:.2f} | {cpu:.2f} | {cpu / cpu_of_first:.2f}"
+        print(f"| {name} | {files} | {cells} | {max(run.peak_mib for run in runs):.0f} |")
     print(flush=True)
 
 
