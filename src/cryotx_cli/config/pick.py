@@ -17,6 +17,18 @@ from cryotx_cli.config.fields import (
 )
 
 
+# What both commands know.
+_Percentile = Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")]
+_ExpectedCount = Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")]
+_MaxPerMicrograph = Annotated[
+    int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
+]
+_Exposures = Annotated[Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")]
+_THRESHOLD = Doc("Smallest score a pick may have, 0 to 1, or auto.")
+_EDGE = Doc("Drop picks closer than this to the image border, in Å.")
+_FORMATS = Doc(f"Formats to write beside the merged STAR file: {', '.join(get_args(RunFormatName))}.")
+
+
 @settings
 class PickConfig:
     """Settings of ``cryotx pick``."""
@@ -32,18 +44,16 @@ class PickConfig:
     on_film: Annotated[bool, Panel("Choice of picks"), Doc("Pick on support film and in large ice crystals, too.")] = (
         False
     )
-    threshold: Annotated[Probability | Auto, Doc("Smallest score a pick may have, 0 to 1, or auto.")] = "auto"
-    percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
-    expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
-    max_per_micrograph: Annotated[
-        int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
-    ] = None
+    threshold: Annotated[Probability | Auto, _THRESHOLD] = "auto"
+    percentile: _Percentile = None
+    expected_count: _ExpectedCount = None
+    max_per_micrograph: _MaxPerMicrograph = None
     selection: Annotated[
         Literal["auto", "probability", "legacy"],
         Doc("legacy: as the original program, for its weights; auto: only where they have no probabilities."),
     ] = "auto"
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
-    edge: Annotated[float, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = 0.0
+    edge: Annotated[float, Ge(0), _EDGE] = 0.0
     device: Annotated[
         str,
         Panel("Where it runs"),
@@ -55,11 +65,9 @@ class PickConfig:
     formats: Annotated[
         tuple[RunFormatName, ...],
         Panel("Output"),
-        Doc(f"Formats to write beside the merged STAR file: {', '.join(get_args(RunFormatName))}."),
+        _FORMATS,
     ] = ("relion", "box")
-    exposures: Annotated[
-        Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")
-    ] = None
+    exposures: _Exposures = None
     images: Annotated[bool, Doc("Write a picture of each micrograph with its picks.")] = True
     boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph, if box is among the formats.")] = True
     report: Annotated[bool, Doc("Write report.html: the whole run in one page, with a threshold to try.")] = True
@@ -105,24 +113,18 @@ def device_names(device: str) -> tuple[str, ...]:
 class ThresholdConfig:
     """Settings of ``cryotx threshold``; what is unset stays as it was in the run."""
 
-    threshold: Annotated[
-        Probability | Auto | None, Panel("Choice of picks"), Doc("Smallest score a pick may have, 0 to 1, or auto.")
-    ] = None
-    percentile: Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")] = None
-    expected_count: Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")] = None
-    max_per_micrograph: Annotated[
-        int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
-    ] = None
+    threshold: Annotated[Probability | Auto | None, Panel("Choice of picks"), _THRESHOLD] = None
+    percentile: _Percentile = None
+    expected_count: _ExpectedCount = None
+    max_per_micrograph: _MaxPerMicrograph = None
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å.")] = None
-    edge: Annotated[float | None, Ge(0), Doc("Drop picks closer than this to the image border, in Å.")] = None
+    edge: Annotated[float | None, Ge(0), _EDGE] = None
     formats: Annotated[
         tuple[RunFormatName, ...] | None,
         Panel("Output"),
-        Doc(f"Formats to write beside the merged STAR file: {', '.join(get_args(RunFormatName))}."),
+        _FORMATS,
     ] = None
-    exposures: Annotated[
-        Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")
-    ] = None
+    exposures: _Exposures = None
     images: Annotated[bool, Doc("Draw the pictures of the run anew, if the micrographs are still there.")] = True
 
     def __post_init__(self) -> None:

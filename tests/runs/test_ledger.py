@@ -1,0 +1,29 @@
+"""The ledger on disk: its keys, and lines of earlier versions."""
+
+import json
+
+from cryotx_cli.runs.folder import LedgerRow, PickFolder
+
+ROW = LedgerRow(0, "m.mrc", "/data/m.mrc", "m", "key", picks=7, dropped_at_border=3, dropped_beside_better=2)
+KEYS = {
+    "index", "micrograph", "path", "stem", "key", "read_seconds", "prepare_seconds", "pick_seconds", "write_seconds",
+    "seconds", "candidates", "picks", "edge", "distance", "error", "defocus",
+}  # fmt: skip
+
+
+def test_the_keys_are_those_of_the_documentation_and_read_back(tmp_path):
+    folder = PickFolder(tmp_path / "p.star")
+    folder.start_ledger([ROW])
+    line = json.loads(folder.ledger.read_text())
+    assert line.keys() == KEYS
+    assert (line["edge"], line["distance"]) == (3, 2)
+    assert folder.read_ledger() == {"m.mrc": ROW}
+
+
+def test_what_is_no_line_of_a_ledger_is_left_out(tmp_path):
+    folder = PickFolder(tmp_path / "p.star")
+    folder.start_ledger([ROW])
+    for line in ("[1]", "7", '{"index": 1}', '{"index": 1, "micr'):
+        with folder.ledger.open("a") as file:
+            file.write(f"{line}\n")
+    assert list(folder.read_ledger()) == ["m.mrc"]
