@@ -42,8 +42,10 @@ def adapt(folder: Path, run: Path, count: int, pixel_size: float, minutes: float
         config = AdaptConfig(data=Path(tree), pixel_size=pixel_size, minutes=minutes, resume=resume)
         started = time.process_time()
         for report in train(run, config):
-            if report.note or report.f1 is not None:
-                print(report.note or f"step {report.step}: F1 {report.f1:.3f} on held-back micrographs", flush=True)
+            if report.event:
+                print(report.event.text, flush=True)
+            elif report.f1 is not None:
+                print(f"step {report.step}: F1 {report.f1:.3f} on held-back micrographs", flush=True)
         assert isinstance(report, FineTuned)
         cpu = time.process_time() - started
     print(f"{report.step} steps, {cpu:.0f} CPU seconds, {report.seconds:.0f} s, helped: {report.helped}")

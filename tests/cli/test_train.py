@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import AdaptConfig, CenterTrainConfig, FilmTrainConfig, RunConfig
 from cryotx_cli.coordinates.agreement import Counts
+from cryotx_cli.events import Event
 from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
 from cryotx_cli.workflows import train as workflow
 
@@ -69,7 +70,7 @@ def adapting(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
     """Replace fine-tuning by two reports, the last of which says whether it helped."""
 
     def train(out: Path, config: RunConfig) -> Iterator[StepReport]:
-        yield StepReport(60, 600, 2.0, 0.875, 75.0, note="3 micrographs to learn from")
+        yield StepReport(60, 600, 2.0, 0.875, 75.0, event=Event("3 micrographs to learn from"))
         yield adapted(request.param)
 
     monkeypatch.setattr(workflow, "train", train)

@@ -24,8 +24,7 @@ from cryotx_cli.training.run import (
     Stopwatch,
     WeightAverage,
     keep_state,
-    log_row,
-    open_run,
+    open_folder,
     require_finite,
     restore,
     save_state,
@@ -181,7 +180,7 @@ def test_what_was_saved_comes_back(tmp_path):
     drawn = torch.rand(4)
 
     after = learner()
-    progress = restore(tmp_path, open_run(tmp_path, True, "way"), after)
+    progress = restore(tmp_path, open_folder(tmp_path, True, "way"), after)
 
     assert progress == Progress(7, 12.5, 0.5, 3)
     assert torch.equal(torch.rand(4), drawn)
@@ -199,14 +198,14 @@ def test_what_was_saved_comes_back(tmp_path):
 def test_a_state_of_another_model_is_refused(tmp_path, other):
     save_state(tmp_path, other, Progress())
     with pytest.raises(CheckpointError, match="not the state of a run of this model"):
-        restore(tmp_path, open_run(tmp_path, True, "way"), learner())
+        restore(tmp_path, open_folder(tmp_path, True, "way"), learner())
 
 
 @pytest.mark.parametrize("content", [[], {}, {"model": 3}, {"way": "way", "model": {}, "run": {}}, 5])
 def test_a_file_of_something_else_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match=r"state\.pt"):
-        restore(tmp_path, open_run(tmp_path, True, "way"), learner())
+        restore(tmp_path, open_folder(tmp_path, True, "way"), learner())
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 704 vs 598")])
@@ -247,9 +246,8 @@ def test_the_state_is_kept_now_and_then(tmp_path, monkeypatch):
 def write_log(path, steps, first=0, terms=("a",)):
     with StepLog(path, first) as log:
         for step in steps:
-            log.write(
-                log_row(Progress(step, 1.5 * step), dict.fromkeys(terms, 0.12345), 0.5 if step % 2 == 0 else None)
-            )
+            f1 = 0.5 if step % 2 == 0 else None
+            log.write(Progress(step, 1.5 * step), dict.fromkeys(terms, 0.12345), f1)
 
 
 def test_a_log_goes_on_below_the_step_of_the_state(tmp_path):
@@ -310,4 +308,4 @@ def test_a_loss_that_is_not_finite_names_its_terms_and_what_was_learned_from():
 def test_the_folder_has_to_be_one(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="cannot be written"):
-        run_module.make_run_folder(Path(tmp_path / "file"), short_runs.CenterTrainConfig())
+        run_module.make_folder(Path(tmp_path / "file"), short_runs.CenterTrainConfig())

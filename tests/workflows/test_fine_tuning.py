@@ -119,9 +119,11 @@ def test_a_run_reports_every_step_and_ends_with_what_it_was_good_for(whole):
 
 def test_a_run_says_what_it_learns_from(whole):
     first, *others = whole["reports"]
-    assert first.note.startswith("Learning from 18 labels on 2 of 3 micrographs; held back: m1.mrc; diameter 120 Å")
-    assert first.note.endswith("; micrographs left out: 1 without labels")
-    assert not any(report.note for report in others)
+    assert first.event.text.startswith(
+        "Learning from 18 labels on 2 of 3 micrographs; held back: m1.mrc; diameter 120 Å"
+    )
+    assert first.event.text.endswith("; micrographs left out: 1 without labels")
+    assert not any(report.event for report in others)
 
 
 def test_a_run_leaves_its_settings_log_weights_and_state(whole, config):
@@ -254,7 +256,7 @@ def test_the_diameter_is_given_or_stated_or_estimated(config, tree, tmp_path, mo
     data = relion_labels(tmp_path, tree, stated)
     config = replace(config, data=data, micrographs=tree / "lab" / "micrographs", diameter=given)
     (first,) = steps_of(train(tmp_path / "run", config), 1)
-    assert expected in first.note
+    assert expected in first.event.text
 
 
 def test_each_of_several_proteins_has_its_own_diameter(config, tree, tmp_path):
@@ -263,7 +265,7 @@ def test_each_of_several_proteins_has_its_own_diameter(config, tree, tmp_path):
     write_csv(data / "m1.csv", Particles(one.centres, one.scores, np.full(len(one), 40.0), one.pixel_size))
     config = replace(config, data=data, micrographs=tree / "lab" / "micrographs")
     (first,) = steps_of(train(tmp_path / "run", config), 1)
-    assert "diameter 100 to 200 Å (of the labels)" in first.note
+    assert "diameter 100 to 200 Å (of the labels)" in first.event.text
 
 
 @pytest.mark.parametrize(
@@ -285,8 +287,8 @@ def test_few_labels_on_film_are_left_out_and_many_are_followed(
 
     monkeypatch.setattr(adapt_data, "film_probability", film)
     reports = list(train(tmp_path / "run", config))
-    assert reports[0].note.endswith("1 without labels" + note)
-    assert reports[0].note.startswith(f"Learning from {labels} labels on 2 of 3 micrographs")
+    assert reports[0].event.text.endswith("1 without labels" + note)
+    assert reports[0].event.text.startswith(f"Learning from {labels} labels on 2 of 3 micrographs")
     for name in ("best", "last"):
         assert bool(load_checkpoint(tmp_path / "run" / f"{name}.safetensors").film) == kept
 
@@ -297,7 +299,7 @@ def test_nothing_was_labelled_nearer_to_a_border_than_the_nearest_label(config, 
         for p in (discs(np.random.default_rng(number))[1] for number in range(3))
     )
     (first,) = steps_of(train(tmp_path / "run", config), 1)
-    assert f"within {nearest:.0f} px of a border" in first.note
+    assert f"within {nearest:.0f} px of a border" in first.event.text
 
 
 def test_the_settings_that_were_used_repeat_the_run(whole, tmp_path):
@@ -366,8 +368,8 @@ def test_a_short_run_on_real_labels_helps(tmp_path):
 
     first, *_, end = train(tmp_path / "run", config)
 
-    assert "diameter 191 Å (of the labels)" in first.note
-    assert "within 130 px of a border" in first.note or "within 131 px of a border" in first.note
+    assert "diameter 191 Å (of the labels)" in first.event.text
+    assert "within 130 px of a border" in first.event.text or "within 131 px of a border" in first.event.text
     assert end.helped
     assert end.after.counts.f1 > end.before.counts.f1 + 0.005
     assert end.after.counts.precision > end.before.counts.precision

@@ -53,8 +53,8 @@ def train(
     now, done = first, 0
     with progress(first.steps, "micrographs" if isinstance(config, RefitConfig) else "steps") as bar:
         for now in chain([first], reports):
-            if now.note:
-                bar.note(now.note)
+            if now.event:
+                bar.note(now.event.text)
             if isinstance(now, FineTuned):
                 break
             bar.advance(now.step - done, f"loss {now.loss:.3f}" if math.isfinite(now.loss) else "")

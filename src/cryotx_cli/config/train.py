@@ -40,9 +40,9 @@ class CryotransformerConfig:
 
 
 _INPUT, _MODEL, _LEARNING, _RUNS, _OUTPUT = map(Panel, ("Input", "Model", "Learning", "Where it runs", "Output"))
-_LABELS = Panel("Adapting to --data")
-_SIMULATION = Panel("Simulated micrographs: --simulate, and beside the labels of --data")
-_PAPER = Panel("--model cryotransformer")
+_LABELS = Panel("Adapting center to labels")
+_SIMULATION = Panel("Simulated micrographs, for center and film")
+_PAPER = Panel("Model cryotransformer")
 
 # Several ways of training have these, each with its own default. The help tells of the first one's, and of the others
 # by what is written here.

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 _NEAR = 0.5
-"""Of a side: boxes further apart overlap by a third at most, and no threshold of COCO takes them for a pair."""
+"""Of the true side: boxes further apart overlap by a third at most, and no threshold of COCO takes them for a pair."""
 _PARTS_TOGETHER = 4
 """COCOeval tries every pick with every particle of an image, and takes its time for every image, too."""
 
@@ -48,19 +48,22 @@ class PicksAndTruth:
         (n,) of the picks; equal scores rank in the order of the picks.
     diameter_px
         Side of the boxes around both.
+    pick_sides
+        (n,) sides of the boxes around picks where they have sizes of their own.
     """
 
     picks: NDArray[np.float64]
     truth: NDArray[np.float64]
     scores: NDArray[np.float64]
     diameter_px: float
+    pick_sides: NDArray[np.float64] | None = None
 
 
 def coco_average_precision(micrographs: Sequence[PicksAndTruth]) -> CocoPrecision | None:
     """Evaluate the picks of several micrographs together as COCO evaluates boxes of one class.
 
-    Boxes are squares with the particle diameter as side, not cut off at the border of the image. However many picks a
-    micrograph has, all of them count.
+    Boxes are squares with the particle diameter as side, where picks have no sizes of their own, and are not cut off at
+    the border of the image. However many picks a micrograph has, all of them count.
 
     Returns
     -------
@@ -90,10 +93,13 @@ def _as_coco(micrographs: Sequence[PicksAndTruth]) -> tuple[list[Any], list[Any]
     taken = 0
     for one in micrographs:
         parts = images + _parts(one)
-        boxes = np.vstack([one.picks, one.truth]).reshape(-1, 2) - one.diameter_px / 2
+        sides = np.full(len(parts), one.diameter_px)
+        if one.pick_sides is not None:
+            sides[: len(one.picks)] = one.pick_sides
+        boxes = np.vstack([one.picks, one.truth]).reshape(-1, 2) - sides[:, None] / 2
         ranks = rank[taken : taken + len(one.picks)].tolist()
-        for number, (part, corner) in enumerate(zip(parts.tolist(), boxes.tolist(), strict=True)):
-            entry = {"image_id": part, "category_id": 1, "bbox": [*corner, one.diameter_px, one.diameter_px]}
+        for number, (part, corner, side) in enumerate(zip(parts.tolist(), boxes.tolist(), sides.tolist(), strict=True)):
+            entry = {"image_id": part, "category_id": 1, "bbox": [*corner, side, side]}
             if number < len(ranks):
                 detections.append({**entry, "score": ranks[number]})
             else:

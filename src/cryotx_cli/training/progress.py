@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from cryotx_cli.coordinates.agreement import Counts
+from cryotx_cli.events import Event
 
 
 @dataclass(frozen=True)
 class StepReport:
     """Where a run stands.
 
-    `f1` is set after a validation, on held-out micrographs at the best cut; `note` where people should know something.
+    `f1` is set after a validation, on held-out micrographs at the best cut; `event` where people should know something.
     """
 
     step: int
@@ -17,7 +18,7 @@ class StepReport:
     loss: float
     f1: float | None
     seconds: float
-    note: str = ""
+    event: Event | None = None
 
 
 @dataclass(frozen=True)

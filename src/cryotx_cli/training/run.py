@@ -87,7 +87,7 @@ class Learner(Generic[M]):
 # ---- folder and settings ---------------------------------------------------------------------------------------------
 
 
-def open_run(out: Path, resume: bool, way: str) -> dict[str, Any] | None:
+def open_folder(out: Path, resume: bool, way: str) -> dict[str, Any] | None:
     """Return the state in a run's folder if the run is to be resumed; else there must be none.
 
     Raises
@@ -116,7 +116,7 @@ def open_run(out: Path, resume: bool, way: str) -> dict[str, Any] | None:
     return state
 
 
-def make_run_folder(out: Path, config: TrainConfig) -> None:
+def make_folder(out: Path, config: TrainConfig) -> None:
     """Make the folder of a run and write its settings there: with --config they repeat it.
 
     Raises
@@ -174,7 +174,7 @@ def save_state(out: Path, learner: Learner[Any], progress: Progress, **more: Any
 
 
 def restore(out: Path, state: Mapping[str, Any], learner: Learner[Any]) -> Progress:
-    """Put the state of `open_run` in its places, and return how far the run had come.
+    """Put the state of `open_folder` in its places, and return how far the run had come.
 
     Raises
     ------
@@ -276,6 +276,8 @@ class StepLog:
         The file.
     step
         How far the run has come; 0 keeps nothing.
+    number_format
+        Of the terms of the loss.
 
     Raises
     ------
@@ -283,8 +285,8 @@ class StepLog:
         If the file is not the log of a run.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: int, number_format: str = ".4f") -> None:
+        self.path, self.number_format = path, number_format
         self.columns, self.rows = _rows_until(path, step)
 
     def __enter__(self) -> StepLog:
@@ -294,13 +296,28 @@ class StepLog:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def write(self, row: Mapping[str, str]) -> None:
-        """Write a row; columns that there were none of before come last."""
+    def is_due(self, progress: Progress, f1: float | None) -> bool:
+        """Whether a step has a row: one every 20 steps, and those after which there was a validation."""
+        return progress.step % LOG_EVERY == 0 or f1 is not None
+
+    def write(
+        self,
+        progress: Progress,
+        terms: Mapping[str, float],
+        f1: float | None,
+        epoch: int | None = None,
+        **more: float | None,
+    ) -> None:
+        """Write a row: step, seconds, terms of the loss, F1 and what `more` a validation said."""
+        row = {"step": f"{progress.step}"} | ({} if epoch is None else {"epoch": f"{epoch}"})
+        row["seconds"] = f"{progress.seconds:.1f}"
+        row |= {name: f"{value:{self.number_format}}" for name, value in terms.items()}
+        row |= {name: "" if value is None else f"{value:.4f}" for name, value in {"f1": f1, **more}.items()}
         new = [name for name in row if name not in self.columns]
         if new:
             self.file.close()
             self._start([*self.columns, *new])
-        self.rows.append(dict(row))
+        self.rows.append(row)
         self.writer.writerow(row)
         self.file.flush()
 
@@ -314,20 +331,6 @@ class StepLog:
             writer.writerows(self.rows)
         self.file = self.path.open("a", newline="")
         self.writer = csv.DictWriter(self.file, columns)
-
-
-def is_logged(progress: Progress, f1: float | None) -> bool:
-    """Whether a step has a row in the log: one every 20 steps, and those after which there was a validation."""
-    return progress.step % LOG_EVERY == 0 or f1 is not None
-
-
-def log_row(
-    progress: Progress, terms: Mapping[str, float], f1: float | None, number_format: str = ".4f"
-) -> dict[str, str]:
-    """Return a row of the log: step, seconds, terms of the loss, and F1 where there was a validation."""
-    values = {name: f"{value:{number_format}}" for name, value in terms.items()}
-    seconds, judged = f"{progress.seconds:.1f}", "" if f1 is None else f"{f1:.4f}"
-    return {"step": f"{progress.step}", "seconds": seconds, **values, "f1": judged}
 
 
 def _rows_until(path: Path, step: int) -> tuple[list[str], list[dict[str, str]]]:

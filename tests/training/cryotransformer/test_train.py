@@ -39,6 +39,7 @@ from cryotx_cli.training.cryotransformer.data import TrainingBatches, augmented,
 from cryotx_cli.training.cryotransformer.initial_network import initial_network
 from cryotx_cli.training.cryotransformer.refit_head import refit_head
 from cryotx_cli.training.cryotransformer.train import train_detr
+from cryotx_cli.training.cryotransformer.validation import ScoredBoxes
 
 TINY = DetrConfig(
     backbone="resnet18",
@@ -106,7 +107,8 @@ def no_heap_of_networks(tmp_path):
 @pytest.fixture
 def unvalidated(monkeypatch):
     """Leave out validation, most of the time of a run of three steps."""
-    monkeypatch.setattr(detr_training, "_validate", lambda *_: 0.0)
+    nothing = ScoredBoxes(np.zeros(0), np.zeros(0, bool), 0, None)
+    monkeypatch.setattr(detr_training, "_validate", lambda *_: nothing)
 
 
 def losses(reports):
@@ -306,7 +308,7 @@ def test_a_run_learns_and_leaves_weights_that_pick(data, tmp_path):
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == sorted({20, *range(3, 37, 3)})
     assert float(rows[-1]["loss"]) == pytest.approx(reports[-1].loss, rel=1e-4)
-    assert {"loss_ce", "loss_bbox", "loss_giou", "loss_ce_0", "gradient_norm", "f1"} < set(rows[0])
+    assert {"loss_ce", "loss_bbox", "loss_giou", "loss_ce_0", "gradient_norm", "f1", "coco_ap"} < set(rows[0])
     assert list((out / "tensorboard").iterdir())
     rates = [group["lr"] for group in torch.load(out / "state.pt", weights_only=True)["optimizer"]["param_groups"]]
     assert rates == pytest.approx([1e-4, 1e-5])  # a tenth of both in the last epoch

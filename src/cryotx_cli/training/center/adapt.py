@@ -22,6 +22,8 @@ from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, s
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.device import resolve_device
+from cryotx_cli.events import Event
+from cryotx_cli.training import run
 from cryotx_cli.training.center.adapt_data import batch_of, read_adapt_data
 from cryotx_cli.training.center.data import Crop
 from cryotx_cli.training.center.label_agreement import Detected, agreement, best_f1, detect, recalibrated
@@ -29,21 +31,6 @@ from cryotx_cli.training.center.labelled_data import LabelledImage
 from cryotx_cli.training.center.loss import center_losses
 from cryotx_cli.training.center.optimisation import descend, forward, optimizer_of
 from cryotx_cli.training.progress import FineTuned, StepReport
-from cryotx_cli.training.run import (
-    Learner,
-    Progress,
-    StepLog,
-    Stopwatch,
-    WeightAverage,
-    is_logged,
-    keep_state,
-    log_row,
-    make_run_folder,
-    open_run,
-    plain_settings,
-    require_finite,
-    restore,
-)
 
 WAY = "center on labelled micrographs"
 _PATIENCE = 300
@@ -77,23 +64,23 @@ def fine_tune(out: Path, config: AdaptConfig) -> Iterator[StepReport]:
     """
     labels = find_labels(config.data, config.micrographs)
     device = resolve_device(config.device)
-    state = open_run(out, config.resume, WAY)
+    state = run.open_folder(out, config.resume, WAY)
     data = read_adapt_data(labels, config, Picker(load_checkpoint(config.init), device))
     initial = data.initial
-    make_run_folder(out, config)
+    run.make_folder(out, config)
     torch.manual_seed(config.seed)
     model = CenterDETR(initial.model)
     model.load_state_dict(initial.weights)
     model = model.to(device).to(memory_format=torch.channels_last)
-    average = WeightAverage(model)
-    learner = Learner(WAY, model, optimizer_of(model), average)
+    average = run.WeightAverage(model)
+    learner = run.Learner(WAY, model, optimizer_of(model), average)
     if state:
-        progress = restore(out, state, learner)
+        progress = run.restore(out, state, learner)
     else:
-        progress = Progress(best=best_f1(_detect_all(initial, data.held_back, device)))
-    watch = Stopwatch(progress, config.minutes, _SAVE_SECONDS)
-    note = data.note
-    with StepLog(out / "log.csv", progress.step) as log:
+        progress = run.Progress(best=best_f1(_detect_all(initial, data.held_back, device)))
+    watch = run.Stopwatch(progress, config.minutes, _SAVE_SECONDS)
+    event: Event | None = Event(data.note)
+    with run.StepLog(out / "log.csv", progress.step) as log:
         ending = _is_over(progress, config)
         while not ending:
             batch = batch_of(data, config, progress.step)
@@ -103,12 +90,12 @@ def fine_tune(out: Path, config: AdaptConfig) -> Iterator[StepReport]:
             f1 = None
             if progress.step % config.validate_every == 0 or progress.step == config.steps:
                 f1 = _validate(_tuned(initial, average, progress, config), data.held_back, progress, out, device)
-            if is_logged(progress, f1):
-                log.write(log_row(progress, terms, f1))
+            if log.is_due(progress, f1):
+                log.write(progress, terms, f1)
             ending = _is_over(progress, config) or watch.is_over
-            keep_state(out, learner, watch, now=ending)
-            yield StepReport(progress.step, config.steps, sum(terms.values()), f1, progress.seconds, note)
-            note = ""
+            run.keep_state(out, learner, watch, now=ending)
+            yield StepReport(progress.step, config.steps, sum(terms.values()), f1, progress.seconds, event)
+            event = None
     yield _finish(initial, _tuned(initial, average, progress, config), data.held_back, progress, config, out, device)
 
 
@@ -137,23 +124,23 @@ def _step(
     del terms["junk"]  # nobody labels contamination
     loss = torch.stack(list(terms.values())).sum()
     values = {name: float(value.detach()) for name, value in terms.items()}
-    require_finite(values)
+    run.require_finite(values)
     descend(model, optimizer, loss, learning_rate)
     return values
 
 
-def _is_over(progress: Progress, config: AdaptConfig) -> bool:
+def _is_over(progress: run.Progress, config: AdaptConfig) -> bool:
     return progress.step >= config.steps or progress.step - progress.best_step >= _PATIENCE
 
 
 # ---- judging ---------------------------------------------------------------------------------------------------------
 
 
-def _tuned(initial: Checkpoint, average: WeightAverage, progress: Progress, config: AdaptConfig) -> Checkpoint:
+def _tuned(initial: Checkpoint, average: run.WeightAverage, progress: run.Progress, config: AdaptConfig) -> Checkpoint:
     record = {
         "fine_tuned_steps": progress.step,
         "seconds": round(progress.seconds),
-        "settings": plain_settings(config),
+        "settings": run.plain_settings(config),
         "from": initial.training,
     }
     weights = {name: value.clone() for name, value in average.state.items()}
@@ -166,7 +153,7 @@ def _detect_all(checkpoint: Checkpoint, images: Sequence[LabelledImage], device:
 
 
 def _validate(
-    tuned: Checkpoint, held_back: Sequence[LabelledImage], progress: Progress, out: Path, device: torch.device
+    tuned: Checkpoint, held_back: Sequence[LabelledImage], progress: run.Progress, out: Path, device: torch.device
 ) -> float:
     """F1 at the best cut on the held-back micrographs; weights that are the best so far, but for chance, are written.
 
@@ -188,7 +175,7 @@ def _finish(
     initial: Checkpoint,
     last: Checkpoint,
     held_back: Sequence[LabelledImage],
-    progress: Progress,
+    progress: run.Progress,
     config: AdaptConfig,
     out: Path,
     device: torch.device,

@@ -22,24 +22,10 @@ from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
 from cryotx_cli.simulator.conditions import draw_conditions
 from cryotx_cli.simulator.micrograph import simulate_micrograph
 from cryotx_cli.simulator.structures import Structure
+from cryotx_cli.training import run
 from cryotx_cli.training.center.data import develop, simulated_batches, training_structures
 from cryotx_cli.training.center.optimisation import descend, learning_rate, optimizer_of
 from cryotx_cli.training.progress import StepReport
-from cryotx_cli.training.run import (
-    Learner,
-    Progress,
-    StepLog,
-    Stopwatch,
-    WeightAverage,
-    is_logged,
-    keep_state,
-    log_row,
-    make_run_folder,
-    open_run,
-    plain_settings,
-    require_finite,
-    restore,
-)
 
 WAY = "film on simulated micrographs"
 _SIDES = (96, 128, 192, 256, 320, 448, 640, 832)  # network px: micrographs are 4 to 35 diameters wide
@@ -103,20 +89,20 @@ def train_film(out: Path, config: FilmTrainConfig) -> Iterator[StepReport]:
     """
     device = resolve_device(config.device)
     initial = load_checkpoint(config.init)
-    state = open_run(out, config.resume, WAY)
-    make_run_folder(out, config)
+    state = run.open_folder(out, config.resume, WAY)
+    run.make_folder(out, config)
     torch.manual_seed(config.seed)
     model = FilmFinder().to(device)
-    average = WeightAverage(model)
-    learner = Learner(WAY, model, optimizer_of(model), average)
-    progress = restore(out, state, learner) if state else Progress()
+    average = run.WeightAverage(model)
+    learner = run.Learner(WAY, model, optimizer_of(model), average)
+    progress = run.restore(out, state, learner) if state else run.Progress()
     training, held_out = training_structures(config.structures, config.procedural_structures, config.seed)
     data = SimulatedFilm(
         training, batch_size=config.batch_size, steps=config.steps, seed=config.seed, first=progress.step
     )
     validation = list(SimulatedFilm(held_out, batch_size=1, steps=_VALIDATION, seed=_HELD_OUT_SEED))
-    watch = Stopwatch(progress, config.minutes)
-    with StepLog(out / "log.csv", progress.step) as log:
+    watch = run.Stopwatch(progress, config.minutes)
+    with run.StepLog(out / "log.csv", progress.step) as log:
         for batch in simulated_batches(data, config.workers):
             rate = learning_rate(config.learning_rate, progress.step, config.steps)
             loss = _step(model, learner.optimizer, batch, rate, device)
@@ -127,9 +113,9 @@ def train_film(out: Path, config: FilmTrainConfig) -> Iterator[StepReport]:
             if progress.step % config.validate_every == 0 or ending:
                 f1 = film_f1(_averaged(average), validation)
                 save_checkpoint(_checkpoint(initial, average, progress, config), out / "last.safetensors")
-            if is_logged(progress, f1):
-                log.write(log_row(progress, {"film": loss}, f1))
-            keep_state(out, learner, watch, now=ending)
+            if log.is_due(progress, f1):
+                log.write(progress, {"film": loss}, f1)
+            run.keep_state(out, learner, watch, now=ending)
             yield StepReport(progress.step, config.steps, loss, f1, progress.seconds)
             if ending:
                 break
@@ -156,18 +142,20 @@ def _step(
     loss = F.binary_cross_entropy_with_logits(model(features), film, weight, reduction="sum")
     loss = loss / weight.sum().clamp_min(1)
     value = float(loss.detach())
-    require_finite({"film": value})
+    run.require_finite({"film": value})
     descend(model, optimizer, loss, rate)
     return value
 
 
-def _averaged(average: WeightAverage) -> FilmFinder:
+def _averaged(average: run.WeightAverage) -> FilmFinder:
     model = FilmFinder()
     model.load_state_dict(average.state)
     return model.eval()
 
 
-def _checkpoint(initial: Checkpoint, average: WeightAverage, progress: Progress, config: FilmTrainConfig) -> Checkpoint:
-    record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": plain_settings(config)}
+def _checkpoint(
+    initial: Checkpoint, average: run.WeightAverage, progress: run.Progress, config: FilmTrainConfig
+) -> Checkpoint:
+    record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": run.plain_settings(config)}
     film = {name: value.cpu().clone() for name, value in average.state.items()}
     return replace(initial, film=film, training=initial.training | {"film": record})

@@ -16,6 +16,7 @@ from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, s
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.simulator.structures import Structure
+from cryotx_cli.training import run
 from cryotx_cli.training.center.calibration import fit_calibration
 from cryotx_cli.training.center.data import (
     Crop,
@@ -29,21 +30,6 @@ from cryotx_cli.training.center.loss import center_losses
 from cryotx_cli.training.center.optimisation import descend, forward, learning_rate, optimizer_of
 from cryotx_cli.training.center.validation import score
 from cryotx_cli.training.progress import StepReport
-from cryotx_cli.training.run import (
-    Learner,
-    Progress,
-    StepLog,
-    Stopwatch,
-    WeightAverage,
-    is_logged,
-    keep_state,
-    log_row,
-    make_run_folder,
-    open_run,
-    plain_settings,
-    require_finite,
-    restore,
-)
 
 WAY = "center on simulated micrographs"
 _VALIDATION_CROPS, _CALIBRATION_CROPS, _NORM_BATCHES = 48, 400, 40
@@ -66,17 +52,17 @@ def train_center(out: Path, config: CenterTrainConfig) -> Iterator[StepReport]:
         If there is nothing to resume, or the weights to start from cannot be used.
     """
     device = resolve_device(config.device)
-    state = open_run(out, config.resume, WAY)
-    make_run_folder(out, config)
+    state = run.open_folder(out, config.resume, WAY)
+    run.make_folder(out, config)
     torch.manual_seed(config.seed)
     initial = None if config.init is None else load_checkpoint(config.init)
     model = CenterDETR(CenterConfig())
     if initial is not None:
         model.load_state_dict(initial.weights)
     model = model.to(device).to(memory_format=torch.channels_last)
-    average = WeightAverage(model)
-    learner = Learner(WAY, model, optimizer_of(model), average)
-    progress = restore(out, state, learner) if state else Progress()
+    average = run.WeightAverage(model)
+    learner = run.Learner(WAY, model, optimizer_of(model), average)
+    progress = run.restore(out, state, learner) if state else run.Progress()
     training, held_out = training_structures(config.structures, config.procedural_structures, config.seed)
     yield from _steps(out, config, learner, average, progress, training, held_out, device)
     for name in ("last", "best"):
@@ -90,9 +76,9 @@ def train_center(out: Path, config: CenterTrainConfig) -> Iterator[StepReport]:
 def _steps(
     out: Path,
     config: CenterTrainConfig,
-    learner: Learner[CenterDETR],
-    average: WeightAverage,
-    progress: Progress,
+    learner: run.Learner[CenterDETR],
+    average: run.WeightAverage,
+    progress: run.Progress,
     training: list[Structure],
     held_out: list[Structure],
     device: torch.device,
@@ -108,8 +94,8 @@ def _steps(
     )
     loader = simulated_batches(data, config.workers)
     validation = _validation_crops(held_out, _VALIDATION_CROPS)
-    watch, clock = Stopwatch(progress, config.minutes), _Clock()
-    with StepLog(out / "log.csv", progress.step) as log:
+    watch, clock = run.Stopwatch(progress, config.minutes), _Clock()
+    with run.StepLog(out / "log.csv", progress.step) as log:
         for packed in loader:
             batch = unpacked(packed)
             clock.lap("waiting")
@@ -120,10 +106,10 @@ def _steps(
             f1 = None
             if progress.step % config.validate_every == 0 or progress.step == config.steps:
                 f1 = _validate(_checkpoint(average, progress, config), validation, progress, out, device)
-            if is_logged(progress, f1):
-                log.write(log_row(progress, terms | clock.means(), f1))
+            if log.is_due(progress, f1):
+                log.write(progress, terms | clock.means(), f1)
             ending = progress.step >= config.steps or watch.is_over
-            keep_state(out, learner, watch, now=ending)
+            run.keep_state(out, learner, watch, now=ending)
             yield StepReport(progress.step, config.steps, sum(terms.values()), f1, progress.seconds)
             clock.lap("rest")
             if ending:
@@ -157,7 +143,7 @@ class _Clock:
 
 
 def _step(
-    learner: Learner[CenterDETR], batch: list[Crop], rate: float, device: torch.device, clock: _Clock
+    learner: run.Learner[CenterDETR], batch: list[Crop], rate: float, device: torch.device, clock: _Clock
 ) -> dict[str, float]:
     """One optimiser step; the loss terms."""
     model = learner.model.train()
@@ -168,16 +154,18 @@ def _step(
     descend(model, learner.optimizer, values.sum(), rate)
     terms = dict(zip(losses, values.detach().tolist(), strict=True))
     clock.lap("backward")
-    require_finite(terms)  # once the device is done, and before these weights are averaged or saved
+    run.require_finite(terms)  # once the device is done, and before these weights are averaged or saved
     return terms
 
 
-def _checkpoint(average: WeightAverage, progress: Progress, config: CenterTrainConfig) -> Checkpoint:
-    record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": plain_settings(config)}
+def _checkpoint(average: run.WeightAverage, progress: run.Progress, config: CenterTrainConfig) -> Checkpoint:
+    record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": run.plain_settings(config)}
     return Checkpoint(weights=dict(average.state), training=record, name="training")
 
 
-def _validate(checkpoint: Checkpoint, crops: list[Crop], progress: Progress, out: Path, device: torch.device) -> float:
+def _validate(
+    checkpoint: Checkpoint, crops: list[Crop], progress: run.Progress, out: Path, device: torch.device
+) -> float:
     """F1 on crops of structures that are not learned from; weights that are the best so far are written."""
     f1 = score(checkpoint, crops, device).f1
     if f1 > progress.best:

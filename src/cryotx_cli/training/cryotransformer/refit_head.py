@@ -33,11 +33,11 @@ from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.detector.families import CRYOTRANSFORMER
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.micrographs.micrograph import read_micrograph
+from cryotx_cli.training import run
 from cryotx_cli.training.center.validation import Scored
 from cryotx_cli.training.cryotransformer.data import pipeline_of, read_grey_levels
 from cryotx_cli.training.cryotransformer.validation import calibrated
 from cryotx_cli.training.progress import StepReport
-from cryotx_cli.training.run import make_run_folder
 
 T = TypeVar("T")
 _Labelled = tuple[NDArray[np.float32], Particles]  # what the network is shown, and the true particles
@@ -81,7 +81,7 @@ def refit_head(out: Path, config: RefitConfig) -> Iterator[StepReport]:
         raise DatasetError(f"{out}: holds a run already", "Choose another --out.")
     checkpoint, images = _prepared_for(config.data, _weights(config.init))
     picker = DetrPicker(checkpoint, resolve_device(config.device), legacy_percentile=0.0)
-    make_run_folder(out, config)
+    run.make_folder(out, config)
     found = []
     for number, image in enumerate(images, 1):
         found.append(_find(picker, *image(picker)))

@@ -20,28 +20,14 @@ from cryotx_cli.detector.checkpoint import Calibration
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, DetrInput, save_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.device import supports_bfloat16
+from cryotx_cli.training import run
 from cryotx_cli.training.cryotransformer.data import Batch, TrainingBatches, input_of
 from cryotx_cli.training.cryotransformer.initial_network import initial_network
 from cryotx_cli.training.cryotransformer.loss import SetCriterion
 from cryotx_cli.training.cryotransformer.matcher import HungarianMatcher
 from cryotx_cli.training.cryotransformer.processes import Place, agreed, joined_processes
-from cryotx_cli.training.cryotransformer.validation import calibrated, score
+from cryotx_cli.training.cryotransformer.validation import ScoredBoxes, calibrated, score
 from cryotx_cli.training.progress import StepReport
-from cryotx_cli.training.run import (
-    Learner,
-    Progress,
-    StepLog,
-    Stopwatch,
-    is_logged,
-    keep_state,
-    log_row,
-    make_run_folder,
-    open_run,
-    plain_settings,
-    require_finite,
-    restore,
-    unusable_state,
-)
 
 WAY = "cryotransformer"
 
@@ -79,8 +65,8 @@ def train_detr(
         optimizer = torch.optim.AdamW(
             _parameter_groups(model, config), weight_decay=config.cryotransformer.weight_decay
         )
-        learner = Learner(WAY, model, optimizer)
-        progress = _restore(out, state, learner) if state else Progress()
+        learner = run.Learner(WAY, model, optimizer)
+        progress = _restore(out, state, learner) if state else run.Progress()
         batches = TrainingBatches(
             training,
             shown,
@@ -99,8 +85,8 @@ def _steps(
     out: Path,
     config: CryotransformerTrainConfig,
     place: Place,
-    learner: Learner[Detr],
-    progress: Progress,
+    learner: run.Learner[Detr],
+    progress: run.Progress,
     batches: TrainingBatches,
     validation: CocoDataset,
 ) -> Iterator[StepReport]:
@@ -108,7 +94,7 @@ def _steps(
     settings, leads, model = config.cryotransformer, place.rank == 0, learner.model
     trained = DistributedDataParallel(model) if place.processes > 1 else model
     loss = criterion(settings)
-    watch = Stopwatch(progress, config.minutes)
+    watch = run.Stopwatch(progress, config.minutes)
     with _Log(out, progress.step) if leads else nullcontext() as log:
         for step_batches in DataLoader(batches, batch_size=None, num_workers=config.workers):
             epoch = progress.step // batches.steps_an_epoch
@@ -121,14 +107,15 @@ def _steps(
             overdue = config.minutes is not None and agreed(watch.is_over, place)
             ending = progress.step >= batches.steps or overdue
             if log is not None:
-                f1 = None
+                scored = None
                 if ends_epoch or ending:
-                    f1 = _validate(
+                    scored = _validate(
                         out, _checkpoint(learner, config, batches.input, progress), validation, place, progress
                     )
-                if is_logged(progress, f1):
-                    log.write(progress, epoch, terms, f1)
-                keep_state(out, learner, watch, now=f1 is not None, network=asdict(model.config))
+                f1 = None if scored is None else scored.f1
+                if log.table.is_due(progress, f1):
+                    log.write(progress, epoch, terms, scored)
+                run.keep_state(out, learner, watch, now=f1 is not None, network=asdict(model.config))
                 yield StepReport(progress.step, batches.steps, terms["loss"], f1, progress.seconds)
             if ending:
                 break
@@ -175,7 +162,7 @@ def _step(
             collected[name] = collected.get(name, torch.zeros_like(value)) + value / len(batches)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     means = _mean_terms(collected, norm, place)
-    require_finite(means, where=", ".join(name for batch in batches for name in batch.names))
+    run.require_finite(means, where=", ".join(name for batch in batches for name in batch.names))
     optimizer.step()
     return means
 
@@ -204,22 +191,24 @@ def _set_learning_rates(optimizer: torch.optim.Optimizer, config: Cryotransforme
         group["lr"] = group["initial_lr"] * (0.1 if epoch >= config.cryotransformer.lr_drop else 1.0)
 
 
-def _validate(out: Path, checkpoint: DetrCheckpoint, dataset: CocoDataset, place: Place, progress: Progress) -> float:
-    """Return F1 on the validation images, and keep the weights: as the last ones, and if they are the best so far."""
+def _validate(
+    out: Path, checkpoint: DetrCheckpoint, dataset: CocoDataset, place: Place, progress: run.Progress
+) -> ScoredBoxes:
+    """Score on the validation images, and keep the weights: as the last ones, and if they are the best so far."""
     scored = score(checkpoint, dataset, place.device)
     checkpoint = calibrated(checkpoint, scored)
     save_detr_checkpoint(checkpoint, out / "last.safetensors")
     if scored.f1 > progress.best:
         progress.best, progress.best_step = scored.f1, progress.step
         save_detr_checkpoint(checkpoint, out / "best.safetensors")
-    return scored.f1
+    return scored
 
 
 def _checkpoint(
-    learner: Learner[Detr], config: CryotransformerTrainConfig, shown: DetrInput, progress: Progress
+    learner: run.Learner[Detr], config: CryotransformerTrainConfig, shown: DetrInput, progress: run.Progress
 ) -> DetrCheckpoint:
     weights = {name: value.detach().float().cpu().clone() for name, value in learner.model.state_dict().items()}
-    record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": plain_settings(config)}
+    record = {"steps": progress.step, "seconds": round(progress.seconds), "settings": run.plain_settings(config)}
     # Empty queries count less in the loss, which multiplies the odds of all others.
     knots = np.linspace(-10, 10, 81)
     odds = np.exp(knots) * config.cryotransformer.no_object_weight
@@ -232,11 +221,11 @@ def _checkpoint(
 
 def _open_folder(out: Path, config: CryotransformerTrainConfig, place: Place) -> dict[str, Any] | None:
     """Prepare the folder and return the state to resume, if any."""
-    state = open_run(out, config.resume, WAY)
+    state = run.open_folder(out, config.resume, WAY)
     if place.processes > 1:
         torch.distributed.barrier()  # nobody looks for a state any more when the first one is saved
     if place.rank == 0:
-        make_run_folder(out, config)
+        run.make_folder(out, config)
     return state
 
 
@@ -244,12 +233,12 @@ def _network_of_state(out: Path, state: Mapping[str, Any]) -> Detr:
     try:
         return Detr(DetrConfig(**state["network"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise unusable_state(out) from error
+        raise run.unusable_state(out) from error
 
 
-def _restore(out: Path, state: Mapping[str, Any], learner: Learner[Detr]) -> Progress:
+def _restore(out: Path, state: Mapping[str, Any], learner: run.Learner[Detr]) -> run.Progress:
     rates = [group["initial_lr"] for group in learner.optimizer.param_groups]
-    progress = restore(out, state, learner)
+    progress = run.restore(out, state, learner)
     for group, rate in zip(learner.optimizer.param_groups, rates, strict=True):
         group["initial_lr"] = rate  # a resumed run may be given a lower one
     return progress
@@ -259,7 +248,7 @@ class _Log:
     """log.csv and TensorBoard; a resumed run goes on where its state was saved, without what came after it."""
 
     def __init__(self, out: Path, step: int) -> None:
-        self.out, self.step, self.table = out, step, StepLog(out / "log.csv", step)
+        self.out, self.step, self.table = out, step, run.StepLog(out / "log.csv", step, ".6g")
 
     def __enter__(self) -> _Log:
         from torch.utils.tensorboard import SummaryWriter
@@ -272,7 +261,10 @@ class _Log:
         self.table.__exit__()
         self.board.close()
 
-    def write(self, progress: Progress, epoch: int, terms: dict[str, float], f1: float | None) -> None:
-        self.table.write({"step": "", "epoch": f"{epoch}"} | log_row(progress, terms, f1, ".6g"))
-        for name, value in {**terms, **({} if f1 is None else {"f1": f1})}.items():
-            self.board.add_scalar(name, value, progress.step)
+    def write(self, progress: run.Progress, epoch: int, terms: dict[str, float], scored: ScoredBoxes | None) -> None:
+        """Write what a step has lost, and what a validation after it says."""
+        f1, coco_ap = (scored.f1, scored.coco_ap) if scored else (None, None)
+        self.table.write(progress, terms, f1, epoch, coco_ap=coco_ap)
+        for name, value in {**terms, "f1": f1, "coco_ap": coco_ap}.items():
+            if value is not None:
+                self.board.add_scalar(name, value, progress.step)

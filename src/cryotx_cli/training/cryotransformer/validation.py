@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from cryotx_cli.coordinates.agreement import match
+from cryotx_cli.coordinates.coco_agreement import PicksAndTruth, coco_average_precision
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import CocoDataset
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint
@@ -19,13 +20,21 @@ from cryotx_cli.training.cryotransformer.data import read_grey_levels
 _FEWEST_TO_CALIBRATE = 100
 
 
-def score(checkpoint: DetrCheckpoint, dataset: CocoDataset, device: torch.device) -> Scored:
+@dataclass(frozen=True)
+class ScoredBoxes(Scored):
+    """Also COCO's average precision of the boxes, AP@[.50:.95]; None where there is no particle to find."""
+
+    coco_ap: float | None
+
+
+def score(checkpoint: DetrCheckpoint, dataset: CocoDataset, device: torch.device) -> ScoredBoxes:
     """Detect in every image as `cryotx pick` does and match one to one within half a diameter, nearest pairs first.
 
-    Detections within half a diameter of a better one are dropped first.
+    Detections within half a diameter of a better one are dropped first. COCO's measure is of what is left, as squares
+    of the size that the network found, with the squares around the true centres.
     """
     picker = DetrPicker(checkpoint, device)
-    logits, hits, wanted = [np.zeros(0)], [np.zeros(0, bool)], 0
+    logits, hits, boxes, wanted = [np.zeros(0)], [np.zeros(0, bool)], [], 0
     for image in dataset.images:
         found = picker.detect(read_grey_levels(dataset, image, checkpoint.input.pipeline).astype(np.float32))
         truth = image.particles
@@ -34,8 +43,10 @@ def score(checkpoint: DetrCheckpoint, dataset: CocoDataset, device: torch.device
         kept = Particles(found.centres, found.logits, 2 * found.radii, 1.0).with_minimum_distance(radius)
         logits.append(kept.scores)
         hits.append(match(kept.centres, truth.centres, radius) >= 0)
+        boxes.append(PicksAndTruth(kept.centres, truth.centres, kept.scores, 2 * radius, kept.diameters))
         wanted += len(truth)
-    return Scored(np.concatenate(logits), np.concatenate(hits), wanted)
+    coco = coco_average_precision(boxes)
+    return ScoredBoxes(np.concatenate(logits), np.concatenate(hits), wanted, coco.average if coco else None)
 
 
 def calibrated(checkpoint: DetrCheckpoint, scored: Scored) -> DetrCheckpoint:
