@@ -23,7 +23,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 coverage: lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	COVERAGE_FILE=$(abspath .coverage) $(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.test $(if $(shell command -v npm),node_modules/.package-lock.json)
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ def tiff_bytes(image=IMAGE, **settings):
 
 
 def lzw_tiff_bytes(image=IMAGE):
-    return cv2.imencode(".tif", image, [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW])[1].tobytes()
+    return cv2.imencode(".tif", image, [cv2.IMWRITE_TIFF_COMPRESSION, 5])[1].tobytes()
 
 
 def picture_bytes(suffix, image=IMAGE):
