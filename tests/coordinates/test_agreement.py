@@ -14,8 +14,10 @@ from cryotx_cli.coordinates.agreement import (
     dice,
     disc_overlap,
     match,
+    match_thinned,
     precision_recall_curve,
 )
+from cryotx_cli.coordinates.particles import Particles
 
 
 def nearest_pairs_first(picks, truth, radius):
@@ -41,6 +43,18 @@ def test_match_agrees_with_brute_force(n, m, seed, radius, on_grid):
 
 def test_a_particle_is_found_only_once():
     assert_array_equal(match([[0, 0], [1, 0], [2, 0]], [[1.2, 0]], 5), [-1, 0, -1])
+
+
+def test_of_two_beside_each_other_only_the_better_one_is_matched():
+    # The worse one lies on the true centre and would have it; 3 px apart, the better one 3 px from the centre.
+    found = Particles(np.array([[10.0, 10], [13, 10], [50, 50]]), [0.2, 0.9, 0.5], np.full(3, 8.0), 1.0)
+    kept, partners = match_thinned(found, [[10, 10], [80, 80]], 4.0)
+    assert kept.scores.tolist() == [0.9, 0.5]
+    assert partners.tolist() == [0, -1]
+    kept, partners = match_thinned(found, [[10, 10]], 4.0, apart_px=2.0)
+    assert partners.tolist() == [0, -1, -1]
+    kept, partners = match_thinned(found, [[10, 10]], 2.0, apart_px=4.0)
+    assert (len(kept), partners.tolist()) == (2, [-1, -1])
 
 
 def test_the_radius_itself_still_matches():

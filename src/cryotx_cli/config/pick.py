@@ -16,7 +16,6 @@ from cryotx_cli.config.fields import (
     settings,
 )
 
-
 # What both commands know.
 _Percentile = Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")]
 _ExpectedCount = Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")]

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from cryotx_cli.coordinates.particles import Particles
+
 _DISC_RADIUS_CELLS = 32.0
 """Discs are drawn with this radius where the mask allows it: their area is then right to 0.5 %."""
 _MASK_SIDE_CELLS = 8192
@@ -74,6 +76,31 @@ def match(picks: ArrayLike, truth: ArrayLike, radius_px: float) -> NDArray[np.in
     for i, j in one_to_one(near_pairs(picks, truth, radius_px), len(partner)):
         partner[i] = j
     return partner
+
+
+def match_thinned(
+    found: Particles, truth: ArrayLike, radius_px: float, apart_px: float | None = None
+) -> tuple[Particles, NDArray[np.intp]]:
+    """Drop what lies beside a better one, as ``cryotx pick`` does, and `match` the rest.
+
+    Parameters
+    ----------
+    found, truth
+        Particles, and (m, 2) true centres in the same pixels.
+    radius_px
+        Largest distance of a pair, inclusive.
+    apart_px
+        Smallest distance of two that stay; as large as the radius if not given.
+
+    Returns
+    -------
+    kept : Particles
+        (n,) those that stay, in their order.
+    partners : ndarray of int, shape (n,)
+        As of `match`.
+    """
+    kept = found.with_minimum_distance(radius_px if apart_px is None else apart_px)
+    return kept, match(kept.centres, truth, radius_px)
 
 
 def near_pairs(picks: ArrayLike, truth: ArrayLike, radius_px: float) -> NDArray[np.intp]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryotx_cli.coordinates.agreement import match
+from cryotx_cli.coordinates.agreement import match_thinned
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
@@ -109,9 +109,9 @@ def unlabelled_detections(picker: Picker, images: list[LabelledImage]) -> list[U
     seen = []
     for image in images:
         found = picker.detect(image.nominal)
-        kept = Particles(found.centres, picker.checkpoint.calibration(found.logits), 2 * found.radii, 1.0)
-        kept = kept.with_minimum_distance(radius)
-        seen.append((kept, match(kept.centres, image.labels, radius) >= 0, image.in_labelled_area(kept.centres)))
+        candidates = Particles(found.centres, picker.checkpoint.calibration(found.logits), 2 * found.radii, 1.0)
+        kept, partners = match_thinned(candidates, image.labels, radius)
+        seen.append((kept, partners >= 0, image.in_labelled_area(kept.centres)))
     counts = [_label_counts(kept, labelled, inside) for kept, labelled, inside in seen]
     overall = _share(sum(labelled for labelled, _ in counts), sum(particles for _, particles in counts), _PRIOR_SHARE)
     unlabelled = []

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from cryotx_cli.coordinates.agreement import match
+from cryotx_cli.coordinates.agreement import match_thinned
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.picker import Picker
@@ -42,12 +42,10 @@ def score(checkpoint: Checkpoint, crops: list[Crop], device: torch.device) -> Sc
     logits, hits, wanted = [np.zeros(0)], [np.zeros(0, bool)], 0
     for crop in crops:
         found = picker.detect(crop.image[0].numpy())
-        kept = Particles(found.centres, found.logits, 2 * found.radii, 1.0).with_minimum_distance(
-            checkpoint.model.radius
-        )
         truth, ignored = crop.centres.double().numpy(), crop.ignored.numpy()
         radius = float(crop.radii[0]) if len(crop.radii) else checkpoint.model.radius
-        partner = match(kept.centres, truth, radius)
+        candidates = Particles(found.centres, found.logits, 2 * found.radii, 1.0)
+        kept, partner = match_thinned(candidates, truth, radius, apart_px=checkpoint.model.radius)
         hit = partner >= 0
         counts = ~hit | ~ignored[partner] if len(truth) else ~hit
         if ignored.any() and len(kept):

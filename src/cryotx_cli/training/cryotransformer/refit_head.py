@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from cryotx_cli.config import RefitConfig
-from cryotx_cli.coordinates.agreement import match
+from cryotx_cli.coordinates.agreement import match_thinned
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import CocoDataset, CocoImage, open_coco
 from cryotx_cli.datasets.cryoppp import CryopppMicrograph, cryoppp_tree, find_labelled_micrographs
@@ -187,9 +187,10 @@ def _score(found: list[_Found], weight: NDArray[np.float64], bias: float) -> Sco
     for one in found:
         radius = _radius(one.truth, one.boxes)
         scores = one.vectors @ weight + bias
-        kept = Particles(one.boxes.centres, scores, one.boxes.diameters, math.nan).with_minimum_distance(radius)
+        candidates = Particles(one.boxes.centres, scores, one.boxes.diameters, math.nan)
+        kept, partners = match_thinned(candidates, one.truth.centres, radius)
         logits.append(kept.scores)
-        hits.append(match(kept.centres, one.truth.centres, radius) >= 0)
+        hits.append(partners >= 0)
     return Scored(np.concatenate(logits), np.concatenate(hits), sum(len(one.truth) for one in found))
 
 

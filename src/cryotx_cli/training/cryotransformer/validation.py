@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from cryotx_cli.coordinates.agreement import match
+from cryotx_cli.coordinates.agreement import match_thinned
 from cryotx_cli.coordinates.coco_agreement import PicksAndTruth, coco_average_precision
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import CocoDataset
@@ -40,9 +40,10 @@ def score(checkpoint: DetrCheckpoint, dataset: CocoDataset, device: torch.device
         truth = image.particles
         sides = truth.diameters if len(truth) else 2 * found.radii
         radius = float(np.median(sides)) / 2
-        kept = Particles(found.centres, found.logits, 2 * found.radii, 1.0).with_minimum_distance(radius)
+        candidates = Particles(found.centres, found.logits, 2 * found.radii, 1.0)
+        kept, partners = match_thinned(candidates, truth.centres, radius)
         logits.append(kept.scores)
-        hits.append(match(kept.centres, truth.centres, radius) >= 0)
+        hits.append(partners >= 0)
         boxes.append(PicksAndTruth(kept.centres, truth.centres, kept.scores, 2 * radius, kept.diameters))
         wanted += len(truth)
     coco = coco_average_precision(boxes)
