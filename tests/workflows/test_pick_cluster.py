@@ -19,6 +19,7 @@ import pytest
 
 from cryotx_cli.config import PickConfig, device_names, load_config
 from cryotx_cli.errors import CheckpointError, ConfigError, CryotxError, DeviceError
+from cryotx_cli.events import Event
 from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import QuickPicker
@@ -130,6 +131,21 @@ def test_two_processes_write_the_bytes_of_one(pick, devices):
     reasons = [row["error"] for row in found["p/ledger.jsonl"] if row["error"]]
     assert reasons[0] == "mics/m02.mrc: refused"
     assert reasons[1].startswith("mics/m04.mrc: ")
+
+
+class Telling(QuickPicker):
+    """Has something to say of one micrograph."""
+
+    def locate(self, prepared, micrograph):
+        located = super().locate(prepared, micrograph)
+        events = (Event("m05 is odd", micrograph="m05.mrc"),) if micrograph.source.name == "m05.mrc" else ()
+        return replace(located, events=events)
+
+
+@pytest.mark.parametrize("config", [CONFIG, TWO], ids=["one process", "two processes"])
+def test_what_a_picker_says_of_a_micrograph_is_said_once(pick, config):
+    _, run, _ = pick("told", config, Telling())
+    assert [event for event in run.events if "odd" in event.text] == [Event("m05 is odd", micrograph="m05.mrc")]
 
 
 def test_a_process_that_is_killed_loses_nothing(pick):
