@@ -25,6 +25,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.formats.entry import Exposure
@@ -32,7 +33,7 @@ from cryotx_cli.coordinates.formats.star import write_particles_star
 from cryotx_cli.coordinates.formats.table import micrograph_formats, table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
-from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write_json_lines
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import MicrographFile
 
@@ -213,22 +214,19 @@ class PickFolder:
     def read_ledger(self) -> dict[str, LedgerRow]:
         """Return the last row of each micrograph by its name; what a stopped run wrote half is left out."""
         rows = {}
-        with suppress(FileNotFoundError):
-            for line in self.ledger.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, TypeError, AttributeError):  # a line cut short, or one of another version
-                    row = LedgerRow(**{_FIELDS.get(key, key): value for key, value in json.loads(line).items()})
-                    rows[row.micrograph] = row
+        for line in read_json_lines(self.ledger):
+            with suppress(TypeError):  # a line of another version
+                row = LedgerRow(**{_FIELDS.get(key, key): value for key, value in line.items()})
+                rows[row.micrograph] = row
         return rows
 
     def start_ledger(self, rows: Iterable[LedgerRow]) -> None:
         """Begin this run's ledger with the rows that stay valid."""
-        with whole_file(self.ledger) as file:
-            file.writelines(_line(row) for row in rows)
+        write_json_lines(self.ledger, map(_line, rows))
 
     def append_ledger(self, row: LedgerRow) -> None:
         """Add the row of a micrograph that is done."""
-        with self.ledger.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+        append_json_line(self.ledger, _line(row))
 
 
 def is_run(path: Path) -> bool:
@@ -326,8 +324,8 @@ def _folder_of(run: Path) -> Path:
     return run.with_suffix("") if run.suffix.lower() == ".star" else run
 
 
-def _line(row: LedgerRow) -> str:
-    return json.dumps({_KEYS.get(name, name): value for name, value in asdict(row).items()}) + "\n"
+def _line(row: LedgerRow) -> dict[str, Any]:
+    return {_KEYS.get(name, name): value for name, value in asdict(row).items()}
 
 
 def _require_writable(folder: Path, name: str) -> None:
