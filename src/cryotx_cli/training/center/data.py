@@ -22,7 +22,8 @@ from cryotx_cli.simulator.structures import Structure, procedural_structure, rea
 
 T = TypeVar("T")
 
-_HELD_OUT_SEED, _HELD_OUT = 7_000_003, 40  # structures that no training seed draws
+HELD_OUT_SEED = 7_000_003  # structures and crops that no training seed draws
+_HELD_OUT = 40
 _CONTEXT = 32  # px: half of the background window lies outside most crops, as it does inside a whole micrograph
 
 
@@ -135,7 +136,7 @@ def training_structures(folder: Path | None, procedural: int, seed: int) -> tupl
     if folder is not None:
         real = read_structures(folder, rng)
         training += real * max(1, round(procedural * 2 / 3 / len(real)))
-    rng = np.random.default_rng(_HELD_OUT_SEED)
+    rng = np.random.default_rng(HELD_OUT_SEED)
     return training, [procedural_structure(rng) for _ in range(_HELD_OUT)]
 
 

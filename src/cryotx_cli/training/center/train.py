@@ -19,6 +19,7 @@ from cryotx_cli.simulator.structures import Structure
 from cryotx_cli.training import run
 from cryotx_cli.training.center.calibration import fit_calibration
 from cryotx_cli.training.center.data import (
+    HELD_OUT_SEED,
     Crop,
     SimulatedCrops,
     simulated_batches,
@@ -33,7 +34,6 @@ from cryotx_cli.training.progress import StepReport
 
 WAY = "center on simulated micrographs"
 _VALIDATION_CROPS, _CALIBRATION_CROPS, _NORM_BATCHES = 48, 400, 40
-_HELD_OUT_SEED = 7_000_003  # structures and crops that no training seed draws
 
 
 def train_center(out: Path, config: CenterTrainConfig) -> Iterator[StepReport]:
@@ -203,5 +203,5 @@ def _finish(
 
 def _validation_crops(structures: list[Structure], count: int, first: int = 0) -> list[Crop]:
     return [
-        simulated_crop(structures, np.random.default_rng([_HELD_OUT_SEED, first + i]), 256, 1.25) for i in range(count)
+        simulated_crop(structures, np.random.default_rng([HELD_OUT_SEED, first + i]), 256, 1.25) for i in range(count)
     ]
