@@ -24,7 +24,7 @@ def tables(command: Any) -> str:
     parts = []
     for heading, flags in command.flags_by_heading(context).items():
         rows = [f"| {_code(names)} | {_meaning(text)} |" for names, text in flags if "--help" not in names]
-        parts.append("\n".join([f"| {heading} | |", "|---|---|", *rows]))
+        parts.append("\n".join([f"| {_meaning(heading)} | |", "|---|---|", *rows]))
     off = [
         f"`{one.secondary_opts[0]}`"
         for one in command.params
