@@ -13,6 +13,7 @@ import mrcfile
 import numpy as np
 import pytest
 import tifffile
+from mrcfile.dtypes import get_ext_header_dtype
 from numpy.testing import assert_allclose, assert_array_equal
 
 from cryotx_cli.errors import MicrographError
@@ -24,9 +25,6 @@ from cryotx_cli.micrographs.micrograph import (
     read_micrograph,
     without_micrograph_suffix,
 )
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-REAL_MRC = SHARED / "data/raw_mrc/fei-extended.mrc"
 
 # Little-endian header words of https://www.ccpem.ac.uk/mrc-format/mrc2014, written here without mrcfile.
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -125,12 +123,21 @@ def test_the_files_of_mrcfile_itself(tmp_path):
     assert micrograph.pixel_size == pytest.approx(0.885)
 
 
-@pytest.mark.skipif(not REAL_MRC.exists(), reason="needs ../shared/data/raw_mrc/fei-extended.mrc")
-def test_a_file_of_a_microscope_with_an_extended_header():
-    micrograph = read_micrograph(REAL_MRC)
-    assert_array_equal(micrograph.image, mrcfile.read(REAL_MRC))
-    assert micrograph.pixel_size == pytest.approx(0.854, abs=5e-4)
-    assert (read_header(REAL_MRC).height, read_header(REAL_MRC).width) == micrograph.image.shape
+def test_a_file_of_a_microscope_with_an_extended_header(tmp_path):
+    """A camera of FEI writes 768 bytes about each image between header and pixels."""
+    image = pixels("i2")
+    about = np.zeros(1, get_ext_header_dtype(b"FEI1"))
+    about["Metadata size"], about["Pixel size X"], about["Pixel size Y"] = about.itemsize, 8.54e-11, 8.54e-11
+    with mrcfile.new(tmp_path / "a.mrc", image) as mrc:
+        mrc.voxel_size = 0.854
+        mrc.set_extended_header(about)
+        mrc.header.exttyp = b"FEI1"
+    assert (tmp_path / "a.mrc").stat().st_size == 1024 + 768 + image.nbytes
+    micrograph = read_micrograph(tmp_path / "a.mrc")
+    assert_array_equal(micrograph.image, image)
+    assert micrograph.pixel_size == pytest.approx(0.854)
+    header = read_header(tmp_path / "a.mrc")
+    assert (header.height, header.width) == image.shape
 
 
 def test_reading_needs_no_right_to_write(tmp_path):
