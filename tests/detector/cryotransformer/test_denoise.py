@@ -127,8 +127,9 @@ def test_standardisation_agrees_to_rounding(shape: tuple[int, int], kind: str) -
     standard, expected = standardise(torch.from_numpy(image)).numpy(), reference.standardise(image)
 
     assert standard.dtype == expected.dtype
-    # An integer that is rounded the other way is 1 / deviation off; the deviation is several hundred.
-    np.testing.assert_allclose(standard, expected, atol=2e-6)
+    # OpenCV 4 and 5 blur floating-point pixels in two orders. An integer rounded the other way is 1 / deviation off.
+    last_place = np.spacing(np.float32(image.max())) / cv2.GaussianBlur(image, (9, 9), 0).std()
+    np.testing.assert_allclose(standard, expected, atol=4 * last_place if kind == "float32" else 2e-6)
 
 
 @pytest.mark.parametrize("case", ["m1_f32_512x480", "m4_i16_256x240", "m5_u8_256x240"])
