@@ -76,12 +76,16 @@ def test_a_switch_that_is_off_is_shown_by_what_turns_it_on_and_one_that_is_on_by
     assert "--denoise / --raw  " in help_of("make-coco")
 
 
+@pytest.mark.parametrize("width", ["60", "70", "80"])
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_a_default_stands_beside_its_word(command: str) -> None:
-    text = help_of(command)
+def test_lines_end_neither_before_a_default_nor_within_a_flag(command: str, width: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", width)
 
-    assert not [line for line in text.splitlines() if line.endswith("Default:")]
-    assert "\N{NO-BREAK SPACE}" not in text
+    text = COMMANDS[command].get_help(COMMANDS[command].make_context(command, [], resilient_parsing=True))
+
+    assert max(map(len, text.partition("Examples:")[0].splitlines())) < int(width)
+    assert not [line for line in text.splitlines() if line.endswith(("Default:", "-"))]
+    assert not set("\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}") & set(text)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -13,7 +13,8 @@ ON_BY_DEFAULT = "Default: yes."
 _FIRST, _LAST = ("Input", "Model"), ("Output", "Where it runs", "Other")
 _EXAMPLES = "\nExamples\n--------\n"
 _NAMES_WIDTH = 28
-_BEFORE_DEFAULT, _KEPT_TOGETHER = "Default: ", "Default:\N{NO-BREAK SPACE}"  # a default is not left alone on a line
+# Lines are not broken behind the word Default, nor at the hyphens of flags.
+_TOGETHER = {"Default: ": "Default:\N{NO-BREAK SPACE}", "-": "\N{NON-BREAKING HYPHEN}"}
 
 
 def examples(help_text: str) -> list[str]:
@@ -50,10 +51,10 @@ class Command(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and flags under their headings."""
         for heading, flags in self.flags_by_heading(ctx).items():
-            rows = [(name.ljust(_NAMES_WIDTH), text.replace(_BEFORE_DEFAULT, _KEPT_TOGETHER)) for name, text in flags]
+            rows = [(name.ljust(_NAMES_WIDTH), _kept_together(text)) for name, text in flags]
             with formatter.section(heading):
                 formatter.write_dl(rows, col_max=_NAMES_WIDTH)
-        formatter.buffer[:] = [piece.replace(_KEPT_TOGETHER, _BEFORE_DEFAULT) for piece in formatter.buffer]
+        formatter.buffer[:] = map(_as_written, formatter.buffer)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples."""
@@ -61,6 +62,18 @@ class Command(TyperCommand):
         if lines:
             with formatter.section("Examples"):
                 formatter.write("".join(f"  {line}\n" for line in lines))
+
+
+def _kept_together(text: str) -> str:
+    for written, unbroken in _TOGETHER.items():
+        text = text.replace(written, unbroken)
+    return text
+
+
+def _as_written(text: str) -> str:
+    for written, unbroken in _TOGETHER.items():
+        text = text.replace(unbroken, written)
+    return text
 
 
 def _heading(parameter: Any) -> str:
