@@ -22,6 +22,7 @@ class PickerWithoutNetwork(ParticlePicker):
     device = "cpu"
     fingerprint = "without network"
     scales_to_diameter = True
+    compares_with_noise = False
 
     def prepare(self, micrograph: Micrograph, diameter: float):
         return micrograph.image

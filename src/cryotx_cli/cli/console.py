@@ -82,6 +82,13 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> None:
     _print_table(title, drawn, rows)
 
 
+def expected_false(count: float | None, picks: int) -> list[tuple[str, str]]:
+    """Return the row of `facts` that says how many picks are expected to be false; none where that is not known."""
+    if count is None:
+        return []
+    return [("Expected false picks", f"{count:.0f} ({count / picks:.1%})" if picks else "-")]
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str]) -> None:
     """Print a table on stdout: the first column is text, the others are numbers; ``total`` comes below a line."""
     drawn = Table(box=SIMPLE, show_footer=True, pad_edge=False)

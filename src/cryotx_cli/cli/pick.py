@@ -76,18 +76,16 @@ def _watch(run: PickRun) -> None:
     run.events.listen(lambda event: status(event.text))
     status(f"Watching; Ctrl-C or the file {run.stop_file} ends it.")
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    micrographs = picks = 0
     next_line = 0.0
     try:
         for result in run:
             if result.error:
                 status(f"Skipped {result.error}")
-            micrographs, picks = micrographs + (result.particles is not None), picks + len(result.particles or ())
             if not result.error and (run.is_idle or time.monotonic() >= next_line):
                 next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-                waiting = f", {run.waiting} waiting" if run.waiting else ""
+                waiting, so_far = f", {run.waiting} waiting" if run.waiting else "", run.summary
                 status(
-                    f"{counted(micrographs, 'micrographs')}, {picks} picks{waiting}; "
+                    f"{counted(so_far.micrographs, 'micrographs')}, {so_far.particles} picks{waiting}; "
                     f"{result.file.name}: {len(result.particles or ())}"
                 )
     finally:
@@ -110,7 +108,7 @@ def _opening(run: PickRun, config: PickConfig) -> str:
 
 
 def _print_summary(summary: PickSummary, watched: bool) -> None:
-    from cryotx_cli.cli.console import facts
+    from cryotx_cli.cli.console import expected_false, facts
 
     here = summary.micrographs - summary.resumed
     earlier = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
@@ -120,6 +118,7 @@ def _print_summary(summary: PickSummary, watched: bool) -> None:
             *([("Report", f"{summary.report}")] if summary.report else []),
             ("Micrographs", f"{summary.micrographs}{earlier}"),
             ("Picks", f"{summary.particles}"),
+            *expected_false(summary.expected_false, summary.particles),
             ("Picks per micrograph", f"{summary.particles / max(summary.micrographs, 1):.1f}"),
             *([] if watched else [("Seconds each", f"{summary.seconds / here:.2f}" if here else "-")]),
             ("Dropped at the border", f"{summary.dropped_at_border}"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cryotx_cli.cli.console import expected_false as _expected_false
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import ThresholdConfig
 
@@ -25,7 +26,7 @@ def threshold(
 
     Examples
     --------
-    cryotx threshold particles.star --threshold 0.5
+    cryotx threshold particles.star --fdr 0.05
     cryotx threshold particles.star --expected-count 300 --min-distance 120
     """
     from cryotx_cli.cli.console import status
@@ -47,6 +48,7 @@ def _print_summary(done: ThresholdRun) -> None:
         [
             ("Micrographs", f"{done.micrographs}"),
             ("Picks", f"{done.after}, {done.before} before"),
+            *_expected_false(done.expected_false, done.after),
             ("Picks per micrograph", f"{done.after / done.micrographs:.1f}"),
             ("Seconds", f"{done.seconds:.2f}"),
             ("Dropped at the border", f"{done.dropped_at_border}"),

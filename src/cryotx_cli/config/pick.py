@@ -17,6 +17,9 @@ from cryotx_cli.config.fields import (
 )
 
 # What both commands know.
+_Fdr = Annotated[
+    float | None, Gt(0), Le(1), Doc("Keep as many as give this share of false picks in the whole run, 0 to 1.")
+]
 _Percentile = Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")]
 _ExpectedCount = Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")]
 _MaxPerMicrograph = Annotated[
@@ -44,6 +47,7 @@ class PickConfig:
         False
     )
     threshold: Annotated[Probability | Auto, _THRESHOLD] = "auto"
+    fdr: _Fdr = None
     percentile: _Percentile = None
     expected_count: _ExpectedCount = None
     max_per_micrograph: _MaxPerMicrograph = None
@@ -53,6 +57,9 @@ class PickConfig:
     ] = "auto"
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
     edge: Annotated[float, Ge(0), _EDGE] = 0.0
+    decoys: Annotated[
+        int, Ge(0), Doc("Compare so many micrographs at most with noise, to tell how many picks are false; 0: none.")
+    ] = 10
     device: Annotated[
         str,
         Panel("Where it runs"),
@@ -77,14 +84,17 @@ class PickConfig:
     stop_after: Annotated[float | None, Gt(0), Doc("End --watch after so many seconds without a new one.")] = None
 
     def __post_init__(self) -> None:
-        refuse_together(self, {"threshold": "auto", "percentile": None, "expected_count": None})
+        refuse_together(self, {"threshold": "auto", "fdr": None, "percentile": None, "expected_count": None})
         refuse_together(self, {"watch": False, "exposures": None})
+        if self.fdr is not None and not self.decoys:
+            raise ValueError("fdr needs decoys")
         if len(device_names(self.device)) > 1:
             refuse_together(self, {"device": "auto", "scheduler": None})
         if self.stop_after is not None and not self.watch:
             raise ValueError("stop_after needs watch")
         if self.selection == "legacy":
             refuse_together(self, {"threshold": "auto", "selection": "auto"})
+            refuse_together(self, {"fdr": None, "selection": "auto"})
             refuse_together(self, {"expected_count": None, "selection": "auto"})
 
 
@@ -113,6 +123,7 @@ class ThresholdConfig:
     """Settings of ``cryotx threshold``; what is unset stays as it was in the run."""
 
     threshold: Annotated[Probability | Auto | None, Panel("Choice of picks"), _THRESHOLD] = None
+    fdr: _Fdr = None
     percentile: _Percentile = None
     expected_count: _ExpectedCount = None
     max_per_micrograph: _MaxPerMicrograph = None
@@ -127,4 +138,4 @@ class ThresholdConfig:
     images: Annotated[bool, Doc("Draw the pictures of the run anew, if the micrographs are still there.")] = True
 
     def __post_init__(self) -> None:
-        refuse_together(self, {"threshold": None, "percentile": None, "expected_count": None})
+        refuse_together(self, {"threshold": None, "fdr": None, "percentile": None, "expected_count": None})

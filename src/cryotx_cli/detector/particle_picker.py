@@ -48,6 +48,10 @@ class ParticlePicker(Protocol):
         If so, a wrong diameter harms the picks, and the sizes found tell whether it is right.
         """
 
+    @property
+    def compares_with_noise(self) -> bool:
+        """Whether `locate` takes noise in place of what `prepare` returns: normalised, a particle 24 px across."""
+
     def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
         """Bring a micrograph to the network's scale and grey levels; (height, width). Several threads do it at once.
 

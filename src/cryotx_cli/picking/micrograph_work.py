@@ -96,7 +96,7 @@ class MicrographWork:
         read = time.perf_counter()
         prepared = None
         if stored is None:
-            prepared = self._picker.prepare(self._with_dark_particles(micrograph), self._settled.diameter)
+            prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
         return ReadMicrograph(micrograph, prepared, stored, read - started, time.perf_counter() - read)
 
     def pick(self, job: PickJob, read: ReadMicrograph) -> PickedMicrograph:
@@ -113,7 +113,7 @@ class MicrographWork:
             assert read.micrograph is not None
             assert read.prepared is not None
             candidates, events = self._locate(read.prepared, read.micrograph)
-        picks = self._settled.selection.choose(candidates)
+        picks = job.selection.choose(candidates)
         row = replace(
             job.row(),
             read_seconds=round(read.read_seconds, 4),
@@ -166,15 +166,10 @@ class MicrographWork:
         CryotxError
             It cannot be picked.
         """
-        prepared = self._picker.prepare(self._with_dark_particles(micrograph), self._settled.diameter)
+        prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
         candidates, events = self._locate(prepared, micrograph)
         return self._settled.selection.choose(candidates).particles, events
 
     def _locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> tuple[Candidates, tuple[Event, ...]]:
         located = self._picker.locate(prepared, micrograph)
         return Candidates(located.particles, *micrograph.image.shape), located.events
-
-    def _with_dark_particles(self, micrograph: Micrograph) -> Micrograph:
-        if self._settled.contrast != "bright":
-            return micrograph
-        return replace(micrograph, image=-micrograph.image)

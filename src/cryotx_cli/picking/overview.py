@@ -28,12 +28,18 @@ class Overview:
         CryoSPARC's, by micrograph name.
     tell
         Hears of files that cannot be written now, while the run goes on.
+
+    Attributes
+    ----------
+    settled : Settled
+        The settings that the picks are made with now.
     """
 
     def __init__(
         self, folder: PickFolder, settled: Settled, record: RunRecord, exposures: Mapping[str, Exposure], tell: Tell
     ) -> None:
-        self._folder, self._settled, self._record, self._exposures = folder, settled, record, exposures
+        self.settled = settled
+        self._folder, self._record, self._exposures = folder, record, exposures
         self._tell = tell
         self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
         self._report = Refreshed(self._write_report, _REPORT_SECONDS)
@@ -65,10 +71,10 @@ class Overview:
     def _write_merged(self) -> None:
         picks = [(row, particles) for _, row, particles in self._record.picked]
         if picks:
-            self._folder.write_merged(picks, self._settled.formats, self._exposures)
+            self._folder.write_merged(picks, self.settled.formats, self._exposures)
 
     def _write_report(self) -> None:
-        if not self._settled.config.report:
+        if not self.settled.config.report:
             self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
         elif self._record.picked:
-            write_run_report(StoredRun(self._folder, self._settled))
+            write_run_report(StoredRun(self._folder, self.settled))

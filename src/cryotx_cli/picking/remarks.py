@@ -8,10 +8,10 @@ from cryotx_cli.detector.diameter_estimate import SizeCheck
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.runs.drift import Drift
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult
-from cryotx_cli.runs.selection import ExpectedF1
 from cryotx_cli.runs.settled import Settled
 
 _CHECKED = 3  # images that the check of what was written looks at
@@ -30,12 +30,21 @@ class Remarks:
         Whether micrographs come as they are acquired, so that a change of level means something.
     tell
         Hears all remarks.
+
+    Attributes
+    ----------
+    settled : Settled
+        The settings that the picks are made with now.
+    found : FalseDiscovery or None
+        What comparing with noise has shown.
     """
 
     def __init__(
         self, folder: PickFolder, settled: Settled, record: RunRecord, *, sizes: bool, drift: bool, tell: Tell
     ) -> None:
-        self._folder, self._settled, self._record, self._tell = folder, settled, record, tell
+        self.settled = settled
+        self.found: FalseDiscovery | None = None
+        self._folder, self._record, self._tell = folder, record, tell
         self._sizes = SizeCheck(settled.diameter) if sizes else None
         self._drift = Drift() if drift else None
 
@@ -57,15 +66,29 @@ class Remarks:
         self._check_written()
 
     def _tell_of_empty_micrographs(self) -> None:
-        """Say how many the automatic threshold leaves empty, and how to see what it has left out."""
+        """Say what the automatic threshold makes of micrographs that show little, and how sure the rest is."""
         picked = self._record.picked
         empty = sum(row.candidates > 0 and not row.picks for _, row, _ in picked)
-        if empty and isinstance(self._settled.selection.rule, ExpectedF1):
-            text = (
-                f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks; cryotx threshold "
-                f"{self._folder.path} --threshold 0.25 shows the guesses."
+        if self.found is not None and self.found.is_noise and self.settled.cut_by_run:
+            self._tell(
+                Event(
+                    "There are no more candidates than in noise of the same spectrum: nothing was found that differs "
+                    "from it. Are --diameter and --pixel-size right, and is there something to see in the pictures?",
+                    "warning",
+                )
             )
-            self._tell(Event(text))
+        elif empty and self.settled.cut_by_run:
+            self._tell(Event(f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks."))
+        picks = sum(row.picks for _, row, _ in picked)
+        false = sum(row.expected_false or 0.0 for _, row, _ in picked)
+        if picks and false > picks / 2:
+            self._tell(
+                Event(
+                    f"More of the picks are expected to be false than right ({false:.0f} of {picks}). cryotx threshold "
+                    f"{self._folder.path} --fdr 0.2 keeps those of which a fifth is.",
+                    "warning",
+                )
+            )
 
     def _check_written(self) -> None:
         """Read the merged STAR file as an importer would; what may go wrong then is said now."""
@@ -74,7 +97,7 @@ class Remarks:
             return
         try:
             findings = check_run(
-                self._folder.star, [Target.of(file) for file in files], self._settled.diameter, _CHECKED
+                self._folder.star, [Target.of(file) for file in files], self.settled.diameter, _CHECKED
             )
         except (CryotxError, OSError):  # it could not be written, which is said elsewhere
             return

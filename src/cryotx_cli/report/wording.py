@@ -11,7 +11,7 @@ import numpy as np
 
 from cryotx_cli.report.model import ReportRun
 from cryotx_cli.report.packing import PackedMicrograph
-from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, Threshold
+from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, RunCut, Threshold
 from cryotx_cli.runs.settled import Settled
 
 
@@ -59,6 +59,10 @@ def _choice(settled: Settled) -> str:
             return f"the best {count} of each micrograph"
         case Percentile(percent):
             return f"all but the worst {percent:g} % of each micrograph's candidates"
+        case RunCut(probability, rate):
+            why = "serves the run best" if rate is None else f"{rate:.0%} of the picks are expected to be false"
+            found = f"score of at least {probability:.3f}" if probability <= 1 else "none"
+            return f"automatic: {found}, the cut at which {why}"
         case Threshold(probability):
             return f"score of at least {probability:g}"
         case ExpectedF1():

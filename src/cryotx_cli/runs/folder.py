@@ -11,6 +11,7 @@
         png/        picture of each micrograph with its picks
         report.html the run in one page; it is made from thumbnails/ and candidates/
         candidates/ every candidate with score and diameter, before any threshold
+        decoys/     the same of noise that has the spectrum of some of the micrographs
         ledger.jsonl, config.toml
         diameter.json  what --diameter auto estimated, for the next run
         stop        ends a run with --watch as soon as somebody makes it
@@ -40,6 +41,7 @@ from cryotx_cli.micrographs.micrograph import MicrographFile
 _KEYS = {"dropped_at_border": "edge", "dropped_beside_better": "distance"}  # of a ledger, where they differ
 _FIELDS = {key: name for name, key in _KEYS.items()}
 
+_DECOYS_VERSION = 1
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")  # the number is that of the process that wrote it
 
 
@@ -48,6 +50,7 @@ class MicrographOutputs:
     """The files of one micrograph; `coordinates` has one for each format, written or not."""
 
     candidates: Path
+    decoy: Path
     png: Path
     thumbnail: Path
     coordinates: Mapping[str, Path]
@@ -83,6 +86,8 @@ class LedgerRow:
         Why it was skipped; None for a complete one.
     defocus
         Å of underfocus from a micrographs STAR file; None where there is none.
+    expected_false
+        How many of the picks are expected to be no particles; None in a run without decoys.
     """
 
     index: int
@@ -101,6 +106,7 @@ class LedgerRow:
     dropped_beside_better: int = 0
     error: str | None = None
     defocus: float | None = None
+    expected_false: float | None = None
 
 
 class PickFolder:
@@ -169,6 +175,7 @@ class PickFolder:
             raise CryotxError(f"{self.ledger}: {stem} is not the name of an output of this run")
         return MicrographOutputs(
             candidates=self.path / "candidates" / stem.with_name(f"{stem.name}.csv"),
+            decoy=self.path / "decoys" / stem.with_name(f"{stem.name}.csv"),
             png=self.path / "png" / stem.with_name(f"{stem.name}.png"),
             thumbnail=self.path / "thumbnails" / stem.with_name(f"{stem.name}.jpg"),
             coordinates={
@@ -178,7 +185,10 @@ class PickFolder:
         )
 
     def write_merged(
-        self, picks: Sequence[tuple[LedgerRow, Particles]], formats: Collection[str], exposures: Mapping[str, Exposure]
+        self,
+        picks: Sequence[tuple[LedgerRow, Particles]],
+        formats: Collection[str],
+        exposures: Mapping[str, Exposure],
     ) -> None:
         """Write the files that hold the picks of all micrographs, and remove those of formats no longer asked for.
 
@@ -209,7 +219,7 @@ class PickFolder:
                 table.write(self.path / table.in_run, named, exposures)
             elif table.in_run:
                 (self.path / table.in_run).unlink(missing_ok=True)
-        write_particles_star(self.star, named)
+        write_particles_star(self.star, named, stated_false([row for row, _ in picks]))
 
     def read_ledger(self) -> dict[str, LedgerRow]:
         """Return the last row of each micrograph by its name; what a stopped run wrote half is left out."""
@@ -235,9 +245,23 @@ def is_run(path: Path) -> bool:
     return (folder / "config.toml").is_file() and (folder / "ledger.jsonl").is_file()
 
 
+def stated_false(rows: Sequence[LedgerRow]) -> str:
+    """Say how many of the picks of these micrographs are expected to be false; nothing in a run without decoys."""
+    known = [row for row in rows if row.expected_false is not None]
+    picks, false = sum(row.picks for row in known), sum(row.expected_false or 0.0 for row in known)
+    if not picks:
+        return ""
+    return f"False discovery rate: {false / picks:.1%} expected, {false:.0f} of {picks} picks, by comparison with noise"
+
+
 def fingerprint(*parts: object) -> str:
     """Hash values that have a JSON form: equal parts give equal text, on any machine."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def decoy_key(candidates_key: str) -> str:
+    """Return the fingerprint of everything that decides the candidates of a decoy; those of other versions are old."""
+    return fingerprint(candidates_key, _DECOYS_VERSION)
 
 
 def coordinate_files(outputs: MicrographOutputs, formats: Collection[str]) -> dict[str, Path]:

@@ -19,15 +19,23 @@ from cryotx_cli.runs.folder import (
     PickFolder,
     absolute_path,
     coordinate_files,
+    decoy_key,
     fingerprint,
 )
+from cryotx_cli.runs.selection import Selection
 from cryotx_cli.runs.settled import Settled
 from cryotx_cli.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
 class PickJob:
-    """One micrograph, where its files go, and fingerprints of all that decides its candidates and its picks."""
+    """One micrograph, where its files go, what chooses its picks, and fingerprints of all that decides them.
+
+    Parameters
+    ----------
+    is_surveyed
+        Its candidates are those of this run, though everything is to be picked again.
+    """
 
     index: int
     file: MicrographFile
@@ -35,6 +43,13 @@ class PickJob:
     outputs: MicrographOutputs
     candidates_key: str
     picks_key: str
+    selection: Selection
+    is_surveyed: bool = False
+
+    @property
+    def decoy_key(self) -> str:
+        """Fingerprint of everything that decides the candidates of its decoy."""
+        return decoy_key(self.candidates_key)
 
     def row(self) -> LedgerRow:
         """Return its row of the ledger as long as nothing has been done."""
@@ -54,10 +69,18 @@ class PickJobs:
         Settings of the run.
     picker
         Fingerprint of the picker.
+
+    Attributes
+    ----------
+    settled : Settled
+        Settings of the jobs that are made from now on.
+    surveyed : frozenset of int
+        Places of the micrographs that have been looked at before the others.
     """
 
     def __init__(self, folder: PickFolder, settled: Settled, picker: str) -> None:
-        self._folder, self._settled, self._picker = folder, settled, picker
+        self.settled, self.surveyed = settled, frozenset[int]()
+        self._folder, self._picker = folder, picker
         self._known: dict[str, tuple[int, Path]] = {}  # index and stem by real path
         self._stems: set[Path] = set()
         self._base: Path | None = None
@@ -102,7 +125,7 @@ class PickJobs:
             The name cannot be written, or is that of another micrograph for a format that is asked for.
         """
         for one in table_formats():
-            if one.in_run and one.name not in self._settled.formats:
+            if one.in_run and one.name not in self.settled.formats:
                 continue
             (name,) = one.names([job.file.name])
             first = self._named.setdefault((one.name, name), job)
@@ -111,26 +134,27 @@ class PickJobs:
 
     def finished_earlier(self, job: PickJob) -> Particles | None:
         """Return the picks of a finished micrograph: choosing again among its candidates gives the same ones."""
-        config = self._settled.config
+        config = self.settled.config
         pictures = [job.outputs.png] * config.images + [job.outputs.thumbnail] * config.report
-        coordinates = coordinate_files(job.outputs, self._settled.formats).values()
+        coordinates = coordinate_files(job.outputs, self.settled.formats).values()
         if not all(path.exists() for path in (*coordinates, *pictures)):
             return None
-        candidates = stored_candidates(job, self._settled)
-        return None if candidates is None else self._settled.selection.choose(candidates).particles
+        candidates = stored_candidates(job, self.settled)
+        return None if candidates is None else job.selection.choose(candidates).particles
 
     def _job(self, index: int, file: MicrographFile, stem: Path) -> PickJob:
         candidates_key = fingerprint(
             __version__,
             self._picker,
-            self._settled.diameter,
-            self._settled.config.pixel_size,
-            self._settled.contrast,
+            self.settled.diameter,
+            self.settled.config.pixel_size,
+            self.settled.contrast,
             file.pixel_size,
             *_identity(file.path),
         )
-        picks_key = self._settled.picks_key(candidates_key)
-        return PickJob(index, file, stem, self._folder.outputs(stem), candidates_key, picks_key)
+        settled, outputs = self.settled, self._folder.outputs(stem)
+        picks_key, is_surveyed = settled.picks_key(candidates_key), index in self.surveyed
+        return PickJob(index, file, stem, outputs, candidates_key, picks_key, settled.selection, is_surveyed)
 
     def _free_stem(self, file: MicrographFile) -> Path:
         """Return a stem that no micrograph before has; others may follow that would share it."""
@@ -150,7 +174,9 @@ class PickJobs:
 
 def stored_candidates(job: PickJob, settled: Settled) -> Candidates | None:
     """Return what the network has proposed earlier with the same settings; None if it has to run."""
-    return None if settled.config.restart else read_candidates(job.outputs.candidates, job.candidates_key)
+    if settled.config.restart and not job.is_surveyed:
+        return None
+    return read_candidates(job.outputs.candidates, job.candidates_key)
 
 
 def earlier_row(job: PickJob, row: LedgerRow) -> LedgerRow:

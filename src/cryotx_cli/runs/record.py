@@ -112,6 +112,7 @@ class RunRecord:
             micrographs=len(picked),
             particles=sum(row.picks for _, row, _ in picked),
             resumed=sum(result.resumed for result, _, _ in picked),
+            expected_false=_sum([row.expected_false for _, row, _ in picked]),
             dropped_at_border=sum(row.dropped_at_border for _, row, _ in picked),
             dropped_beside_better=sum(row.dropped_beside_better for _, row, _ in picked),
             skipped=tuple(result for result in skipped if result.error is not None),
@@ -121,3 +122,8 @@ class RunRecord:
             folder=self._folder.path,
             report=self._folder.report if report and picked else None,
         )
+
+
+def _sum(counts: Sequence[float | None]) -> float | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

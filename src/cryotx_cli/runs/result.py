@@ -44,6 +44,8 @@ class PickSummary:
         Micrographs picked, earlier ones included, and picks on them.
     resumed
         How many of the micrographs an earlier run had finished.
+    expected_false
+        How many of the picks are expected to be no particles; None in a run without decoys.
     dropped_at_border, dropped_beside_better
         Would-be picks dropped because they lay too close to the border, or to a better pick.
     skipped
@@ -59,6 +61,7 @@ class PickSummary:
     micrographs: int
     particles: int
     resumed: int
+    expected_false: float | None
     dropped_at_border: int
     dropped_beside_better: int
     skipped: tuple[PickResult, ...]

@@ -34,6 +34,19 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class RunCut(Threshold):
+    """A threshold that the run has decided by itself, see `cryotx_cli.runs.false_discovery`.
+
+    Parameters
+    ----------
+    rate
+        The share of false picks that was asked for; None: what serves the run best.
+    """
+
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
 class Percentile:
     """Drop the lowest `percent` percent of the candidates whose probability is at least `floor`."""
 

@@ -9,8 +9,10 @@ from typing import Literal
 
 from cryotx_cli.config import PickConfig, load_config, save_config
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import fingerprint
-from cryotx_cli.runs.selection import Selection
+from cryotx_cli.runs.selection import ExpectedF1, RunCut, Selection
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,23 @@ class Settled:
     def picks_key(self, candidates_key: str) -> str:
         """Return the fingerprint of the picks among candidates that have this one."""
         return fingerprint(candidates_key, repr(self.selection))
+
+    def with_dark_particles(self, micrograph: Micrograph) -> Micrograph:
+        """Return a micrograph as detectors know it, turned to its negative if particles are bright in it."""
+        return micrograph if self.contrast == "dark" else replace(micrograph, image=-micrograph.image)
+
+    @property
+    def cut_by_run(self) -> bool:
+        """Whether the settings leave the threshold to what the decoys of the run say."""
+        return self.by_probability and isinstance(self.selection.rule, ExpectedF1 | RunCut)
+
+    def with_cut(self, found: FalseDiscovery | None) -> Settled:
+        """Return these settings with the threshold that decoys give, if it is left to them and there are any."""
+        if found is None or not self.cut_by_run:
+            return self
+        rate = self.config.fdr
+        cut = found.automatic_cut() if rate is None else found.cut_at(rate)
+        return replace(self, selection=replace(self.selection, rule=RunCut(cut, rate)))
 
     def save(self, path: Path) -> None:
         """Write the settings so that ``cryotx pick --config`` repeats the run.

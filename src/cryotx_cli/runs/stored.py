@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
-from cryotx_cli.runs.folder import LedgerRow, PickFolder, is_run
+from cryotx_cli.runs.false_discovery import FalseDiscovery, compared
+from cryotx_cli.runs.folder import LedgerRow, PickFolder, decoy_key, is_run
 from cryotx_cli.runs.settled import Settled, read_settled
 
 
@@ -54,6 +55,17 @@ class StoredRun:
         stored = self.candidates(row)
         return None if stored is None else (self.settled.selection.available(stored[1]), stored[1])
 
+    @cached_property
+    def false_discovery(self) -> FalseDiscovery | None:
+        """What decoys say of this run; None where it has none."""
+        pairs = []
+        for row in self.picked:
+            decoy = read_stored_candidates(self.folder.outputs(row.stem).decoy)
+            stored = None if decoy is None else self.candidates(row)
+            if decoy is not None and stored is not None and decoy[0] == decoy_key(stored[0]):
+                pairs.append((stored[1], decoy[1]))
+        return compared(pairs, self.settled.selection) if pairs and self.settled.config.decoys else None
+
 
 def read_run(run: Path, to_read: bool = False) -> StoredRun:
     """Open a run, named by its merged STAR file or by the folder beside it.
@@ -73,7 +85,13 @@ def read_run(run: Path, to_read: bool = False) -> StoredRun:
         There is no such run, or its folder cannot be written.
     """
     folder = PickFolder.of_run(run, to_read)
-    return StoredRun(folder, read_settled(folder.config))
+    return cut_by_decoys(folder, read_settled(folder.config))
+
+
+def cut_by_decoys(folder: PickFolder, settled: Settled) -> StoredRun:
+    """Return a run with the threshold that its decoys give, if the settings leave it to them."""
+    run = StoredRun(folder, settled)
+    return StoredRun(folder, settled.with_cut(run.false_discovery))
 
 
 def run_of_picks(picks: Path) -> StoredRun | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cryotx_cli.config import PickConfig, device_names
@@ -22,13 +24,17 @@ from cryotx_cli.picking.device_processes import DeviceProcesses
 from cryotx_cli.picking.local_threads import LocalThreads
 from cryotx_cli.picking.overview import Overview
 from cryotx_cli.picking.remarks import Remarks
+from cryotx_cli.picking.survey import survey as survey_run
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.gallery import GALLERY_SIZE
 from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder, check_star_name, without_own_pictures
 from cryotx_cli.runs.jobs import PickJob, PickJobs
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult, PickSummary
+
+_GROWN = 4  # times as many micrographs as when it was last compared with noise: then a session is compared again
 
 
 def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: ParticlePicker | None = None) -> PickRun:
@@ -148,6 +154,7 @@ class PickRun:
         self.device, self.device_reason, self.diameter = workers.name, workers.reason, settled.diameter
         self.scales_to_diameter = picker.scales_to_diameter
         self.stop_file = folder.stop
+        self._picker = picker
         self._folder, self._workers, self._stop_after = folder, workers, stop_after
         self._config = settled.config
         self._arrivals = source if isinstance(source, Arrivals) else None
@@ -170,7 +177,9 @@ class PickRun:
         else:
             self._jobs = self._plan.plan(source)
         settled.save(folder.config)
-        self._take_up_earlier_run()
+        self._found: FalseDiscovery | None = None
+        # So many micrographs of a session; any other run is compared before it picks.
+        self._compare_at = 1 if self._arrivals is not None and picker.compares_with_noise else math.inf
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -178,6 +187,11 @@ class PickRun:
     def __iter__(self) -> Iterator[PickResult]:
         self._started = time.perf_counter()
         try:
+            if self._compare_at == math.inf:
+                self._settle_cut(self._jobs)
+            if self._arrivals is None:
+                self._jobs = self._plan.plan([job.file for job in self._jobs])
+            self._take_up_earlier_run()
             for result in self._record.results:
                 self._remarks.add(result)
                 yield result
@@ -214,6 +228,32 @@ class PickRun:
     def summary(self) -> PickSummary:
         """What the run has done so far; complete once the loop has ended."""
         return self._record.summary(self._seconds, self._left, self._config.report)
+
+    # ---- where to cut ----------------------------------------------------------------------------------------------
+
+    def _settle_cut(self, jobs: Sequence[PickJob]) -> None:
+        """Compare some of the micrographs with noise; the threshold follows from it, unless it was given."""
+        survey = survey_run(jobs, self._plan.settled, self._picker, self.events.tell)
+        settled = self._plan.settled.with_cut(survey.found)
+        self._found = self._remarks.found = survey.found
+        self._plan.settled = self._remarks.settled = self._overview.settled = settled
+        self._plan.surveyed |= {job.index for job in survey.jobs}
+
+    def _settle_cut_again(self) -> Iterator[PickResult]:
+        """Compare a session that has grown with noise once more, and choose the picks of all its micrographs anew."""
+        assert self._arrivals is not None
+        self._compare_at = _GROWN * len(self._record.picked)
+        folders = self._arrivals.folders
+        before, files = self._plan.settled.selection, [result.file for result, _, _ in self._record.picked]
+        self._settle_cut([self._plan.arrived(file, folders) for file in files])
+        if self._plan.settled.selection == before:
+            return
+        for job in [self._plan.arrived(file, folders) for file in files]:
+            while not self._workers.has_room:
+                yield from self._receive()
+            if job.index not in self._under_way:
+                self._under_way.add(job.index)
+                self._workers.send(job)
 
     # ---- which micrographs -------------------------------------------------------------------------------------------
 
@@ -274,10 +314,16 @@ class PickRun:
                 else:
                     self._refresh()
                     time.sleep(IDLE_SECONDS)
+                if len(self._record.picked) >= self._compare_at:
+                    yield from self._settle_cut_again()
             if self._stopped:
                 self._workers.cancel()
             while self._workers.under_way:
                 yield from self._receive()
+            if len(self._record.picked) >= self._compare_at:
+                yield from self._settle_cut_again()
+                while self._workers.under_way:
+                    yield from self._receive()
         except BaseException as reason:  # an interrupt, or a loop that is left: what is being worked on is kept
             self._finish(at_once=self._stopped and isinstance(reason, KeyboardInterrupt))
             raise
@@ -302,7 +348,10 @@ class PickRun:
         for job, outcome in self._workers.receive():
             self._under_way.discard(job.index)
             if isinstance(outcome, Done):
-                result = self._record.done(job, outcome.row, outcome.particles)
+                row = outcome.row
+                if self._found is not None:
+                    row = replace(row, expected_false=self._found.expected_false(outcome.particles.scores))
+                result = self._record.done(job, row, outcome.particles)
                 for event in outcome.events:
                     self.events.tell(event)
                 self._remarks.add(result)

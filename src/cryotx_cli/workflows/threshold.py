@@ -18,8 +18,7 @@ from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.folder import LedgerRow, remove_picks, write_coordinates
-from cryotx_cli.runs.settled import Settled
-from cryotx_cli.runs.stored import StoredRun, read_run
+from cryotx_cli.runs.stored import StoredRun, cut_by_decoys, read_run
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class ThresholdRun:
         How many micrographs the run has picked.
     before, after : int
         Picks on them before and now.
+    expected_false : float or None
+        How many of those now are expected to be no particles; None in a run without decoys.
     dropped_at_border, dropped_beside_better : int
         Would-be picks dropped now because they lay too close to the border, or to a better pick.
     seconds : float
@@ -58,11 +59,13 @@ class ThresholdRun:
         What the user should know.
     """
 
-    def __init__(self, before: StoredRun, settled: Settled, images: bool) -> None:
+    def __init__(self, before: StoredRun, after: StoredRun, images: bool) -> None:
         started = time.perf_counter()
         self.star, self.folder = before.folder.star, before.folder.path
         self.events = Events()
+        settled = after.settled
         self._before, self._folder, self._settled = before, before.folder, settled
+        self._found = after.false_discovery
         if not before.picked:
             raise CryotxError(
                 f"{self._folder.ledger}: no micrograph of this run is finished", "Start cryotx pick first."
@@ -76,6 +79,7 @@ class ThresholdRun:
         self.micrographs = len(chosen)
         self.before = sum(row.picks for row in before.picked)
         self.after = sum(one.row.picks for one in chosen)
+        self.expected_false = sum(one.row.expected_false or 0.0 for one in chosen) if self._found else None
         self.dropped_at_border = sum(one.row.dropped_at_border for one in chosen)
         self.dropped_beside_better = sum(one.row.dropped_beside_better for one in chosen)
         self.seconds = time.perf_counter() - started
@@ -119,6 +123,7 @@ class ThresholdRun:
             picks=len(picks.particles),
             dropped_at_border=picks.dropped_at_border,
             dropped_beside_better=picks.dropped_beside_better,
+            expected_false=self._found.expected_false(picks.particles.scores) if self._found else None,
         )
         return _Chosen(row, picks.particles, (candidates.height, candidates.width))
 
@@ -174,7 +179,12 @@ def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
         There is no such run, candidates are missing, or the folder cannot be written.
     """
     before = read_run(Path(run))
-    after = before.settled.changed(**_changes(before, config))
+    if config.fdr is not None and before.false_discovery is None:
+        raise ConfigError(
+            f"--fdr: {before.folder.path} has no decoys to tell it by",
+            "Give --threshold, or start cryotx pick with --fdr: it makes them, and keeps its candidates.",
+        )
+    after = cut_by_decoys(before.folder, before.settled.changed(**_changes(before, config)))
     try:
         return ThresholdRun(before, after, config.images)
     except OSError as error:
@@ -185,7 +195,7 @@ def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
 
 def _changes(before: StoredRun, config: ThresholdConfig) -> dict[str, object]:
     """Return the settings of ``cryotx pick`` that become others."""
-    rule = {"threshold": config.threshold, "percentile": config.percentile, "expected_count": config.expected_count}
+    rule = {name: getattr(config, name) for name in ("threshold", "fdr", "percentile", "expected_count")}
     changes: dict[str, object] = {}
     if any(value is not None for value in rule.values()):
         if not before.settled.by_probability:

@@ -33,7 +33,7 @@ _COORDINATE_COLUMNS = (
 _ROW = "%.3f %.3f %.6f 0 0.000000\n"
 
 
-def write_particles_star(path: str | Path, particles: Iterable[tuple[str, Particles]]) -> None:
+def write_particles_star(path: str | Path, particles: Iterable[tuple[str, Particles]], comment: str = "") -> None:
     """Write the particles of many micrographs into one STAR file with the single block ``data_particles``.
 
     Parameters
@@ -42,6 +42,8 @@ def write_particles_star(path: str | Path, particles: Iterable[tuple[str, Partic
         The file; it appears whole or not at all.
     particles
         Pairs of micrograph name and particles. The name goes into ``_rlnMicrographName`` as it is.
+    comment
+        One line for people above the block, which programs pass over.
 
     Raises
     ------
@@ -49,6 +51,8 @@ def write_particles_star(path: str | Path, particles: Iterable[tuple[str, Partic
         If the file cannot be written or a name cannot be expressed in a STAR file.
     """
     with whole_file(path) as file:
+        if comment:
+            file.write(f"# {comment}\n")
         file.write(_header("data_particles", ("_rlnMicrographName", *_COORDINATE_COLUMNS)))
         for name, of_micrograph in particles:
             # The doubled % survives the formatting of the row.

@@ -43,6 +43,7 @@ class Picker:
     """
 
     scales_to_diameter = True
+    compares_with_noise = True
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
         self.checkpoint, self.device = checkpoint, torch.device(device)

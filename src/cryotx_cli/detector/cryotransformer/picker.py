@@ -57,6 +57,7 @@ class DetrPicker:
     """
 
     scales_to_diameter = False
+    compares_with_noise = False
 
     def __init__(
         self, checkpoint: DetrCheckpoint, device: torch.device | str = "cpu", *, legacy_percentile: float | None = None

@@ -1,0 +1,89 @@
+"""Decoys: noise with the spectrum of a micrograph, in which there is nothing to find.
+
+As in the target-decoy search of proteomics (Elias and Gygi, Nat. Methods 4, 207, 2007): what a detector finds in a
+decoy it would have found in the micrograph, too, had there been no particles.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
+
+Image = NDArray[np.float32]
+
+_TILE = 4 * round(PIXELS_PER_DIAMETER)  # px: wide enough for the low frequencies that a particle consists of
+_SMALLEST_TILE = round(PIXELS_PER_DIAMETER)  # px: below it the spectrum has no room for the size of a particle
+_MOST_TILES = 400  # they fix the median of each frequency's power to some 7 %, before it is averaged over rings
+_UNKNOWN = 0.2  # largest share of a tile that may be padding
+_FEWEST_TILES = 5
+
+
+def radial_spectrum(image: Image) -> NDArray[np.float64] | None:
+    """Power of the noise in an image at each spatial frequency, hardly touched by what stands out in it.
+
+    Each frequency's power is the median over tiles that overlap by half, so that a lump of ice or a hole, which fill a
+    few tiles, do not count; that of noise is exponentially distributed, with a median of ln 2 of its mean. Rings of
+    equal frequency are averaged.
+
+    Parameters
+    ----------
+    image
+        (height, width), prepared for the network: no gradients, a particle is 24 px across; 0 in padding.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,), or None
+        Power at k / (2 (n - 1)) cycles per pixel for k = 0, 1, ..., n - 1, which is half a tile. None where the image
+        is too small, or too much of it is padding or uniform.
+    """
+    side = min(_TILE, *(n // 3 for n in image.shape)) // 2 * 2
+    if side < _SMALLEST_TILE:
+        return None
+    taper = np.outer(np.hanning(side), np.hanning(side))
+    taper /= np.sqrt((taper**2).mean()) * side
+    corners = [
+        (y, x)
+        for y in range(0, image.shape[0] - side + 1, side // 2)
+        for x in range(0, image.shape[1] - side + 1, side // 2)
+    ]
+    powers = []
+    for y, x in corners[:: math.ceil(len(corners) / _MOST_TILES)]:
+        tile = image[y : y + side, x : x + side]
+        if np.count_nonzero(tile) >= (1 - _UNKNOWN) * tile.size:
+            powers.append(np.abs(np.fft.rfft2((tile - tile.mean()) * taper)) ** 2)
+    if len(powers) < _FEWEST_TILES:
+        return None
+    noise = np.median(powers, axis=0) / math.log(2)
+    rings = (side * _frequencies(side, side)).round().astype(int)
+    radial = np.bincount(rings.ravel(), noise.ravel()) / np.bincount(rings.ravel())
+    radial = radial[: side // 2 + 1]
+    radial[0] = radial[1]  # each tile's mean has been taken away
+    return np.asarray(radial, np.float64) if radial.min() > 0 else None
+
+
+def decoy_from(spectrum: NDArray[np.float64], shape: tuple[int, int], seed: int) -> Image:
+    """Draw Gaussian noise that has a spectrum, with the grey levels of a prepared micrograph.
+
+    Parameters
+    ----------
+    spectrum
+        What `radial_spectrum` returned.
+    shape
+        (height, width) in px.
+    seed
+        The same seed gives the same noise.
+    """
+    side = 2 * (len(spectrum) - 1)
+    power = np.interp(side * _frequencies(*shape), np.arange(len(spectrum)), spectrum)
+    white = np.random.default_rng(seed).standard_normal(shape)
+    noise = np.fft.irfft2(np.fft.rfft2(white) * np.sqrt(power), s=shape)
+    return np.ascontiguousarray(normalise(noise.astype(np.float32)))
+
+
+def _frequencies(height: int, width: int) -> NDArray[np.float64]:
+    """Spatial frequencies in cycles per pixel of a transform by `numpy.fft.rfft2`."""
+    return np.asarray(np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]))

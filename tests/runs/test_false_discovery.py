@@ -1,0 +1,126 @@
+"""False discovery rates and cuts from scores of candidates and of decoys, where the truth is drawn."""
+
+import numpy as np
+import pytest
+
+from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def noise(rng: np.random.Generator, count: int) -> np.ndarray:
+    return logistic(rng.normal(-3.0, 1.0, count))
+
+
+def particles(rng: np.random.Generator, count: int, logit: float = 3.0) -> np.ndarray:
+    return logistic(rng.normal(logit, 1.0, count))
+
+
+def run(true: int, false: int, decoy: int, micrographs: int = 5, logit: float = 3.0, seed: int = 1) -> FalseDiscovery:
+    """So many of each on each micrograph; decoys have the area of the micrographs."""
+    rng = np.random.default_rng(seed)
+    real = [np.concatenate([particles(rng, true, logit), noise(rng, false)]) for _ in range(micrographs)]
+    return false_discovery(real, [noise(rng, decoy) for _ in range(micrographs)], 1.0)
+
+
+def test_what_is_as_frequent_in_decoys_is_noise_and_what_decoys_lack_is_not() -> None:
+    found = run(true=100, false=200, decoy=200)
+
+    assert found.of(np.array([0.03, 0.05])).min() > 0.95
+    assert found.of(np.array([0.99])).max() < 0.02
+    assert not found.is_noise
+
+
+def test_the_rate_falls_with_the_score() -> None:
+    scores = np.linspace(0.01, 0.999, 200)
+
+    assert (np.diff(run(true=100, false=200, decoy=200).of(scores)) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_of_noise_is_told_as_such_and_keeps_nothing(seed: int) -> None:
+    found = run(true=0, false=200, decoy=200, seed=seed)
+
+    assert found.is_noise
+    assert found.automatic_cut() == np.inf
+    assert found.loudness == pytest.approx(1, abs=0.15)
+
+
+def test_loudness_is_the_share_of_noise_that_particles_leave() -> None:
+    assert run(true=100, false=50, decoy=200, logit=5).loudness == pytest.approx(0.25, abs=0.06)
+
+
+def test_faint_particles_that_noise_does_not_explain_are_kept() -> None:
+    found = run(true=60, false=200, decoy=200, logit=0.0)
+
+    assert not found.is_noise
+    assert 0.2 < found.automatic_cut() < 0.6
+
+
+def test_the_cut_separates_what_can_be_separated() -> None:
+    rng = np.random.default_rng(3)
+    cut = run(true=100, false=200, decoy=200, seed=3).automatic_cut()
+
+    assert (particles(rng, 10_000) >= cut).mean() > 0.85
+    assert (noise(rng, 10_000) >= cut).mean() < 0.01
+
+
+def test_twice_the_area_of_decoys_says_the_same() -> None:
+    rng = np.random.default_rng(4)
+    real = [np.concatenate([particles(rng, 100), noise(rng, 200)]) for _ in range(5)]
+    decoys = [noise(rng, 200) for _ in range(10)]
+    scores = np.array([0.05, 0.2, 0.4])
+
+    once, twice = false_discovery(real, decoys[:5], 1.0), false_discovery(real, decoys, 0.5)
+
+    assert once.of(scores) == pytest.approx(twice.of(scores), abs=0.08)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
+def test_a_cut_at_a_rate_keeps_the_rate_and_no_lower_one_does(rate: float) -> None:
+    found = run(true=100, false=200, decoy=200, logit=2.0)
+
+    cut = found.cut_at(rate)
+    below = found.candidates[found.candidates < cut]
+
+    assert found.rate(found.candidates[found.candidates >= cut]) <= rate
+    assert found.rate(found.candidates[found.candidates >= below.max()]) > rate
+
+
+def test_no_cut_reaches_a_rate_that_the_best_candidate_exceeds() -> None:
+    assert run(true=0, false=50, decoy=50).cut_at(0.001) == np.inf
+
+
+def test_picks_far_less_sure_than_their_fellows_go() -> None:
+    sure = np.full(100, 0.99)
+    found = false_discovery([np.concatenate([sure, np.full(20, 0.85)])], [np.full(10, 0.03)], 1.0)
+
+    # The odds of 0.99 are 99; a tenth of them is those of 9.9 / 10.9.
+    assert 0.85 < found.automatic_cut() <= 0.99
+
+
+def test_a_few_picks_are_no_fellows() -> None:
+    found = false_discovery([np.array([0.99] * 6 + [0.85] * 3)], [np.full(10, 0.03)], 1.0)
+
+    assert found.automatic_cut() == pytest.approx(0.85)
+
+
+def test_of_true_scores_the_expected_rate_is_the_true_one() -> None:
+    """Candidates that are particles as often as their score says, and no noise that decoys know of."""
+    rng = np.random.default_rng(5)
+    scores = rng.uniform(0.4, 1, 5000)
+    true = rng.uniform(size=5000) < scores
+
+    found = false_discovery([scores], [np.full(5, 0.03)], 1.0)
+
+    assert found.rate(scores[scores > 0.8]) == pytest.approx(1 - true[scores > 0.8].mean(), abs=0.02)
+
+
+def test_empty_runs_say_nothing_and_break_nothing() -> None:
+    found = false_discovery([np.zeros(0)], [np.zeros(0)], 1.0)
+
+    assert found.rate(np.zeros(0)) == 0
+    assert found.automatic_cut() == np.inf
+    assert found.cut_at(0.05) == np.inf
