@@ -172,13 +172,25 @@ def test_relion_wants_names_letter_by_letter():
 
 
 def test_a_name_without_a_micrograph_shows_the_nearest_one():
-    picks = {"a_0001.mrc": at((50, 50)), "a_0002_DW.mrc": at((50, 50))}
+    targets = [target("mics/a_0001.mrc"), target("mics/a_0002.mrc")]
 
-    names = finding(check_picks(picks, [target("mics/a_0001.mrc"), target("mics/a_0002.mrc")]), "names")
+    def of(name):
+        return finding(check_picks({"a_0001.mrc": at((50, 50)), name: at((50, 50))}, targets), "names")
 
+    names = of("b_0002.mrc")
     assert names.level == "fail"
     assert names.summary.startswith("1 of 2 names")
-    assert names.examples == ("a_0002_DW.mrc: the nearest is mics/a_0002.mrc",)
+    assert names.examples == ("b_0002.mrc: the nearest is mics/a_0002.mrc",)
+    assert of("a_0002_tilt.mrc").examples[0].startswith("a_0002_tilt.mrc is mics/a_0002.mrc but for _tilt: ")
+
+
+def test_names_that_differ_by_endings_alone_match_here_but_not_in_cryosparc():
+    picks, targets = {"a_0002_DW.mrc": at((50, 50))}, [target("mics/a_0002.mrc")]
+    names = finding(check_picks(picks, targets), "names")
+    assert names.level == "pass"
+    assert "a_0002_DW.mrc is mics/a_0002.mrc" in names.summary
+    for importer in ("relion", "cryosparc"):
+        assert finding(check_picks(picks, targets, importer), "names").level == "fail"
 
 
 def test_where_no_name_matches_nothing_else_is_checked():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.micrographs.names import output_stems, pair_names
+from cryotx_cli.micrographs.names import difference, output_stems, pair_names, pairing
 
 
 def test_pairs_of_names():
@@ -18,6 +18,88 @@ def test_pairs_of_names():
         pair_names(["a"], ["one/a.mrc", "two/a.mrc"])
     with pytest.raises(ParticleFileError, match="could both belong to"):
         pair_names(["a", "x/a"], ["a.mrc"])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("a", "mics/a.tif.mrc"),
+        ("Movies/a.tif", "mics/a.tif.mrc"),
+        ("a.mrc", "a.mrc.mrc"),
+        ("Movies/a_EER.eer", "mics/a_EER.mrc"),
+        ("Movies/a_EER.eer", "MotionCorr/job002/Movies/a.mrc"),
+        ("a.dm4", "a.mrc"),
+        ("a.mrc.bz2", "a.mrc"),
+        ("a_fractions.tiff", "J3/012951868257382468663_a_fractions_patch_aligned_doseweighted.mrc"),
+        ("a_rigid_aligned.mrc", "a.tif"),
+        ("a_topazpicks", "a.mrc"),
+        ("a_automatch", "a_DW.mrc"),
+        ("Extract/job010/Movies/a_extract", "a.mrc"),
+        ("a_cryolo", "a.mrc"),
+        ("a_autopick", "a.mrc"),
+        ("a_manualpick", "a.mrc"),
+        ("a.mrc_topazpicks", "a.mrc"),
+        ("a_BoxNet2Mask_20180918", "a.mrc"),
+        (r"D:\data\average\a.mrc", "mics/a.mrc"),
+        (r"average\a.mrc", "mics/a.mrc"),
+        (r"a\b", r"mics/a\b.mrc"),
+        ("_DW.mrc", "_DW.tif"),
+    ],
+)
+def test_what_programs_put_on_and_take_off(name, other):
+    assert pair_names([name], [other]) == {other: name}
+    assert pair_names([other], [name]) == {name: other}
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("m1", "m10.mrc"),
+        ("m1_2", "m1.mrc"),
+        ("m1_tilt", "m1.mrc"),
+        ("20210903_106_a", "a.mrc"),
+        ("20210903_106_a", "20210903_107_a.mrc"),
+        ("_DW", "_PS.mrc"),
+        (r"a\b", "mics/a.mrc"),
+        ("a.b", "a.mrc"),
+        ("grid1_autopick", "grid2.mrc"),
+    ],
+)
+def test_two_micrographs_are_never_paired(name, other):
+    assert pairing([name], [other]).partners == {}
+
+
+def test_the_name_that_agrees_best_is_the_partner():
+    versions = ["mics/a.mrc", "mics/a_DW.mrc", "mics/a_noDW.mrc"]
+    for name, version in [
+        ("a", versions[0]),
+        ("a_autopick", versions[0]),
+        ("a_DW", versions[1]),
+        ("a_noDW_info", versions[2]),
+    ]:
+        assert pair_names([name], versions) == {version: name}
+    # Names of files are those of the micrographs themselves before they are stems of others.
+    names = ["a.mrc", "a.mrc.mrc"]
+    assert pair_names(names, names) == dict(zip(names, names, strict=True))
+    # The micrograph is that of the name that agrees to the ending.
+    assert pairing(["a", "a_DW"], ["a_DW.mrc"]).partners == {"a_DW.mrc": "a_DW"}
+
+
+def test_what_is_not_certain_is_refused_with_both_names():
+    with pytest.raises(ParticleFileError, match=r"picks of a could belong to a_DW\.mrc or a_noDW\.mrc"):
+        pair_names(["a"], ["a_DW.mrc", "a_noDW.mrc"])
+    with pytest.raises(ParticleFileError, match=r"picks of a_automatch and of a_autopick could both belong to a\.mrc"):
+        pair_names(["a_autopick", "a_automatch"], ["a.mrc"])
+    uncertain = pairing(["a_autopick", "a_automatch", "b", "c"], ["a.mrc", "b.mrc", "x/c.mrc", "y/c.mrc"])
+    assert uncertain.partners == {"b.mrc": "b"}
+    assert len(uncertain.problems) == 2
+
+
+def test_what_a_name_has_more():
+    assert difference("a_tilt", ["a.mrc", "b.mrc"]) == (
+        "a_tilt is a.mrc but for _tilt: if they are the same, rename the files without it."
+    )
+    assert difference("ab", ["a.mrc"]) == ""
 
 
 # --- names of output files -------------------------------------------------------------------------------------------
@@ -35,6 +117,10 @@ def test_pairs_of_names():
         (["/etc/a.mrc", "/home/me/b.mrc"], ["etc/a", "home/me/b"]),
         (["ok/a.mrc", "../../b.mrc", "/abs/c.mrc"], ["ok/a", "b", "abs/c"]),
         ([".mrc"], [".mrc"]),
+        (["m/a.mrc", "m/a.mrc.mrc", "n/a.mrc"], ["m/a", "m/a.mrc.mrc", "n/a"]),
+        ([r"D:\data\average\a.mrc", r"D:\data\average\b.mrc"], ["a", "b"]),
+        ([r"D:\x\a.mrc", r"D:\y\a.mrc"], ["x/a", "y/a"]),
+        ([r"m/a\b.mrc"], [r"a\b"]),
         ([], []),
     ],
 )

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 
 from cryotx_cli.checks.evidence import Fit
@@ -20,9 +20,14 @@ from cryotx_cli.checks.places import check_places
 from cryotx_cli.checks.target import PickedTarget, Target
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.micrographs.micrograph import without_micrograph_suffix
-from cryotx_cli.micrographs.names import pair_names, stem_without_uid
+from cryotx_cli.micrographs.names import (
+    NAMES_AGREE,
+    bare_name,
+    difference,
+    has_uid,
+    pairing,
+)
 from cryotx_cli.wording import counted
 
 Importer = Literal["relion", "cryosparc", "any"]
@@ -153,21 +158,9 @@ def check_run(star: Path, targets: Sequence[Target], diameter: float, sample: in
 def _partners(picks: Iterable[str], targets: Sequence[Target]) -> tuple[dict[str, Target], list[str]]:
     """Return the micrograph of each name, and why names with several candidates have none."""
     by_name = {target.name: target for target in targets}
-    candidates, names = defaultdict(list), defaultdict(list)
-    for target in by_name:
-        candidates[stem_without_uid(target)].append(target)
-    for name in picks:
-        names[stem_without_uid(name)].append(name)
-    partners: dict[str, Target] = {}
-    ambiguous = []
-    for stem, here in names.items():
-        try:
-            pairs = pair_names(here, candidates[stem])
-        except ParticleFileError as error:
-            ambiguous.append(error.message)
-        else:
-            partners |= {name: by_name[target] for target, name in pairs.items()}
-    return {name: partners[name] for name in picks if name in partners}, ambiguous
+    pairs = pairing(picks, by_name)
+    partners = {name: by_name[target] for target, name in pairs.partners.items()}
+    return {name: partners[name] for name in picks if name in partners}, pairs.problems
 
 
 def _check_names(
@@ -186,7 +179,7 @@ def _check_names(
             f"{len(missing)} of {len(picks)} names of the picks match no micrograph",
             (*ambiguous, *nearest)[:MAX_EXAMPLES],
             "RELION leaves such picks out without a word, CryoSPARC stops at the first. Pick from the micrographs that "
-            "you import with, or rename: names must agree without folders and suffixes.",
+            "you import with, or rename. " + NAMES_AGREE,
         )
     # Names without a suffix come from the names of coordinate files, or from Topaz: nothing compares them.
     differ = [name for name in picks if partners[name].name != name and without_micrograph_suffix(name) != name]
@@ -198,24 +191,36 @@ def _check_names(
             tuple(f"{name} is {partners[name].name}" for name in differ[:MAX_EXAMPLES]),
             "cryotx convert PICKS relion/ --to relion --micrographs FILE.star gives the picks RELION's names.",
         )
+    loose = [name for name in picks if bare_name(name) != bare_name(partners[name].name)]
+    if importer == "cryosparc" and set(loose) & set(differ):
+        return Finding(
+            "names",
+            "fail",
+            f"{len(loose)} of {len(picks)} names match, but for endings: CryoSPARC would not find their micrographs",
+            tuple(f"{name} is {partners[name].name}" for name in loose[:MAX_EXAMPLES]),
+            "cryotx convert PICKS OUT.star --micrographs FOLDER gives the picks the names of these micrographs.",
+        )
     how = "letter by letter" if not differ and importer == "relion" else "by file name"
+    how += f", {len(loose)} of them but for endings: {loose[0]} is {partners[loose[0]].name}" if loose else ""
     return Finding("names", "pass", f"{len(picks)} of {len(picks)} names of the picks match a micrograph, {how}")
 
 
 def _nearest(missing: Sequence[str], targets: Sequence[Target]) -> list[str]:
-    stems = {stem_without_uid(target.name): target.name for target in targets}
+    stems = {bare_name(target.name): target.name for target in targets}
     found = []
     for name in missing:
-        near = difflib.get_close_matches(stem_without_uid(name), stems, n=1)
-        found.append(f"{name}: {f'the nearest is {stems[near[0]]}' if near else 'no micrograph has a name like it'}")
+        longer = difference(name, stems.values())
+        near = difflib.get_close_matches(bare_name(name), stems, n=1)
+        nearest = f"the nearest is {stems[near[0]]}" if near else "no micrograph has a name like it"
+        found.append(longer or f"{name}: {nearest}")
     return found
 
 
 def _check_uids(partners: Mapping[str, Target], importer: Importer) -> Finding | None:
-    differ = [name for name, target in partners.items() if _has_uid(name) != _has_uid(target.name)]
+    differ = [name for name, target in partners.items() if has_uid(name) != has_uid(target.name)]
     if not differ:
         return None
-    side, other = ("picks", "micrographs") if _has_uid(differ[0]) else ("micrographs", "picks")
+    side, other = ("picks", "micrographs") if has_uid(differ[0]) else ("micrographs", "picks")
     advice = (
         "Import a .cs file, which needs no names: cryotx convert PICKS picks.cs --exposures FILE.cs. Or trim the "
         "prefix in the parameters of Import Particle Stack."
@@ -229,10 +234,6 @@ def _check_uids(partners: Mapping[str, Target], importer: Importer) -> Finding |
         tuple(f"{name} is {partners[name].name}" for name in differ[:MAX_EXAMPLES]),
         advice,
     )
-
-
-def _has_uid(name: str) -> bool:
-    return bool(stem_without_uid(name) != without_micrograph_suffix(PurePath(name).name))
 
 
 def _check_spaces(names: Iterable[str]) -> Finding | None:
@@ -251,7 +252,7 @@ def _check_spaces(names: Iterable[str]) -> Finding | None:
 def _check_stems(targets: Sequence[Target]) -> Finding | None:
     by_stem = defaultdict(list)
     for target in targets:
-        by_stem[stem_without_uid(target.name)].append(target.name)
+        by_stem[bare_name(target.name)].append(target.name)
     shared = [names for names in by_stem.values() if len(names) > 1]
     if not shared:
         return None

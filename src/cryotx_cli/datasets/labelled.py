@@ -13,7 +13,7 @@ from cryotx_cli.datasets.coco import annotation_file, open_coco
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import DatasetError, MicrographError
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
-from cryotx_cli.micrographs.names import pair_names
+from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 from cryotx_cli.wording import some_of
 
 
@@ -119,8 +119,7 @@ def _in_coordinate_files(data: Path, micrographs: str | Path | None) -> LabelSet
         )
         raise DatasetError(
             f"{data}: the labels are of {some_of(sorted(labels))}, but of the micrographs {where}",
-            "Give the folder or STAR file of the labelled micrographs with --micrographs; their names must agree "
-            "without folders and suffixes.",
+            "Give the folder or STAR file of the labelled micrographs with --micrographs. " + NAMES_AGREE,
         )
     found = []
     for file in files:

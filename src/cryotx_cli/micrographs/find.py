@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from cryotx_cli.errors import MicrographError, ParticleFileError
 from cryotx_cli.files.star_blocks import Table, contents, read_tables, table_with
 from cryotx_cli.files.text_file import is_there
-
-MRC_SUFFIXES = (".mrc", ".mrcs", ".mrc.gz", ".mrc.bz2", ".mrcs.gz", ".mrcs.bz2")
-TIFF_SUFFIXES = (".tif", ".tiff")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-MICROGRAPH_SUFFIXES = MRC_SUFFIXES + TIFF_SUFFIXES + PICTURE_SUFFIXES
-
+from cryotx_cli.micrographs.names import (
+    MICROGRAPH_SUFFIXES,
+    PICTURE_SUFFIXES,
+    micrograph_suffix,
+    without_micrograph_suffix,
+)
 
 Inputs = str | Path | Sequence[str | Path]
 """Files, folders, glob patterns and micrographs STAR files; one alone need not be in a list."""
@@ -85,17 +85,6 @@ def find_micrographs(inputs: Inputs) -> list[MicrographFile]:
             f"Looked for files that end in {', '.join(MICROGRAPH_SUFFIXES)}, in folders and all folders below them.",
         )
     return list(found.values())
-
-
-def without_micrograph_suffix(name: str) -> str:
-    """Return `name` without the suffix of a micrograph file: ``a.frames.mrc.gz`` becomes ``a.frames``."""
-    longest = max((s for s in MICROGRAPH_SUFFIXES if name.lower().endswith(s)), key=len, default="")
-    return name[: len(name) - len(longest)]
-
-
-def micrograph_suffix(path: Path) -> str:
-    """Return the suffix of a micrograph file in lower case, ``.mrc.gz`` as a whole; nothing if it is none."""
-    return path.name[len(without_micrograph_suffix(path.name)) :].lower()
 
 
 def read_micrographs_star(path: str | Path) -> list[tuple[str, float | None]]:

@@ -22,17 +22,16 @@ from numpy.typing import ArrayLike, NDArray
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.files.text_file import is_there
 from cryotx_cli.files.whole_file import whole_path
-from cryotx_cli.micrographs.find import (
+from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
+from cryotx_cli.micrographs.mrc import read_mrc, read_mrc_layout, require_all_bytes
+from cryotx_cli.micrographs.names import (
     MICROGRAPH_SUFFIXES,
     MRC_SUFFIXES,
     PICTURE_SUFFIXES,
     TIFF_SUFFIXES,
-    MicrographFile,
-    find_micrographs,
     micrograph_suffix,
     without_micrograph_suffix,
 )
-from cryotx_cli.micrographs.mrc import read_mrc, read_mrc_layout, require_all_bytes
 from cryotx_cli.micrographs.picture import read_picture
 from cryotx_cli.micrographs.tiff import open_tiff, read_tiff
 

@@ -4,63 +4,162 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.micrographs.find import without_micrograph_suffix
+
+MRC_SUFFIXES = (".mrc", ".mrcs", ".mrc.gz", ".mrc.bz2", ".mrcs.gz", ".mrcs.bz2")
+TIFF_SUFFIXES = (".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MICROGRAPH_SUFFIXES = MRC_SUFFIXES + TIFF_SUFFIXES + PICTURE_SUFFIXES
+
+NAMES_AGREE = (
+    "Names must agree without folders, suffixes and what motion correction, pickers and extraction are known to add."
+)
+
+# Of every image or movie that a micrograph may be, or be made of: .eer and .dm4 are never read, only named.
+_SUFFIX = re.compile(r"\.(mrcs?|tiff?|png|jpe?g|gif|bmp|eer|dm[34]|ser|hdf5?|h5|img|spi)(\.(gz|bz2|xz|zst))?$", re.I)
+_UID = re.compile(r"^\d{21}_")  # CryoSPARC puts it before the names of imported files; dates are shorter
+_PICKER_ENDING = re.compile(
+    r"[_-](autopick|manualpick|topazpicks?|topaz|automatch|gautomatch|cryolo|boxnet\w*|extract(ed)?|checked|info"
+    r"|pick(s|ed)?|particles?|coord(s|inates)?|box(es)?)$",
+    re.I,
+)
+# RELION, MotionCor2 and 3, CryoSPARC, Unblur, EPU, SerialEM: movies, and the averages that are made of them.
+_MOTION_ENDING = re.compile(
+    r"[_.-](DWS?|no_?DW|dose_?weighted|((patch|rigid|full_frame)_)?aligned|motion_?corr(ected)?|corr(ected)?|SumCorr"
+    r"|DriftCorr|fractions|EER|frames|movies?|sum|avg|average|ali|mic)$",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which names belong together.
+
+    Parameters
+    ----------
+    partners
+        By the others: the name of each one that has one.
+    problems
+        Why names have no partner although there would be one: with both names, a line each.
+    """
+
+    partners: dict[str, str]
+    problems: list[str]
 
 
 def pair_names(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Pair names of micrographs that agree without folders, suffix and the 21-digit prefix of CryoSPARC.
+    """Pair names of micrographs as `pairing` does.
 
     Returns
     -------
     dict of str to str
-        The partner among `names` of each of the `others` that has one. Folders, compared from the file upwards, decide
-        between several candidates.
+        The partner among `names` of each of the `others` that has one.
 
     Raises
     ------
     ParticleFileError
         If a name could belong to several of the others, or two names to one of them.
     """
-    by_stem: dict[str, list[str]] = {}
-    for other in others:
-        by_stem.setdefault(stem_without_uid(other), []).append(other)
+    pairs = pairing(names, others)
+    if pairs.problems:
+        raise ParticleFileError(pairs.problems[0], "Treat each folder of micrographs apart, or each kind of files.")
+    return pairs.partners
+
+
+def pairing(names: Iterable[str], others: Iterable[str]) -> Pairing:
+    """Pair names of micrographs that agree without folders and without what programs add.
+
+    A name goes to those of the others that agree with it best: with their whole file names; without suffixes and the
+    21-digit prefix of CryoSPARC; without the endings of pickers and extraction; without those of motion correction.
+    Folders, compared from the file upwards, decide between several. What is still not certain is a problem, not a pair.
+    """
+    others = list(others)
     partners: dict[str, str] = {}
-    for name in names:
-        candidates = by_stem.get(stem_without_uid(name), [])
-        common = [_common_folders(name, candidate) for candidate in candidates]
-        most = max(common, default=0)
-        best = [candidate for candidate, n in zip(candidates, common, strict=True) if n == most]
-        if len(best) > 1:
-            raise ParticleFileError(
-                f"the picks of {name} could belong to {' or '.join(best)}", "Treat each folder of micrographs apart."
-            )
-        if best and best[0] in partners:
-            raise ParticleFileError(
-                f"the picks of {name} and of {partners[best[0]]} could both belong to {best[0]}",
-                "Treat each folder of micrographs apart.",
-            )
-        if best:
-            partners[best[0]] = name
-    return partners
+    problems: list[str] = []
+    kept: dict[str, str] = {}  # partners whose names agree to the ending
+    left = list(names)
+    for keys in (_WHOLE_NAMES, _WITHOUT_PICKERS, _WITHOUT_MOTION):
+        found: dict[str, str] = {}
+        refused: set[str] = set()
+        tables = [_by_key(key, others) for key in keys]
+        unpaired = []
+        for name in left:
+            groups = (table.get(key(name)) for key, table in zip(keys, tables, strict=True))
+            best = _in_nearest_folders(name, next(filter(None, groups), []))
+            if len(best) > 1:
+                problems.append(f"the picks of {name} could belong to {' or '.join(best)}")
+            elif not best:
+                unpaired.append(name)
+            elif best[0] in found:
+                problems.append(f"the picks of {name} and of {found[best[0]]} could both belong to {best[0]}")
+                refused.add(best[0])
+            elif best[0] not in kept:  # whose name agrees to the ending has it
+                found[best[0]] = name
+        partners |= {other: name for other, name in found.items() if other not in refused}
+        kept |= found
+        left = unpaired
+    return Pairing(partners, problems)
 
 
-def stem_without_uid(name: str) -> str:
-    """Return the name of a micrograph without folders, suffix and the 21-digit prefix of CryoSPARC."""
-    # CryoSPARC puts a unique number of 21 digits before the names of imported files; dates are shorter.
-    return re.sub(r"^\d{21}_", "", without_micrograph_suffix(PurePath(name).name))
+def difference(name: str, others: Iterable[str]) -> str:
+    """Say what a name without a partner has more than the one of the others that it begins with; else nothing."""
+    bare = bare_name(name)
+    begun = [other for other in others if re.match(re.escape(bare_name(other)) + r"[_.-]", bare)]
+    if not begun:
+        return ""
+    longest = max(begun, key=lambda other: len(bare_name(other)))
+    more = bare[len(bare_name(longest)) :]
+    return f"{name} is {longest} but for {more}: if they are the same, rename the files without it."
+
+
+def file_name(name: str) -> str:
+    """Return the name of a file without its folders, be they those of Windows."""
+    return _path(name).name
+
+
+def without_micrograph_suffix(name: str) -> str:
+    """Return `name` without the suffix of a micrograph file: ``a.frames.mrc.gz`` becomes ``a.frames``."""
+    longest = max((s for s in MICROGRAPH_SUFFIXES if name.lower().endswith(s)), key=len, default="")
+    return name[: len(name) - len(longest)]
+
+
+def micrograph_suffix(path: Path) -> str:
+    """Return the suffix of a micrograph file in lower case, ``.mrc.gz`` as a whole; nothing if it is none."""
+    return path.name[len(without_micrograph_suffix(path.name)) :].lower()
+
+
+def has_uid(name: str) -> bool:
+    """Tell whether a name begins with the 21-digit number that CryoSPARC puts before the names of files."""
+    return _UID.match(file_name(name)) is not None
+
+
+def bare_name(name: str) -> str:
+    """Return the name of a micrograph without folders, suffixes and the 21-digit prefix of CryoSPARC."""
+    return _stripped(_UID.sub("", file_name(name)), _SUFFIX)
+
+
+def name_without_picker(name: str) -> str:
+    """Return the bare name of a micrograph without what pickers and extraction add to it."""
+    return _stripped(bare_name(name), _SUFFIX, _PICKER_ENDING)
+
+
+def name_of_origin(name: str) -> str:
+    """Return the bare name of the movie that a micrograph is made of, as far as names tell."""
+    return _stripped(bare_name(name), _SUFFIX, _PICKER_ENDING, _MOTION_ENDING)
 
 
 def output_stems(names: Sequence[str]) -> list[Path]:
     """Return relative paths without suffixes for files that belong to these micrographs, in their order.
 
     The folders that all names have in common are left out, the others stay, so that two files with one stem do not
-    meet; two of one stem in one folder (``a.mrc``, ``a.tif``) keep their suffixes. Whatever the names say, absolute or
-    with ``..``, the paths lead to nowhere outside the folder that they are joined to.
+    meet; those in one folder whose stem is that or the name of another (``a.mrc``, ``a.tif``, ``a.mrc.mrc``) keep
+    their suffixes: no file may seem to be another micrograph's. Whatever the names say, absolute or with ``..``, the
+    paths lead to nowhere outside the folder that they are joined to.
 
     Raises
     ------
@@ -73,6 +172,7 @@ def output_stems(names: Sequence[str]) -> list[Path]:
     below = [Path(*parts[shared:]) for parts in inner]
     stems = [path.with_name(without_micrograph_suffix(path.name) or path.name) for path in below]
     users = Counter(stems)
+    users.update(path for path, stem in zip(below, stems, strict=True) if path != stem)
     stems = [stem if users[stem] == 1 else path for stem, path in zip(stems, below, strict=True)]
     taken: dict[Path, str] = {}
     for stem, name in zip(stems, names, strict=True):
@@ -82,15 +182,63 @@ def output_stems(names: Sequence[str]) -> list[Path]:
     return stems
 
 
+def _posix_name(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def _posix_stem(name: str) -> str:
+    return without_micrograph_suffix(_posix_name(name))
+
+
+def _stem(name: str) -> str:
+    return without_micrograph_suffix(file_name(name))
+
+
+_Key = Callable[[str], str]
+# A backslash may belong to a name: folders of Windows come second.
+_WHOLE_NAMES: tuple[_Key, ...] = (_posix_name, _posix_stem, file_name, _stem, bare_name)
+_WITHOUT_PICKERS: tuple[_Key, ...] = (name_without_picker,)
+_WITHOUT_MOTION: tuple[_Key, ...] = (name_of_origin,)
+
+
+def _by_key(key: _Key, names: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return groups
+
+
+def _in_nearest_folders(name: str, candidates: Sequence[str]) -> list[str]:
+    """Return those of the candidates that share the most folders with a name."""
+    if len(candidates) < 2:
+        return list(candidates)
+    common = [_common_folders(name, candidate) for candidate in candidates]
+    return [candidate for candidate, n in zip(candidates, common, strict=True) if n == max(common)]
+
+
 def _common_folders(name: str, other: str) -> int:
     """Count the folders that two names share, from the file upwards."""
-    pairs = zip(reversed(PurePath(name).parts[:-1]), reversed(PurePath(other).parts[:-1]), strict=False)
+    pairs = zip(reversed(_path(name).parts[:-1]), reversed(_path(other).parts[:-1]), strict=False)
     shared = [a == b for a, b in pairs]
     return shared.index(False) if False in shared else len(shared)
 
 
+def _path(name: str) -> PurePath:
+    """Part a name at its slashes, or at its backslashes where it comes from Windows."""
+    from_windows = "\\" in name and ("/" not in name or re.match(r"[A-Za-z]:[\\/]", name))
+    return PureWindowsPath(name) if from_windows else PurePosixPath(name)
+
+
+def _stripped(name: str, *endings: re.Pattern[str]) -> str:
+    """Leave out these endings again and again, as long as something is left."""
+    while shorter := next((cut for ending in endings if (cut := ending.sub("", name)) not in ("", name)), None):
+        name = shorter
+    return name
+
+
 def _harmless_parts(name: str) -> tuple[str, ...]:
-    parts = tuple(part for part in PurePosixPath(name).parts if part not in ("/", "//", "..", "."))
+    path = _path(name)
+    parts = tuple(part for part in path.parts if part not in (path.anchor, "/", "//", "..", "."))
     # 255 bytes is what file systems allow; the file gets an ending and, while it is written, a temporary one.
     if not parts or any("\0" in part or len(part.encode(errors="replace")) > 200 for part in parts):
         raise ParticleFileError(f"the micrograph name {name[:80]!r} cannot be that of a file", "Rename the micrograph.")

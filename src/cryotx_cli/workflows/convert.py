@@ -17,7 +17,7 @@ from cryotx_cli.coordinates.formats.table import format_named, readable_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, ParticleFileError
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs, read_header
-from cryotx_cli.micrographs.names import output_stems, pair_names
+from cryotx_cli.micrographs.names import NAMES_AGREE, difference, output_stems, pair_names
 from cryotx_cli.runs.folder import relion_path
 
 
@@ -154,7 +154,7 @@ def _require_all(
         raise ParticleFileError(
             f"{len(missing)} of {len(picks)} names have no {what}, for example {missing[0]}; "
             f"it names {', '.join(examples[:2])}",
-            "Names must agree without folders and suffixes.",
+            difference(missing[0], examples) or NAMES_AGREE,
         )
 
 

@@ -17,7 +17,7 @@ from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import ConfigError, ParticleFileError
-from cryotx_cli.micrographs.names import pair_names
+from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
 from cryotx_cli.report.model import RunAgreement
 from cryotx_cli.report.truth import Truth
@@ -177,8 +177,7 @@ def evaluate(
     Returns
     -------
     EvaluationResult
-        Micrographs of the two sides belong together if their names agree without folders, the suffix of a micrograph
-        and the 21-digit prefix of cryoSPARC; folders decide between several of one name. Particles without a name
+        Micrographs of the two sides belong together as `pairing` pairs their names. Particles without a name
         belong to the only micrograph of the other side.
 
     Raises
@@ -195,7 +194,7 @@ def evaluate(
         raise ParticleFileError(
             f"no micrograph is on both sides: {_called(picks, 'picks')} names {some_of(found)}, "
             f"{_called(truth, 'truth')} names {some_of(true)}",
-            "The names must agree without their folders and suffixes.",
+            NAMES_AGREE,
         )
     diameters = _diameters_px(found, true, partners, diameter, pixel_size)
     rows = [

@@ -26,7 +26,7 @@ from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.files.text_file import require_file
 from cryotx_cli.files.whole_file import whole_binary_file
-from cryotx_cli.micrographs.names import pair_names
+from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 
 _MAX_HEADER_BYTES = 100_000  # exposures carry a few hundred fields; NumPy's own limit suffices for about 200
 _EXPORT = "In CryoSPARC, export the output of the job, or save it with cryosparc-tools in its default format."
@@ -73,8 +73,6 @@ def read_exposures(path: str | Path) -> dict[str, Exposure]:
 def exposures_of(path: str | Path, names: Iterable[str]) -> dict[str, Exposure]:
     """Read exposures and find those of the micrographs with these names.
 
-    Names agree without folders, suffix and the 21-digit number that CryoSPARC puts before the names of files.
-
     Returns
     -------
     dict of str to Exposure
@@ -91,7 +89,7 @@ def exposures_of(path: str | Path, names: Iterable[str]) -> dict[str, Exposure]:
         raise ParticleFileError(
             f"{path}: lists none of the micrographs; it names {', '.join([*exposures][:2])}, "
             f"the picks name {', '.join(names[:2])}",
-            "Give the exposures that were made of these micrographs: names must agree without folders and suffixes.",
+            "Give the exposures that were made of these micrographs. " + NAMES_AGREE,
         )
     return {name: exposures[exposure] for exposure, name in partners.items()}
 

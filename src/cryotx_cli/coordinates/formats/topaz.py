@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.files.text_file import first_line, open_text
 from cryotx_cli.files.whole_file import whole_file
-from cryotx_cli.micrographs.find import without_micrograph_suffix
+from cryotx_cli.micrographs.names import file_name, without_micrograph_suffix
 
 
 def topaz_names(names: Sequence[str]) -> list[str]:
@@ -32,7 +32,7 @@ def topaz_names(names: Sequence[str]) -> list[str]:
     """
     users: dict[str, str] = {}
     for name in names:
-        stem = without_micrograph_suffix(PurePosixPath(name).name)
+        stem = without_micrograph_suffix(file_name(name))
         if not stem or not stem.isprintable() or '"' in stem:
             raise ParticleFileError(
                 f"the micrograph name {name!r} cannot be written for Topaz: it is empty or holds quotes or tabs",
