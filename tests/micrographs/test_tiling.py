@@ -15,9 +15,10 @@ def owners(tiling, x, y):
     return sum(tile.owns(np.column_stack([x, y])).astype(int) for tile in tiling)
 
 
-def test_a_small_image_is_one_tile():
-    (tile,) = tiles(200, 300, largest=300, size=100, overlap=20)
-    assert (tile.x0, tile.y0, tile.x1, tile.y1) == (0, 0, 300, 200)
+@pytest.mark.parametrize(("height", "width"), [(200, 300), (300, 200), (300, 300)])
+def test_an_image_of_at_most_the_largest_side_is_one_tile(height, width):
+    (tile,) = tiles(height, width, largest=300, size=100, overlap=20)
+    assert (tile.x0, tile.y0, tile.x1, tile.y1) == (0, 0, width, height)
     assert tile.owns(np.array([[0.0, 0.0], [299.9, 199.9], [-3.0, 100.0], [150.0, 207.0]])).all()
 
 

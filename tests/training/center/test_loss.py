@@ -91,9 +91,10 @@ def test_the_model_and_the_criterion_mean_the_same_pixels():
     assert sum(float(v) for v in center_losses(output, crops, RADIUS).values()) == pytest.approx(0, abs=1e-3)
 
 
-def test_heat_is_a_penalty_reduced_focal_loss():
+@pytest.mark.parametrize("radius", [9.0, 12.0, 16.0])
+def test_heat_is_a_penalty_reduced_focal_loss(radius):
     # Zhou et al. 2019, "Objects as points": alpha 2, beta 4; a Gaussian of sigma = diameter / 6 softens the negatives.
-    crops = [crop_of([[10.2, 20.9], [37.0, 18.0], [50.0, 60.0]])]
+    crops = [crop_of([[10.2, 20.9], [37.0, 18.0], [50.0, 60.0]], radius=radius)]
     heat = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))
     dense = dense_of(crops)._replace(heat=heat)
     found = center_losses(CenterOutput(dense, queries_of([]), []), crops, RADIUS)["heat"]
@@ -102,11 +103,41 @@ def test_heat_is_a_penalty_reduced_focal_loss():
     for row, column in itertools.product(range(16), range(16)):
         place = 4 * column + 1.5, 4 * row + 1.5  # of the cell's centre, in pixels
         nearest = min(math.dist(place, c) for c in crops[0].centres.tolist())
-        target = math.exp(-(nearest**2) / (2 * (2 * RADIUS / 6) ** 2))
+        target = math.exp(-(nearest**2) / (2 * (2 * radius / 6) ** 2))
         q = p[row, column]
         hit = (column, row) in cells
         expected -= (1 - q) ** 2 * math.log(q) if hit else (1 - target) ** 4 * q**2 * math.log(1 - q)
     assert float(found) == pytest.approx(expected / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("heat", "wrong_at"), [(-100.0, (5, 2)), (100.0, (0, 15))])
+def test_a_network_that_is_utterly_sure_and_wrong_has_a_finite_loss(heat, wrong_at):
+    # Probabilities are taken between 1e-4 and 1 - 1e-4.
+    crops = [crop_of([[10, 20]])]
+    dense = perfect(crops)
+    least = float(center_losses(CenterOutput(dense, queries_of([]), []), crops, RADIUS)["heat"])
+    dense.heat[0][wrong_at] = heat
+    found = float(center_losses(CenterOutput(dense, queries_of([]), []), crops, RADIUS)["heat"])
+    assert found - least == pytest.approx(-((1 - 1e-4) ** 2) * math.log(1e-4), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("centre", "column", "row"),
+    [((-9, 30), 0, 7), ((70, 30), 15, 7), ((30, -9), 7, 0), ((30, 70), 7, 15), ((64, 64), 15, 15), ((-5, -5), 0, 0)],
+)
+def test_a_particle_beyond_the_border_belongs_to_the_cell_at_the_border(centre, column, row):
+    crops = [crop_of([[40, 40]]), crop_of([centre])]
+    dense = perfect(crops[:1] * 2)
+    dense.heat[:], dense.heat.requires_grad = 0.0, True
+    dense.offset[1] = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(1))
+    dense.log_radius[1] = torch.randn(16, 16, generator=torch.Generator().manual_seed(2))
+    terms = center_losses(CenterOutput(dense, queries_of([]), []), crops, RADIUS)
+    wanted = (np.array(centre) + 0.5) / 4 - [column + 0.5, row + 0.5]
+    offset = np.abs(dense.offset[1, :, row, column].numpy() - wanted).sum()
+    assert float(terms["offset"].detach()) == pytest.approx(0.5 * offset / 2, rel=1e-4)
+    assert float(terms["radius"].detach()) == pytest.approx(0.5 * abs(float(dense.log_radius[1, row, column])) / 2)
+    terms["heat"].backward()
+    assert (dense.heat.grad[1] < 0).nonzero().tolist() == [[row, column]]
 
 
 def test_offset_and_radius_cost_half_their_error():
@@ -264,6 +295,29 @@ def test_ignored_particles_pull_on_nothing_around_them():
     assert dense.offset.grad[0, :, 11, 11].tolist() == [0, 0]
     assert (queries.logits.grad[0] != 0).tolist() == [True, False, False, True]
     assert (queries.centres.grad[0].abs().sum(-1) > 0).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(("distance", "taught"), [(0.75, False), (0.85, True)])
+def test_queries_within_four_fifths_of_an_ignored_radius_are_left_alone(distance, taught):
+    crops = [crop_of([[46, 46]], ignored=[0])]
+    # The first is the particle's own; the second is asked about.
+    queries = queries_of([(46, 46, 12, 2.0), (46 - distance * RADIUS, 46, 12, 0.5)])
+    queries.logits.requires_grad_()
+    losses(queries, crops)["score"].backward()
+    assert (queries.logits.grad[0] != 0).tolist() == [False, taught]
+
+
+def test_the_query_of_an_ignored_particle_is_left_alone_wherever_it_lies():
+    crops = [crop_of([[10, 10], [10, 50], [50, 10]]), crop_of([[30, 30]], ignored=[0])]
+    far = [(5, 5, 12, 0.5), (60, 60, 12, 0.5), (60, 5, 12, 0.5), (5, 60, 12, 0.5)]
+    # A radius away, in the second image the third of five: its partner, but not within four fifths of the radius.
+    second = [*far[:2], (30, 42, 12, 1.0), *far[2:]]
+    first = [(10, 10, 12, 1.0), (10, 50, 12, 1.0), (50, 10, 12, 1.0), (60, 60, 12, 0.5), (30, 60, 12, 0.5)]
+    queries = queries_of(first, second)
+    queries.logits.requires_grad_()
+    losses(queries, crops)["score"].backward()
+    assert (queries.logits.grad[0, 3:] != 0).all()
+    assert (queries.logits.grad[1] != 0).tolist() == [True, True, False, True, True]
 
 
 def test_only_particles_that_count_are_counted():

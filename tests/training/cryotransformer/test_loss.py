@@ -117,9 +117,10 @@ def loss_by_the_equations(logits, boxes, images, matched, no_object):
     return entropy / weights, l1 / particles, giou / particles
 
 
+@pytest.mark.parametrize("counts", [(3, 1), (1, 0)])
 @pytest.mark.parametrize("outputs", [2, 3])
-def test_losses_follow_the_equations(outputs):
-    output, targets = random_outputs(1, outputs=outputs), random_targets(2)
+def test_losses_follow_the_equations(outputs, counts):
+    output, targets = random_outputs(1, outputs=outputs), random_targets(2, counts)
     criterion = SetCriterion(num_classes=outputs - 1)
     loss = criterion(output, targets)
     matching = criterion.matcher(output.logits, output.boxes, targets)
@@ -216,6 +217,23 @@ def test_perfect_answers_cost_nothing():
     loss = SetCriterion()(DetrOutput(logits, boxes), targets)
     assert loss.total.item() == pytest.approx(0, abs=1e-5)
     assert loss.terms["class_error"] == loss.terms["cardinality_error"] == 0
+
+
+def test_the_class_error_is_that_of_the_last_layer():
+    # Of three particles the two queries of the first layer lie on the first two, those of the last on the last two:
+    # there the query on the second particle is classed right, the one on the third wrong.
+    particles = torch.tensor([[0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1], [0.8, 0.8, 0.1, 0.1]])
+    boxes = torch.stack([particles[:2], particles[1:]])[:, None]
+    logits = torch.tensor([[[[3.0, 0.0], [0.0, 3.0]]]]).expand(2, 1, 2, 2)
+    loss = SetCriterion()(DetrOutput(logits, boxes), ParticleTargets.from_boxes([particles]))
+    assert loss.terms["class_error"].item() == pytest.approx(50)
+
+
+@pytest.mark.parametrize(("logits", "error"), [([3.0, 0.0], 0), ([0.0, 3.0], 100)])
+def test_the_class_error_of_a_single_particle(logits, error):
+    box = torch.tensor([[0.2, 0.2, 0.1, 0.1]])
+    output = DetrOutput(torch.tensor([[[logits]]]), box[None, None])
+    assert SetCriterion()(output, ParticleTargets.from_boxes([box])).terms["class_error"].item() == pytest.approx(error)
 
 
 def test_the_class_loss_teaches_only_where_particle_and_no_object_differ():

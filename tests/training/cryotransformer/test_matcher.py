@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 import torchvision
+from scipy.optimize import linear_sum_assignment
 
 from cryotx_cli.training.cryotransformer.matcher import (
     HungarianMatcher,
@@ -107,26 +108,52 @@ def test_device_assignment_is_complete_and_nearly_optimal_on_noise(queries, targ
     assert gap.max() < 0.05 * min(queries, targets)
 
 
-def test_device_assignment_completes_what_it_has_no_rounds_for():
-    # All queries answer alike, as in a network that has learned nothing: one mutual choice a round.
-    cost = torch.rand(2, 50, 1).expand(2, 50, 40) + torch.rand(2, 1, 40)
+def alike(queries, targets):
+    """Costs where all queries answer alike, as in a network that has learned nothing: one mutual choice a round."""
+    random = torch.Generator().manual_seed(queries)
+    return torch.rand(3, queries, 1, generator=random) + torch.rand(3, 1, targets, generator=random)
+
+
+@pytest.mark.parametrize("queries", [50, 40])
+def test_device_assignment_completes_what_it_has_no_rounds_for(queries):
+    cost = alike(queries, 40)
     matching = locally_dominant_assignment(cost, everything(cost), rounds=2)
-    assert_one_to_one(matching, everything(cost), 50)
+    assert_one_to_one(matching, everything(cost), queries)
     best = optimal_assignment(cost, everything(cost))
     torch.testing.assert_close(total(cost, matching), total(cost, best), rtol=1e-3, atol=1e-3)
 
 
-def test_device_assignment_takes_a_swap_that_pays():
-    # Mutual choice pairs 0-0 for 0.0 and is left with 1-1 for 5.0; crossing over costs 1.0 + 1.1.
-    cost = torch.tensor([[[0.0, 1.0], [1.1, 5.0]]])
-    assert locally_dominant_assignment(cost, everything(cost)).query.tolist() == [[1, 0]]
+def test_where_queries_run_out_the_rest_of_the_targets_get_none():
+    cost = alike(30, 40)
+    assert_one_to_one(locally_dominant_assignment(cost, everything(cost), rounds=2), everything(cost), 30)
+
+
+@pytest.mark.parametrize(("crossed", "query"), [(1.1, [1, 0]), (3.0, [1, 0]), (4.5, [0, 1])])
+def test_device_assignment_takes_a_swap_that_pays(crossed, query):
+    # Mutual choice pairs 0-0 for 0.0 and is left with 1-1 for 5.0; crossing over costs 1.0 and what is tried.
+    cost = torch.tensor([[[0.0, 1.0], [crossed, 5.0]]])
+    assert locally_dominant_assignment(cost, everything(cost)).query.tolist() == [query]
+
+
+def test_on_the_cpu_the_matching_is_the_optimal_one():
+    random = torch.Generator().manual_seed(1)
+    logits, boxes = torch.randn(1, 6, 30, 2, generator=random), torch.rand(1, 6, 30, 4, generator=random)
+    targets = ParticleTargets.from_boxes(list(torch.rand(6, 25, 4, generator=random)))
+    cost = HungarianMatcher().pair_costs(logits, boxes, targets.boxes)[0]
+    made = HungarianMatcher()(logits, boxes, targets)
+    paid = total(cost, type(made)(made.query[0], made.matched[0]))
+    least = [problem[linear_sum_assignment(problem)].sum() for problem in cost.double().numpy()]
+    torch.testing.assert_close(paid, torch.tensor(least).float())
+    assert (total(cost, locally_dominant_assignment(cost, targets.valid)) > paid + 0.01).any()  # they can be told apart
 
 
 @pytest.mark.parametrize("assign", [optimal_assignment, locally_dominant_assignment])
-def test_no_targets_at_all(assign):
+def test_no_targets_or_no_queries_at_all(assign):
     for cost, valid in [
         (torch.rand(2, 5, 0), torch.zeros(2, 0, dtype=torch.bool)),
         (torch.rand(2, 5, 3), torch.zeros(2, 3, dtype=torch.bool)),
+        (torch.rand(2, 0, 3), torch.ones(2, 3, dtype=torch.bool)),
+        (torch.rand(2, 0, 0), torch.ones(2, 0, dtype=torch.bool)),
     ]:
         matching = assign(cost, valid)
         assert matching.query.shape == valid.shape
@@ -152,6 +179,23 @@ def test_cost_is_the_sum_of_class_distance_and_overlap():
     cost = matcher.pair_costs(logits, torch.tensor([[[query]]]), torch.tensor([[target]]))
     assert cost.shape == (1, 1, 1, 1)
     assert cost.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_weights_of_the_cost_are_those_of_the_paper():
+    # 1 for the probability of class 0, 5 for L1, 2 for the generalised IoU: squares of 0.04 apart in a hull of 0.36.
+    logits = torch.tensor([[[[1.0, 0.0]]]])
+    query, target = [0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2]
+    cost = HungarianMatcher().pair_costs(logits, torch.tensor([[[query]]]), torch.tensor([[target]]))
+    giou = -(0.36 - 0.08) / 0.36
+    assert cost.item() == pytest.approx(-torch.e / (1 + torch.e) + 5 * 0.8 - 2 * giou, abs=1e-5)
+
+
+@pytest.mark.parametrize("axis", range(4))
+def test_each_coordinate_counts_in_the_distance(axis):
+    query, target = torch.full((1, 1, 1, 4), 0.4), torch.full((1, 1, 4), 0.4)
+    target[..., axis] += 0.3
+    cost = HungarianMatcher(class_cost=0, l1_cost=2, giou_cost=0).pair_costs(torch.zeros(1, 1, 1, 2), query, target)
+    assert cost.item() == pytest.approx(0.6, abs=1e-6)
 
 
 def test_every_layer_and_image_is_matched_on_its_own():
