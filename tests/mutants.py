@@ -3,10 +3,10 @@
     python tests/mutants.py micrographs/mrc.py        # its changes, 150 at most, two at a time
     python tests/mutants.py --list                    # the modules, and the tests that each is put to
 
-The changes are Cosmic Ray's. No file is written: the tests are collected once, and a fork of the process for each change
-swaps the code of the function that holds it and runs the tests that call this function. What lies outside functions is
-imported anew. What is printed as unnoticed needs a test, or a line in `equivalent_mutants.toml` that says why it makes no
-difference to anyone; those do not count.
+The changes are Cosmic Ray's. No file is written: the tests are collected once, and a fork of the process for each
+change swaps the code of the function that holds it and runs the tests that call this function. What lies outside
+functions is imported anew. What is printed as unnoticed needs a test, or a line in `equivalent_mutants.toml` that says
+why it makes no difference to anyone; those do not count.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ SRC = TESTS.parent / "src" / "cryotx_cli"
 EQUIVALENT = TESTS / "equivalent_mutants.toml"
 HEAVY = ("cv2", "hypothesis", "mrcfile", "scipy.optimize", "scipy.spatial", "torch", "torchvision", "transformers")
 
-_FORMATS = ("coordinates/formats", "coordinates/test_particles.py", "workflows/test_convert.py", "hostile/test_odd_files.py")
+_FORMATS = ("coordinates/formats", "workflows/test_convert.py", "hostile/test_odd_files.py")
+_PARTICLES = ("coordinates/test_particles.py", "coordinates/test_agreement.py", "coordinates/formats")
 _TILES = ("micrographs/test_tiling.py", "detector/test_detections.py", "detector/center/test_picker.py")
 TESTS_OF = {
     "runs/selection.py": ("runs/test_selection.py", "runs/test_settled.py", "workflows/test_threshold.py"),
-    "coordinates/particles.py": ("coordinates/test_particles.py", "coordinates/test_agreement.py", "coordinates/formats"),
+    "coordinates/particles.py": _PARTICLES,
     "coordinates/agreement.py": ("coordinates/test_agreement.py", "coordinates/test_coco_agreement.py"),
     **{f"coordinates/formats/{path.name}": _FORMATS for path in sorted(SRC.glob("coordinates/formats/[!_]*.py"))},
-    "micrographs/mrc.py": ("micrographs/test_mrc.py", "micrographs/test_micrograph.py", "hostile/test_odd_files.py"),
+    "micrographs/mrc.py": ("micrographs/test_micrograph.py", "hostile/test_odd_files.py"),
     "micrographs/tiling.py": _TILES,
     "detector/detections.py": _TILES,
     "detector/center/picker.py": ("detector/center/test_picker.py", "detector/test_detections.py"),
@@ -238,7 +239,9 @@ class _Trial:
 
         seconds = 20 + 10 * sum(spent for spent, _ in callers.values())
         tasks = (task(code) for _, code in self.tried)
-        self.survivors = [self.tried[number][0] for number, status in _in_forks(tasks, self.jobs, seconds) if not status]
+        self.survivors = [
+            self.tried[number][0] for number, status in _in_forks(tasks, self.jobs, seconds) if not status
+        ]
         return True
 
     def _callers(self, session: pytest.Session, path: str) -> dict[str, tuple[float, set[tuple[str, int]]]]:

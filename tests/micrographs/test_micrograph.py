@@ -91,9 +91,16 @@ def test_every_mode_in_both_byte_orders(tmp_path, mode, order, extended):
 
 @pytest.mark.parametrize("stamp", [b"\x44\x44", b"\x44\x41", b"\x44\x00", b"\x44\x11", b"\x44\x20", b"\x00\x00"])
 @pytest.mark.parametrize("magic", [b"MAP ", b"MAP\0", b"\0\0\0\0"])
-def test_odd_stamps_and_magic_words(tmp_path, stamp, magic):
-    image = pixels()
-    path = written(tmp_path / "a.mrc", mrc_bytes(image, stamp=stamp + b"\0\0", magic=magic))
+@pytest.mark.parametrize("mode", [0, 2])
+def test_odd_stamps_and_magic_words(tmp_path, stamp, magic, mode):
+    image = pixels(MODES[mode])  # of mode 0 the header makes sense in either byte order: the stamp decides
+    path = written(tmp_path / "a.mrc", mrc_bytes(image, mode, stamp=stamp + b"\0\0", magic=magic))
+    assert_array_equal(read_micrograph(path).image, image)
+
+
+def test_the_first_byte_of_the_stamp_decides_where_both_orders_make_sense(tmp_path):
+    image = pixels("i1")
+    path = written(tmp_path / "a.mrc", mrc_bytes(image, 0, order=">", stamp=b"\x11\x00\0\0"))
     assert_array_equal(read_micrograph(path).image, image)
 
 
@@ -140,6 +147,14 @@ def test_a_file_of_a_microscope_with_an_extended_header(tmp_path):
     assert (header.height, header.width) == image.shape
 
 
+@pytest.mark.parametrize("compress", [bytes, lambda content: gzip.compress(content, 1)], ids=["plain", "gz"])
+@pytest.mark.parametrize(("height", "width"), [(48, 40), (1200, 1000)], ids=["one piece", "several pieces"])
+def test_what_stands_behind_the_pixels_is_left_out(tmp_path, compress, height, width):
+    image = np.tile(pixels(height=48, width=40), (height // 48, width // 40))
+    path = written(tmp_path / "a.mrc", compress(mrc_bytes(image) + b"behind" * 1000))
+    assert_array_equal(read_micrograph(path).image, image)
+
+
 def test_reading_needs_no_right_to_write(tmp_path):
     path = written(tmp_path / "a.mrc", mrc_bytes(pixels()))
     before = path.read_bytes()
@@ -180,6 +195,8 @@ DAMAGED = {
     "huge promise": (bytes(HUGE), "truncated"),
     "negative extended header": (bytes(NEGATIVE_EXTENDED_HEADER), "not an MRC file"),
     "complex": (mrc_bytes(pixels("c8"), 4), "mode 4.*complex"),
+    "complex integers": (mrc_bytes(pixels("i4"), 3), "mode 3.*complex integers"),
+    "colours": (mrc_bytes(pixels("u1"), 16), "mode 16.*RGB"),
     "4 bit": (mrc_bytes(pixels("u1"), 101), "mode 101.*4-bit"),
     "unknown mode": (mrc_bytes(pixels(), 55), "not an MRC file.*mode 55"),
 }
@@ -365,7 +382,7 @@ def test_pixel_size_from_star_then_header_then_user(tmp_path, in_star, in_header
     assert read_micrograph(MicrographFile(path, "a", in_star), stated).pixel_size == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("in_header", [0.0, 1.0, -1.5, np.nan])
+@pytest.mark.parametrize("in_header", [0.0, 1.0, -1.5, np.nan, np.inf])
 def test_an_unknown_pixel_size_names_file_and_flag(tmp_path, in_header):
     path = written(tmp_path / "a.mrc", mrc_bytes(pixels(), pixel_size=in_header))
     with pytest.raises(MicrographError, match="pixel size") as caught:
@@ -379,6 +396,8 @@ def test_pixel_size_counts_the_cells_not_the_columns(tmp_path):
     content = bytearray(mrc_bytes(pixels(), pixel_size=1.5))
     struct.pack_into("<i", content, 28, 20)  # mx: the cell is sampled 20 times
     assert read_micrograph(written(tmp_path / "a.mrc", content)).pixel_size == pytest.approx(3.0)
+    struct.pack_into("<i", content, 28, 1)
+    assert read_micrograph(written(tmp_path / "a.mrc", content)).pixel_size == pytest.approx(60.0)
     struct.pack_into("<i", content, 28, 0)
     with pytest.raises(MicrographError, match="pixel size"):
         read_micrograph(written(tmp_path / "a.mrc", content))

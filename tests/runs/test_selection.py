@@ -5,8 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, Threshold, choose, expected_f1_cut
+from cryotx_cli.runs.candidates import Candidates
+from cryotx_cli.runs.selection import (
+    DEFAULT_FLOOR,
+    ExpectedCount,
+    ExpectedF1,
+    Percentile,
+    Selection,
+    Threshold,
+    choose,
+    expected_f1_cut,
+    highest_expected_f1,
+)
 
 
 def candidates(*probabilities):
@@ -90,6 +102,34 @@ def test_the_order_of_the_candidates_does_not_matter():
         assert choose(candidates(*probabilities[order]), rule).tolist() == kept[order].tolist()
 
 
+def test_the_rules_of_the_automatic_cut_begin_where_they_say():
+    # Ten picks are fellows, nine are not: 0.6 has far less than a twelfth of the odds of 0.99.
+    assert choose(candidates(*[0.99] * 9, 0.6), ExpectedF1()).sum() == 9
+    assert choose(candidates(*[0.99] * 8, 0.6), ExpectedF1()).all()
+    # Picks that are right half of the time are not mostly wrong.
+    assert choose(candidates(*[0.5] * 300), ExpectedF1()).all()
+    assert choose(candidates(0.65, *[0.3] * 300), ExpectedF1()).sum() == 1
+    assert choose(candidates(0.64, *[0.3] * 300), ExpectedF1()).sum() == 0
+    # A median of 0.996 has the odds 249, a twelfth of them are those of 0.954; surer ones count as it.
+    assert choose(candidates(*[0.9999] * 30, 0.9541, 0.9539), ExpectedF1()).sum() == 31
+
+
+def test_the_floor_of_the_automatic_rules_is_a_quarter():
+    few = candidates(*[0.9] * 3, 0.25, 0.249, *[0.2] * 40)
+    assert DEFAULT_FLOOR == ExpectedF1().floor == Percentile(0).floor == 0.25
+    assert choose(few, ExpectedF1()).sum() == 4
+    assert choose(few, Percentile(0)).sum() == 4
+
+
+@given(st.lists(st.floats(0.01, 1), max_size=12))
+def test_the_highest_expected_f1_is_that_of_the_best_number_of_picks(probabilities):
+    best_first = sorted(probabilities, reverse=True)
+    every = [
+        plug_in_f1(best_first, [True] * k + [False] * (len(best_first) - k)) for k in range(1, len(best_first) + 1)
+    ]
+    assert highest_expected_f1(np.array(probabilities)) == pytest.approx(max(every, default=0.0))
+
+
 def test_threshold_is_inclusive():
     assert choose(candidates(0.2, 0.5, 0.49, 0.9), Threshold(0.5)).tolist() == [False, True, False, True]
 
@@ -105,3 +145,81 @@ def test_expected_count_keeps_the_best():
     probabilities = candidates(0.2, 0.9, 0.1, 0.5)
     assert choose(probabilities, ExpectedCount(2)).tolist() == [False, True, False, True]
     assert choose(probabilities, ExpectedCount(9)).all()
+
+
+# --- all that decides, on one micrograph -----------------------------------------------------------------------------
+
+
+def on_a_micrograph(*rows, pixel_size=2.0, height=100, width=200):
+    """Candidates (x, y, score), in pixels of an image of 200 x 100."""
+    table = np.array(rows, float).reshape(-1, 3)
+    found = Particles(table[:, :2], table[:, 2], np.full(len(table), 20.0), pixel_size)
+    return Candidates(found, height, width)
+
+
+def scattered(seed, n=80, pixel_size=1.7):
+    rng = np.random.default_rng(seed)
+    rows = np.column_stack([rng.uniform(-0.5, 199.5, n), rng.uniform(-0.5, 99.5, n), rng.uniform(0, 1, n).round(2)])
+    return on_a_micrograph(*rows, pixel_size=pixel_size)
+
+
+def by_hand(found, min_distance, edge, threshold, most):
+    """Indices of the picks, best first, with distances in Å and loops."""
+    points = (found.particles.centres + 0.5) * found.particles.pixel_size  # Å from the corner of the image
+    scores = found.particles.scores
+    apart = []
+    for i in sorted(range(len(scores)), key=lambda i: (-scores[i], i)):
+        if all(np.hypot(*(points[i] - points[j])) >= min_distance for j in apart):
+            apart.append(i)
+    size = np.array([found.width, found.height]) * found.particles.pixel_size
+    inside = [i for i in apart if min(*points[i], *(size - points[i])) >= edge]
+    return [i for i in inside if scores[i] >= threshold][:most]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("min_distance", "edge", "most"), [(40.0, 0.0, None), (0.0, 25.0, None), (30.0, 15.0, 7)])
+def test_distances_are_in_angstrom_and_the_best_come_first(seed, min_distance, edge, most):
+    found = scattered(seed)
+    picks = Selection(Threshold(0.3), min_distance, edge, most).choose(found).particles
+    expected = by_hand(found, min_distance, edge, 0.3, most)
+    assert 0 < len(expected) < 60
+    np.testing.assert_array_equal(picks.centres, found.particles.centres[expected])
+    np.testing.assert_array_equal(picks.scores, found.particles.scores[expected])
+    available = Selection(Threshold(0.3), min_distance, edge, most).available(found)
+    everything = by_hand(found, min_distance, edge, 0.0, most)
+    np.testing.assert_array_equal(available.centres, found.particles.centres[everything])
+
+
+def test_what_the_border_and_better_neighbours_cost_is_counted_down_to_the_lowest_pick():
+    found = on_a_micrograph(
+        (50, 50, 0.9),
+        (54, 50, 0.8),  # 8 Å beside a better one
+        (54, 51, 0.7),  # another
+        (100, 50, 0.6),
+        (3, 50, 0.65),  # 7 Å from the border
+        (150, 2, 0.6),  # 5 Å from the border
+        (3, 80, 0.1),  # at the border, and no pick in any case
+        (52, 52, 0.1),
+    )
+    chosen = Selection(Threshold(0.5), 20.0, 20.0, None).choose(found)
+    assert chosen.particles.scores.tolist() == [0.9, 0.6]
+    assert (chosen.dropped_at_border, chosen.dropped_beside_better) == (2, 2)
+    none = Selection(Threshold(0.95), 20.0, 20.0, None).choose(found)
+    assert (len(none.particles), none.dropped_at_border, none.dropped_beside_better) == (0, 0, 0)
+
+
+def test_one_particle_counts_once_for_the_rule():
+    # Nine particles, three candidates on each: half of the particles go, not half of the candidates.
+    rows = [(20 * i + shift, 50, score) for i in range(9) for shift, score in ((0, 0.6), (1, 0.5), (2, 0.4))]
+    chosen = Selection(Percentile(50), 20.0, 0.0, None).choose(on_a_micrograph(*rows))
+    assert len(chosen.particles) == 9 - 4
+
+
+def test_settings_become_a_selection():
+    assert Selection.of(PickConfig(), 90.0) == Selection(ExpectedF1(), 45.0, 0.0, None)
+    given = PickConfig(min_distance=12.0, edge=8.0, max_per_micrograph=3, threshold=0.4)
+    assert Selection.of(given, 90.0) == Selection(Threshold(0.4), 12.0, 8.0, 3)
+    assert Selection.of(PickConfig(percentile=30.0), 90.0).rule == Percentile(30.0)
+    assert Selection.of(PickConfig(expected_count=7), 90.0).rule == ExpectedCount(7)
+    assert Selection.of(PickConfig(selection="legacy"), 90.0) == Selection(Threshold(0.0), 0.0, 0.0, None)
+    assert Selection.of(PickConfig(selection="legacy", min_distance=9.0), 90.0).min_distance == 9.0

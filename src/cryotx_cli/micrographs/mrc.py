@@ -174,28 +174,29 @@ class _Header:
     raw: bytes
     order: Literal["<", ">"]
 
-    def _integers(self, offset: int, count: int) -> tuple[int, ...]:
-        return struct.unpack_from(f"{self.order}{count}i", self.raw, offset)
+    def _integer(self, offset: int) -> int:
+        (value,) = struct.unpack_from(f"{self.order}i", self.raw, offset)
+        return int(value)
 
     @property
     def nx(self) -> int:
-        return self._integers(0, 1)[0]
+        return self._integer(0)
 
     @property
     def ny(self) -> int:
-        return self._integers(4, 1)[0]
+        return self._integer(4)
 
     @property
     def nz(self) -> int:
-        return self._integers(8, 1)[0]
+        return self._integer(8)
 
     @property
     def mode(self) -> int:
-        return self._integers(12, 1)[0]
+        return self._integer(12)
 
     @property
     def nsymbt(self) -> int:
-        return self._integers(92, 1)[0]
+        return self._integer(92)
 
     @property
     def is_plausible(self) -> bool:
@@ -204,7 +205,7 @@ class _Header:
 
     @property
     def voxel_size(self) -> float | None:
-        cells = self._integers(28, 1)[0]
+        cells = self._integer(28)
         voxel = struct.unpack_from(f"{self.order}f", self.raw, 40)[0] / cells if cells > 0 else 0.0
         # Programs that do not know it write 1.0: no microscope is set to exactly that.
         return voxel if 0 < voxel < math.inf and abs(voxel - 1) > 1e-6 else None
@@ -212,7 +213,7 @@ class _Header:
     @property
     def dtype(self) -> np.dtype[Any]:
         # Only IMOD says in the header which one it wrote (words 39 and 40); the specification of mode 0 is signed.
-        stamp, flags = self._integers(152, 2)
+        stamp, flags = self._integer(152), self._integer(156)
         unsigned = self.mode == 0 and stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED_BYTES
         return np.dtype(np.uint8 if unsigned else _DTYPES[self.mode]).newbyteorder(self.order)
 
