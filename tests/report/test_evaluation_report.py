@@ -78,7 +78,7 @@ def reported(out, picks, truth, **more):
     report = evaluation_report(result, out, picks, truth, **more)
     names = list(report)
     assert len(names) == len(report)
-    return Page(out), result, report.messages
+    return Page(out), result, [event.text for event in report.events]
 
 
 def hits_at_cuts(page):

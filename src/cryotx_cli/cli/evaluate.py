@@ -98,5 +98,5 @@ def _write_report(report: EvaluationReport) -> None:
     with progress(len(report), "micrographs") as bar:
         for _ in report:
             bar.advance()
-    for message in report.messages:
-        status(message)
+    for event in report.events:
+        status(event.text)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
 from cryotx_cli.micrographs.micrograph import Micrograph, read_header, read_micrograph
 from cryotx_cli.micrographs.names import pair_names
@@ -71,7 +72,7 @@ class EvaluationReport:
 
     Attributes
     ----------
-    messages : list of str
+    events : Events
         What the user should know; complete once the loop has ended.
 
     Raises
@@ -92,7 +93,7 @@ class EvaluationReport:
         picks: Path,
         micrographs: Path | None = None,
     ) -> None:
-        self.messages: list[str] = []
+        self.events = Events()
         self._path = path
         self._run = run_of_picks(picks)
         self._about = _about(picks, self._run, judged, agreement)
@@ -123,9 +124,8 @@ class EvaluationReport:
         row = self._rows.get(one.name)
         stored = _available(self._run, row, len(one.picks)) if self._run and row else None
         if row and stored is None:
-            self.messages.append(
-                f"{one.name}: its picks are no longer those of the run, so its rejected candidates are not shown."
-            )
+            text = f"{one.name}: its picks are no longer those of the run, so its rejected candidates are not shown."
+            self.events.tell(Event(text, micrograph=one.name))
         candidates, height, width = stored or (one.picks, *_size(one, self._files.get(one.name)))
         thumbnail = self._run.folder.outputs(row.stem).thumbnail if self._run and row and row.error is None else None
         return ReportMicrograph(
@@ -162,21 +162,22 @@ class EvaluationReport:
         try:
             micrograph = read_micrograph(replace(file, pixel_size=file.pixel_size or 1.0))  # only its pixels count here
         except MicrographError as error:
-            self.messages.append(error.message)
+            self.events.tell(Event(error.message, micrograph=one.name))
             return None
         if micrograph.image.shape != (one.height, one.width):
             height, width = micrograph.image.shape
-            self.messages.append(
-                f"{file.path}: has {width} x {height} px, the picks are on {one.width} x {one.height} px: not shown."
-            )
+            text = f"{file.path}: has {width} x {height} px, the picks are on {one.width} x {one.height} px: not shown."
+            self.events.tell(Event(text, micrograph=one.name))
             return None
         return micrograph
 
     def _tell_what_is_missing(self) -> None:
         bare = sum(self._micrographs[position].thumbnail is None for position in self._to_read)
         if bare:
-            self.messages.append(
-                f"{bare} of {len(self._micrographs)} micrographs are without a picture: give --micrographs FOLDER."
+            self.events.tell(
+                Event(
+                    f"{bare} of {len(self._micrographs)} micrographs are without a picture: give --micrographs FOLDER."
+                )
             )
 
 
