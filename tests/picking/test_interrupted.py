@@ -15,14 +15,14 @@ from cryotx_cli.coordinates.formats.star import read_particles_star
 from quick_picker import QuickPicker
 
 TESTS = Path(__file__).resolve().parents[1]
-FINISHED, MICROGRAPHS = 4, 12
+QUICK, MICROGRAPHS = 6, 12
 
 
 class SlowInTheEnd(QuickPicker):
     """Takes `seconds` for each micrograph but the first few."""
 
     def locate(self, prepared, micrograph):
-        seconds, self.seconds = self.seconds, self.seconds * (int(micrograph.source.stem[1:]) >= FINISHED)
+        seconds, self.seconds = self.seconds, self.seconds * (int(micrograph.source.stem[1:]) >= QUICK)
         try:
             return super().locate(prepared, micrograph)
         finally:
@@ -44,13 +44,16 @@ def command(seconds, flags):
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """Interrupt the command when some micrographs are finished: its code, last line, seconds until then, and picks."""
+    """Interrupt the command when some are finished; return code, last line, seconds to the end, how many come after."""
     (tmp_path / "mics").mkdir()
     for number in range(MICROGRAPHS):
         with mrcfile.new(tmp_path / f"mics/m{number:02}.mrc") as mrc:
             mrc.set_data(np.random.default_rng(number).normal(0, 1, (96, 128)).astype(np.float32))
             mrc.voxel_size = 2.0
-    ledger = tmp_path / "p/ledger.jsonl"
+
+    def finished():
+        ledger = tmp_path / "p/ledger.jsonl"
+        return len(ledger.read_text().splitlines()) if ledger.exists() else 0
 
     def interrupt(seconds, flags, times):
         path = os.pathsep.join([str(TESTS), str(Path(__file__).parent), *sys.path])
@@ -62,43 +65,43 @@ def interrupted(tmp_path):
             stdout=subprocess.DEVNULL,
             text=True,
         )
-        while not ledger.exists() or len(ledger.read_text().splitlines()) < FINISHED:
+        while finished() < 2:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
-        time.sleep(0.5)  # the next one is in the network
-        started = time.monotonic()
-        for _ in range(times):
+        time.sleep(2)  # slow ones are in the network; quick ones may have to wait for them
+        before, started = finished(), time.monotonic()
+        for number in range(times):
+            time.sleep(3 * number)  # signals that come close together are one
             process.send_signal(signal.SIGINT)
-            time.sleep(0.5)
         said = process.communicate(timeout=90)[1]
         assert not list(tmp_path.rglob("*.tmp"))
-        picked = {Path(name).stem for name in read_particles_star(tmp_path / "p.star")}
-        assert picked >= {f"m{number:02}" for number in range(FINISHED)}
-        return process.returncode, said.splitlines()[-1], time.monotonic() - started, len(picked)
+        picked = len(read_particles_star(tmp_path / "p.star"))
+        return process.returncode, said.splitlines()[-1], time.monotonic() - started, picked - before
 
     return interrupt
 
 
 @pytest.mark.slow
 def test_an_interrupt_ends_the_network_here_at_once(interrupted):
-    code, said, seconds, picked = interrupted(60, [], 1)
-    assert (code, said, picked) == (130, "Interrupted.", FINISHED)
-    assert seconds < 20
+    code, said, seconds, more = interrupted(60, [], 1)
+    assert (code, said) == (130, "Interrupted.")
+    assert more <= 3  # those that were being written
+    assert seconds < 30
 
 
 @pytest.mark.slow
 def test_an_interrupt_waits_for_what_other_processes_are_at(interrupted):
-    code, said, _, picked = interrupted(1, ["--device", "cpu,cpu"], 1)
+    code, said, _, more = interrupted(3, ["--device", "cpu,cpu"], 1)
     assert (code, said) == (130, "Interrupted.")
-    assert FINISHED < picked < MICROGRAPHS
+    assert 0 < more <= QUICK  # three micrographs in each of two processes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("flags", "code"), [([], 130), (["--watch"], 0)])
 def test_a_second_interrupt_waits_for_nobody(interrupted, flags, code):
-    returned, _, seconds, picked = interrupted(60, ["--device", "cpu,cpu", *flags], 2)
-    assert (returned, picked) == (code, FINISHED)
-    assert seconds < 20
+    returned, _, seconds, more = interrupted(60, ["--device", "cpu,cpu", *flags], 2)
+    assert (returned, more) == (code, 0)
+    assert seconds < 30
 
 
 if __name__ == "__main__":

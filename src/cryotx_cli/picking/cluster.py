@@ -150,7 +150,7 @@ class Cluster:
         while not self._returning.has_ready() and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)
         try:
-            done = [one for future in self._returning.next_batch(block=False) for one in self._come_back(future)]
+            done = self._come_back(next(self._returning)) if self._returning.has_ready() else []
         except Exception:
             self._sent.clear()
             raise

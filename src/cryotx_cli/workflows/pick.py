@@ -306,6 +306,8 @@ class PickRun:
     def _work(self) -> Iterator[PickResult]:
         try:
             for job in self._to_do():
+                if self._stopped:
+                    break
                 self._nothing_new = job is None
                 if job is not None:
                     yield from self._give(job)
