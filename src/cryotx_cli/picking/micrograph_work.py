@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
@@ -158,8 +157,8 @@ class MicrographWork:
             write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey)
         return time.perf_counter() - started
 
-    def find(self, micrograph: Micrograph) -> tuple[Particles, tuple[Event, ...]]:
-        """Do what `read` and `pick` do for a micrograph in memory: return its picks and what to know of them.
+    def find(self, micrograph: Micrograph) -> tuple[Candidates, tuple[Event, ...]]:
+        """Do what `read` and `pick` do for a micrograph in memory: return its candidates and what to know of them.
 
         Raises
         ------
@@ -167,8 +166,7 @@ class MicrographWork:
             It cannot be picked.
         """
         prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
-        candidates, events = self._locate(prepared, micrograph)
-        return self._settled.selection.choose(candidates).particles, events
+        return self._locate(prepared, micrograph)
 
     def _locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> tuple[Candidates, tuple[Event, ...]]:
         located = self._picker.locate(prepared, micrograph)

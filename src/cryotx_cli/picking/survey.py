@@ -7,8 +7,9 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,65 @@ _SHARE = 0.15  # of the micrographs of a run have decoys, if that is fewer than 
 _FEWEST_PLACES = 1500  # for particles in all decoys together: in a small micrograph noise has few candidates
 
 
+class Subject(Protocol):
+    """A micrograph that may be compared with noise, and what is known of it already."""
+
+    @property
+    def name(self) -> str:
+        """Decides, with the defocus, which ones are compared."""
+
+    @property
+    def defocus(self) -> float | None:
+        """Å of underfocus."""
+
+    def read(self) -> Micrograph:
+        """Return it, as it was recorded."""
+
+    @property
+    def candidates(self) -> Candidates | None:
+        """What the network has proposed; None if it has not seen it."""
+
+    @property
+    def decoys(self) -> Candidates | None:
+        """What the network has proposed in its decoys."""
+
+    def keep(self, candidates: Candidates | None, decoys: Candidates | None) -> None:
+        """Keep what the network has proposed now; None is what was there."""
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """A micrograph of a run: its candidates and those of its decoys are in files."""
+
+    job: PickJob
+    settled: Settled
+
+    @property
+    def name(self) -> str:  # noqa: D102
+        return self.job.file.name
+
+    @property
+    def defocus(self) -> float | None:  # noqa: D102
+        return self.job.file.defocus
+
+    def read(self) -> Micrograph:  # noqa: D102
+        return read_micrograph(self.job.file, self.settled.config.pixel_size)
+
+    @property
+    def candidates(self) -> Candidates | None:  # noqa: D102
+        return stored_candidates(self.job, self.settled)
+
+    @property
+    def decoys(self) -> Candidates | None:  # noqa: D102
+        return read_candidates(self.job.outputs.decoy, self.job.decoy_key)
+
+    def keep(self, candidates: Candidates | None, decoys: Candidates | None) -> None:  # noqa: D102
+        if candidates is not None:
+            write_candidates(self.job.outputs.candidates, candidates, self.job.candidates_key)
+        if decoys is not None:
+            write_candidates(self.job.outputs.decoy, decoys, self.job.decoy_key)
+
+
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What was found.
@@ -36,89 +96,90 @@ class Survey:
     ----------
     found
         False discovery rates by score; None if no decoy could be made.
-    jobs
-        The micrographs that were compared with their decoys, whose candidates are stored now.
+    subjects
+        Places of the micrographs that were compared with their decoys, whose candidates are kept now.
     """
 
     found: FalseDiscovery | None
-    jobs: tuple[PickJob, ...]
+    subjects: tuple[int, ...] = field(default=())
 
 
-def survey(jobs: Sequence[PickJob], settled: Settled, picker: ParticlePicker, tell: Tell) -> Survey:
-    """Compare some micrographs of a run with decoys, as many as the settings say; store the candidates of both.
-
-    What an earlier run has stored of the same micrographs is taken as it is.
+def survey(subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker, tell: Tell) -> Survey:
+    """Compare some micrographs with decoys, as many as the settings say, and keep the candidates of both.
 
     Parameters
     ----------
-    jobs
-        Of all micrographs of the run.
+    subjects
+        All micrographs of the run.
     settled
         Its settings.
     picker
         Finds the candidates; one whose `compares_with_noise` is false makes no decoys.
     tell
-        Hears what is done, and of micrographs that have no decoys.
+        Hears what is done, and why there are no decoys.
 
     Raises
     ------
     CryotxError
-        A false discovery rate was asked for and no decoy can be made, or a file cannot be written.
+        A false discovery rate was asked for and no decoy can be made.
     """
-    if not settled.config.decoys or not settled.by_probability or not jobs:
-        return Survey(None, ())
+    if not settled.config.decoys or not settled.by_probability or not subjects:
+        return Survey(None)
     reasons = [] if picker.compares_with_noise else ["these weights do not see a particle at one size"]
-    pairs: list[tuple[PickJob, Candidates, Candidates]] = []
+    pairs: dict[int, tuple[Candidates, Candidates]] = {}
     if picker.compares_with_noise:
         tell(Event("Comparing some of the micrographs with noise of the same spectrum."))
-        for job, outcome in _compared(jobs, settled, picker):
+        for place, outcome in _compared(subjects, settled, picker):
             if isinstance(outcome, str):
                 reasons.append(outcome)
             else:
-                pairs.append((job, *outcome))
+                pairs[place] = outcome
     if not pairs:
-        why = reasons[0] if reasons else "no micrograph can be read"
+        why = reasons[0]
         if settled.config.fdr is not None:
             raise CryotxError(
                 f"--fdr {settled.config.fdr:g}: there is nothing to compare the candidates with ({why})",
                 "Give --threshold instead.",
             )
         tell(Event(f"The share of false picks is not known, and each micrograph has a threshold of its own: {why}."))
-        return Survey(None, ())
-    return Survey(compared([pair[1:] for pair in pairs], settled.selection), tuple(pair[0] for pair in pairs))
+        return Survey(None)
+    return Survey(compared(list(pairs.values()), settled.selection), tuple(pairs))
 
 
-def _spread(jobs: Sequence[PickJob]) -> Iterator[PickJob]:
-    """Yield jobs so that any number of the first ones is spread over defocus, or else over the order of the names."""
-    known = [job for job in jobs if job.file.defocus is not None]
-    if len(known) > len(jobs) / 2:
-        ordered = sorted(known, key=lambda job: (job.file.defocus or 0.0, job.file.name))
+def _spread(subjects: Sequence[Subject]) -> Iterator[int]:
+    """Yield places so that any number of the first ones is spread over defocus, or else over the order of the names."""
+    places = range(len(subjects))
+    known = [place for place in places if subjects[place].defocus is not None]
+    if len(known) > len(places) / 2:
+        ordered = sorted(known, key=lambda place: (subjects[place].defocus or 0.0, subjects[place].name))
     else:
-        ordered = sorted(jobs, key=lambda job: job.file.name)
+        ordered = sorted(places, key=lambda place: subjects[place].name)
     # The van der Corput sequence: halves, quarters, eighths ... of the way.
     bits = max(1, math.ceil(math.log2(len(ordered))))
-    places = (int(f"{place:0{bits}b}"[::-1], 2) for place in range(1 << bits))
-    yield from (ordered[place] for place in places if place < len(ordered))
+    order = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits))
+    yield from (ordered[number] for number in order if number < len(ordered))
 
 
 def _compared(
-    jobs: Sequence[PickJob], settled: Settled, picker: ParticlePicker
-) -> Iterator[tuple[PickJob, tuple[Candidates, Candidates] | str]]:
+    subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker
+) -> Iterator[tuple[int, tuple[Candidates, Candidates] | str]]:
     """Yield micrographs with their candidates and those of their decoys, or with the reason why they have none.
 
     The next one is being read while the network works.
     """
-    comparison, wanted, done = _Comparison(settled, picker, len(jobs)), 1, 0
+    comparison, wanted, done = _Comparison(settled, picker, len(subjects)), 1, 0
     with ThreadPoolExecutor(1) as reader:
-        ahead: deque[tuple[PickJob, Future[_Prepared | None]]] = deque()
-        coming = _spread(jobs)
+        ahead: deque[tuple[int, Future[_Prepared | None]]] = deque()
+        coming = _spread(subjects)
         while done < wanted:
-            ahead.extend((job, reader.submit(comparison.read, job)) for job in islice(coming, 2 - len(ahead)))
+            ahead.extend(
+                (place, reader.submit(comparison.read, subjects[place])) for place in islice(coming, 2 - len(ahead))
+            )
             if not ahead:
                 return
-            job, reading = ahead.popleft()
-            outcome = comparison.compare(job, reading)
-            yield job, outcome
+            place, reading = ahead.popleft()
+            outcome = comparison.compare(subjects[place], reading)
+            yield place, outcome
             if not isinstance(outcome, str):
                 done, wanted = done + 1, comparison.plan(outcome[0])[0]
 
@@ -144,34 +205,34 @@ class _Comparison:
         micrographs = min(decoys, self._settled.config.decoys, self._micrographs)
         return micrographs, min(math.ceil(decoys / micrographs), self._settled.config.decoys)
 
-    def read(self, job: PickJob) -> _Prepared | None:
+    def read(self, subject: Subject) -> _Prepared | None:
         """Read and prepare a micrograph unless there are candidates of it and of its decoys."""
-        if stored_candidates(job, self._settled) is not None and _stored_decoys(job) is not None:
+        if subject.candidates is not None and subject.decoys is not None:
             return None
-        micrograph = read_micrograph(job.file, self._settled.config.pixel_size)
+        micrograph = subject.read()
         image = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
         return _Prepared(micrograph, image, radial_spectrum(image))
 
-    def compare(self, job: PickJob, reading: Future[_Prepared | None]) -> tuple[Candidates, Candidates] | str:
-        """Return the candidates of a micrograph and those of its decoys, and store them; or why there are none."""
+    def compare(self, subject: Subject, reading: Future[_Prepared | None]) -> tuple[Candidates, Candidates] | str:
+        """Return the candidates of a micrograph and those of its decoys, and keep them; or say why there are none."""
         try:
             read = reading.result()
-            candidates, decoys = stored_candidates(job, self._settled), _stored_decoys(job)
+            candidates, decoys = subject.candidates, subject.decoys
             if read is not None and candidates is None:
                 found = self._picker.locate(read.image, read.micrograph).particles
                 candidates = Candidates(found, *read.micrograph.image.shape)
-                write_candidates(job.outputs.candidates, candidates, job.candidates_key)
+                subject.keep(candidates, None)
             assert candidates is not None
             if read is not None and decoys is None:
                 if read.spectrum is None:
-                    return f"{job.file.path} is too small or too uniform to tell its noise"
+                    return f"{read.micrograph.source} is too small or too uniform to tell its noise"
                 decoys = self._found_in_noise(read, read.spectrum, self.plan(candidates)[1])
-                write_candidates(job.outputs.decoy, decoys, job.decoy_key)
+                subject.keep(None, decoys)
             assert decoys is not None
         except CryotxError as error:
             return error.message
         except OSError as error:
-            return f"{job.file.path}: {error.strerror or error}"
+            return f"{subject.name}: {error.strerror or error}"
         return candidates, decoys
 
     def _found_in_noise(self, read: _Prepared, spectrum: NDArray[np.float64], count: int) -> Candidates:
@@ -192,7 +253,3 @@ class _Comparison:
             np.concatenate(centres), np.concatenate(scores), np.concatenate(diameters), read.micrograph.pixel_size
         )
         return Candidates(found, count * height, width)
-
-
-def _stored_decoys(job: PickJob) -> Candidates | None:
-    return read_candidates(job.outputs.decoy, job.decoy_key)

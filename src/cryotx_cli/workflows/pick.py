@@ -24,6 +24,7 @@ from cryotx_cli.picking.device_processes import DeviceProcesses
 from cryotx_cli.picking.local_threads import LocalThreads
 from cryotx_cli.picking.overview import Overview
 from cryotx_cli.picking.remarks import Remarks
+from cryotx_cli.picking.survey import OfRun
 from cryotx_cli.picking.survey import survey as survey_run
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.gallery import GALLERY_SIZE
@@ -233,11 +234,12 @@ class PickRun:
 
     def _settle_cut(self, jobs: Sequence[PickJob]) -> None:
         """Compare some of the micrographs with noise; the threshold follows from it, unless it was given."""
-        survey = survey_run(jobs, self._plan.settled, self._picker, self.events.tell)
-        settled = self._plan.settled.with_cut(survey.found)
+        settled = self._plan.settled
+        survey = survey_run([OfRun(job, settled) for job in jobs], settled, self._picker, self.events.tell)
+        settled = settled.with_cut(survey.found)
         self._found = self._remarks.found = survey.found
         self._plan.settled = self._remarks.settled = self._overview.settled = settled
-        self._plan.surveyed |= {job.index for job in survey.jobs}
+        self._plan.surveyed |= {jobs[place].index for place in survey.subjects}
 
     def _settle_cut_again(self) -> Iterator[PickResult]:
         """Compare a session that has grown with noise once more, and choose the picks of all its micrographs anew."""

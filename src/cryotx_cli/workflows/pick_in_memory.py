@@ -18,6 +18,8 @@ from cryotx_cli.errors import ConfigError
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.picking.micrograph_work import MicrographWork
+from cryotx_cli.picking.survey import survey
+from cryotx_cli.runs.candidates import Candidates
 from cryotx_cli.runs.settled import settle
 
 Image = NDArray[Any] | Micrograph
@@ -34,12 +36,14 @@ class Settings(TypedDict, total=False):
     weights: str | Path
     on_film: bool
     threshold: float | Literal["auto"]
+    fdr: float | None
     percentile: float | None
     expected_count: int | None
     max_per_micrograph: int | None
     selection: Literal["auto", "probability", "legacy"]
     min_distance: float | None
     edge: float
+    decoys: int
     device: str
 
 
@@ -58,12 +62,14 @@ def pick(
     weights: str | Path = "default",
     on_film: bool = False,
     threshold: float | Literal["auto"] = "auto",
+    fdr: float | None = None,
     percentile: float | None = None,
     expected_count: int | None = None,
     max_per_micrograph: int | None = None,
     selection: Literal["auto", "probability", "legacy"] = "auto",
     min_distance: float | None = None,
     edge: float = 0.0,
+    decoys: int = 10,
     device: str = "auto",
 ) -> Particles | list[Particles] | dict[str, Particles]:
     """Find the particles in one micrograph or in several, as ``cryotx pick`` does, and write nothing.
@@ -86,6 +92,8 @@ def pick(
         Pick on support film and in large ice crystals, too.
     threshold
         Smallest score that a pick may have, 0 to 1, or ``"auto"``.
+    fdr
+        Instead of `threshold`: keep as many as give this share of false picks over all these micrographs, 0 to 1.
     percentile
         Instead of `threshold`: drop this percentage of each image's candidates.
     expected_count
@@ -98,6 +106,8 @@ def pick(
         Smallest distance between picks in Å; None: half a diameter.
     edge
         Drop picks closer than this to the image border, in Å.
+    decoys
+        Compare so many micrographs at most with noise, from which the automatic threshold follows; 0: none.
     device
         Where the network runs: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:INDEX"``.
 
@@ -138,12 +148,14 @@ def pick(
         "weights": str(weights),
         "on_film": on_film,
         "threshold": threshold,
+        "fdr": fdr,
         "percentile": percentile,
         "expected_count": expected_count,
         "max_per_micrograph": max_per_micrograph,
         "selection": selection,
         "min_distance": min_distance,
         "edge": edge,
+        "decoys": decoys,
         "device": device,
     }
     config = load_config(PickConfig, overrides=given)
@@ -180,19 +192,43 @@ def _pick(micrographs: Sequence[MicrographFile | Micrograph], config: PickConfig
     settled = settle(loaded.config, estimate, is_bright)
     if bright:
         _warn('Particles seem to be bright in these micrographs and are picked as such; contrast="dark" if not.')
+    subjects = [_Subject(one, f"{number:09}", config) for number, one in enumerate(micrographs)]
+    settled = settled.with_cut(survey(subjects, settled, loaded.picker, lambda _: None).found)
     work, sizes = MicrographWork(settled, loaded.picker), SizeCheck(settled.diameter)
     found: list[Particles] = []
-    for one in micrographs:  # files are read one at a time: all of them may fill the memory
-        micrograph = one if isinstance(one, Micrograph) else read_micrograph(one, config.pixel_size)
-        particles, events = work.find(micrograph)
-        for event in events:
-            _warn(event.text)
+    for subject in subjects:  # files are read one at a time: all of them may fill the memory
+        candidates = subject.candidates
+        if candidates is None:
+            candidates, events = work.find(subject.read())
+            for event in events:
+                _warn(event.text)
+        particles = settled.selection.choose(candidates).particles
         sizes.add(particles)
         found.append(particles)
     given = isinstance(config.diameter, float)  # one that is estimated fits
     if given and loaded.picker.scales_to_diameter and (warning := sizes.warning()):
         _warn(warning)
     return found
+
+
+class _Subject:
+    """A micrograph with its candidates in memory."""
+
+    def __init__(self, micrograph: MicrographFile | Micrograph, number: str, config: PickConfig) -> None:
+        self._micrograph, self._pixel_size = micrograph, config.pixel_size
+        self.name = number if isinstance(micrograph, Micrograph) else micrograph.name
+        self.defocus = None if isinstance(micrograph, Micrograph) else micrograph.defocus
+        self.candidates: Candidates | None = None
+        self.decoys: Candidates | None = None
+
+    def read(self) -> Micrograph:
+        if isinstance(self._micrograph, Micrograph):
+            return self._micrograph
+        return read_micrograph(self._micrograph, self._pixel_size)
+
+    def keep(self, candidates: Candidates | None, decoys: Candidates | None) -> None:
+        self.candidates = self.candidates if candidates is None else candidates
+        self.decoys = self.decoys if decoys is None else decoys
 
 
 def _warn(text: str) -> None:
