@@ -1,5 +1,6 @@
 """`import cryotx_cli as cryotx`: every exported name, and that importing it is cheap."""
 
+import inspect
 import json
 import re
 import subprocess
@@ -32,7 +33,7 @@ def test_an_exported_name_is_there_listed_and_explained(name: str) -> None:
     assert found.__module__.startswith("cryotx_cli.")
     assert found is getattr(sys.modules[found.__module__], name)
     sections = ["Parameters", "Returns", "Raises"] if name[0].islower() else ["Parameters"]
-    assert not [section for section in sections if f"{section}\n    ---" not in found.__doc__]
+    assert not [section for section in sections if f"{section}\n---" not in inspect.getdoc(found)]
 
 
 def test_importing_loads_nothing_heavy_and_a_name_only_what_it_needs() -> None:
