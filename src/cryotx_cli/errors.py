@@ -30,6 +30,10 @@ class ParticleFileError(CryotxError):
     """A coordinate file that cannot be read or written."""
 
 
+class NoCoordinatesError(ParticleFileError):
+    """A file without coordinates of particles: of another kind, or one for another program's own affairs."""
+
+
 class DatasetError(CryotxError):
     """A training or validation data set that cannot be used."""
 

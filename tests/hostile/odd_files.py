@@ -306,7 +306,7 @@ JPG_FILES = {
     "200 scans": (picture_bytes(".jpg")[:-2] + b"\xff\xda\0\x0c" * 200 + b"\xff\xd9", "more than 100 scans"),
 }
 STAR_FILES = {
-    "no bytes": (b"", "it holds no tables"),
+    "no bytes": (b"", {"odd": []}),
     "page": (PAGE, "it holds no tables"),
     "binary": (bytes(range(256)) * 40, "it holds no tables"),
     "no y": (star(["mics/a.mrc 1"], ["MicrographName", "CoordinateX"]), "no table with _rlnCoordinateX and _rlnC"),
@@ -400,7 +400,7 @@ BOX_FILES = {
     "1e308": (b"1e308 2 1e308 10\n", "which no micrograph has"),
 }
 CSV_FILES = {
-    "no bytes": (b"", "no columns of x and y coordinates; it is empty"),
+    "no bytes": (b"", {"odd": []}),
     "binary": (bytes(range(256)), "no columns of x and y"),
     "page": (PAGE, "no columns of x and y"),
     "UTF-16": (CSV.encode("utf-16"), "where a number belongs"),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.errors import MicrographError, ParticleFileError
+from cryotx_cli.files.folders import visible_folders
 from cryotx_cli.files.star_blocks import Table, contents, read_tables, table_with
 from cryotx_cli.files.text_file import is_there
 from cryotx_cli.micrographs.names import (
@@ -181,19 +182,15 @@ def _expand(given: str | Path) -> Iterator[MicrographFile]:
 
 
 def _in_folder(folder: Path) -> Iterator[MicrographFile]:
-    def unreadable(error: OSError) -> None:
-        raise MicrographError(f"{error.filename}: the folder cannot be read: {error.strerror}", "Check its rights.")
-
     paths: list[Path] = []
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link back to a folder above would never end
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=_natural)
-        paths += _without_previews([Path(parent, name) for name in names if not name.startswith(".")])
+    try:
+        for parent, folders, names in visible_folders(folder):
+            folders.sort(key=_natural)
+            paths += _without_previews([parent / name for name in names])
+    except OSError as error:
+        raise MicrographError(
+            f"{error.filename}: the folder cannot be read: {error.strerror}", "Check its rights."
+        ) from error
     for path in sorted(paths, key=lambda path: _natural(str(path))):
         yield MicrographFile(path, str(path))
 

@@ -153,6 +153,13 @@ def name_of_origin(name: str) -> str:
     return _stripped(bare_name(name), _SUFFIX, _PICKER_ENDING, _MOTION_ENDING)
 
 
+def relion_stem(name: str) -> PurePosixPath:
+    """Return what RELION calls a micrograph's files after: without ``JobType/jobNNN/`` and the last suffix."""
+    path = PurePosixPath(name)
+    inner = PurePosixPath(*path.parts[_job_parts(path) :])
+    return inner.with_suffix("") if inner.name else inner
+
+
 def output_stems(names: Sequence[str]) -> list[Path]:
     """Return relative paths without suffixes for files that belong to these micrographs, in their order.
 
@@ -180,6 +187,12 @@ def output_stems(names: Sequence[str]) -> list[Path]:
             raise ParticleFileError(f"the files of {taken[stem]} and {name} would have the same name {stem}")
         taken[stem] = name
     return stems
+
+
+def _job_parts(path: PurePosixPath) -> int:
+    """Count the folders of a path as far as the first that RELION has numbered as a job; 0 where there is none."""
+    inner = path.parts[:-1]
+    return next((i for i, part in enumerate(inner, 1) if i > 1 and re.match(r"job\d{3}", part)), 0)
 
 
 def _posix_name(name: str) -> str:

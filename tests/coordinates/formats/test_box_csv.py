@@ -156,8 +156,8 @@ def test_a_folder_keeps_its_tree_and_one_kind_of_file(tmp_path):
 
 
 def test_two_files_of_one_micrograph_are_refused(tmp_path):
-    for job in ("one.star", "two.star"):
-        write_particles_star(tmp_path / job, [("mics/a.mrc", particles_of([[1, 2]]))])
+    for job, y in (("one.star", 2), ("two.star", 3)):
+        write_particles_star(tmp_path / job, [("mics/a.mrc", particles_of([[1, y]]))])
     with pytest.raises(ParticleFileError, match=r"two\.star and .*one\.star both hold coordinates of mics/a\.mrc"):
         read_particles(tmp_path)
 

@@ -123,10 +123,9 @@ STAR_HEAD = "data_\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoor
 CBOX_HEAD = "data_cryolo\n\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n"
 TOPAZ_HEAD = "image_name\tx_coord\ty_coord\tscore\n"
 REFUSED = {
-    "a.star": ["", "data_\n", STAR_HEAD.replace("Y", "Z"), STAR_HEAD + "a.mrc 1 x\n", STAR_HEAD + "a.mrc 1 inf\n"],
+    "a.star": [STAR_HEAD.replace("Y", "Z"), STAR_HEAD + "a.mrc 1 x\n", STAR_HEAD + "a.mrc 1 inf\n"],
     "a.cbox": [
-        "",
-        "data_cryolo\n",
+        "data_cryolo\n\n_version 1\n",
         CBOX_HEAD.replace("Width", "W"),
         CBOX_HEAD + "1 2 x 4\n",
         CBOX_HEAD + "1 2 nan 4\n",
@@ -146,7 +145,7 @@ REFUSED = {
         '{"boxes": [[1, 1' + "0" * 400 + "]]}",
         "[" * 100_000,
     ],
-    "a.csv": ["", "a,b\n1,2\n", "x,y\n1\n", "x,y\n1,nan\n", 'x,y\n"1,2\n', "x,y\n" + "9" * 200_000 + ",x\n"],
+    "a.csv": ["a,b\n1,2\n", "x,y\n1\n", "x,y\n1,nan\n", 'x,y\n"1,2\n', "x,y\n" + "9" * 200_000 + ",x\n"],
     "p.txt": [
         "",
         "image_name x_coord y_coord\na 1 2\n",

@@ -14,7 +14,7 @@ import numpy as np
 
 from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
 from cryotx_cli.files.star_blocks import contents, read_tables, table_with
 from cryotx_cli.files.whole_file import whole_file
 
@@ -73,7 +73,7 @@ def read_cbox(path: str | Path) -> Particles:
     tables = read_tables(path)
     table = table_with(tables, "CoordinateX", "CoordinateY", "Width", "Height")
     if table is None:
-        raise ParticleFileError(
+        raise NoCoordinatesError(
             f"{path}: no table with _CoordinateX, _CoordinateY, _Width and _Height; it holds {contents(tables)}",
             "Give a .cbox file of crYOLO 1.8 or later.",
         )

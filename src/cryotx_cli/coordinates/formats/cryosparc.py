@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.formats.entry import Exposure, TableFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
 from cryotx_cli.files.text_file import require_file
 from cryotx_cli.files.whole_file import whole_binary_file
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
@@ -241,7 +241,7 @@ def _require_fields(rows: NDArray[Any], path: Path, *fields: str, kind: str) -> 
     missing = [field for field in fields if field not in _fields(rows)]
     if missing:
         groups = ", ".join(sorted({field.partition("/")[0] for field in _fields(rows)}))
-        raise ParticleFileError(
+        raise NoCoordinatesError(
             f"{path}: not a .cs file of {kind}: no {', '.join(missing)}; it holds {groups[:300]}", _EXPORT
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
 from cryotx_cli.files.text_file import first_line, is_number, open_text
 from cryotx_cli.files.whole_file import whole_file
 
@@ -103,7 +103,7 @@ def _columns(first: list[str], headless: bool, path: Path) -> list[int | None]:
     columns = [_find(header, names) for names in (_X, _Y, _SCORE, _DIAMETER)]
     if columns[0] is None or columns[1] is None:
         found = f"it begins with {','.join(first)[:60]!r}" if first else "it is empty"
-        raise ParticleFileError(f"{path}: no columns of x and y coordinates; {found}", _EXAMPLE)
+        raise NoCoordinatesError(f"{path}: no columns of x and y coordinates; {found}", _EXAMPLE)
     return columns
 
 

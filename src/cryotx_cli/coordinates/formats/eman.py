@@ -14,7 +14,7 @@ import numpy as np
 
 from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
 from cryotx_cli.files.text_file import first_line, open_text
 from cryotx_cli.files.whole_file import whole_file
 
@@ -52,14 +52,14 @@ def read_eman_info(path: str | Path) -> Particles:
     with open_text(path) as file:
         text = file.read(_MAX_BYTES + 1)
     if len(text) > _MAX_BYTES:
-        raise ParticleFileError(f"{path}: larger than 16 MB: not EMAN2's file of one micrograph", "Check the path.")
+        raise NoCoordinatesError(f"{path}: larger than 16 MB: not EMAN2's file of one micrograph", "Check the path.")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ParticleFileError(f"{path}: cannot be read as JSON: {error}", "Check that the file is whole.") from error
     boxes = content.get("boxes") if isinstance(content, dict) else None
     if not isinstance(boxes, list):
-        raise ParticleFileError(f'{path}: no list "boxes", as EMAN2\'s info files have it', "Check the path.")
+        raise NoCoordinatesError(f'{path}: no list "boxes", as EMAN2\'s info files have it', "Check the path.")
     table = np.array([_box(box, number, path) for number, box in enumerate(boxes, 1)]).reshape(-1, 3)
     return checked_particles(path, table[:, :2], table[:, 2])
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
+
 from cryotx_cli.coordinates.formats import table
+from cryotx_cli.coordinates.formats.coords_suffix import is_coords_suffix
 from cryotx_cli.coordinates.formats.entry import CoordinateFormat, CoordinateIndex, MicrographFormat, TableFormat
+from cryotx_cli.coordinates.formats.foreign_folders import (
+    is_empty,
+    is_empty_file_of_a_job,
+    micrograph_of,
+    without_lesser_copies,
+)
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
+from cryotx_cli.files.folders import visible_files
 from cryotx_cli.files.text_file import is_there, require_file
+from cryotx_cli.wording import some_of
+
+_ONE_A_MICROGRAPH = (".star", ".cbox", ".box", ".csv")
 
 
 def read_particles(path: str | Path) -> dict[str, Particles]:
@@ -68,26 +82,51 @@ def format_of(path: Path) -> CoordinateFormat:
 
 
 def _read_folder(folder: Path) -> dict[str, Particles]:
-    files: list[Path] = []
     formats = table.readable_formats()
+    try:
+        everything = without_lesser_copies(visible_files(folder))
+    except OSError as error:
+        raise ParticleFileError(
+            f"{error.filename}: the folder cannot be read: {error.strerror}", "Check its rights."
+        ) from error
+    passed_over: list[NoCoordinatesError] = []
+    without_picks: dict[str, Particles] = {}
     for suffix in formats:
-        named = (f for f in folder.rglob("*") if f.suffix.lower() == suffix and f.name[0] != ".")
-        files = files or sorted(f for f in named if not f.is_dir())
-    if not files:
-        raise ParticleFileError(f"{folder}: no coordinate files in it", f"Looked for {', '.join(formats)}.")
-    # Files that a list names belong to the list, which has their micrographs' names.
-    indices = [(index, file) for file in files if (index := _index(file))]
-    listed = {coordinates.resolve() for index, file in indices for _, coordinates in index.read(file)}
+        files = [file for file in everything if file.suffix.lower() == suffix]
+        found = _read_kind(files, folder, passed_over)
+        if any(map(len, found.values())):
+            return found
+        without_picks = without_picks or found
+    if not without_picks:
+        others = f"; passed over {some_of([error.message for error in passed_over])}" if passed_over else ""
+        raise ParticleFileError(f"{folder}: no coordinate files in it{others}", f"Looked for {', '.join(formats)}.")
+    return without_picks
+
+
+def _read_kind(files: list[Path], folder: Path, passed_over: list[NoCoordinatesError]) -> dict[str, Particles]:
+    """Read the files of one kind, lists first: what lies in the folder of a list and below it is the list's affair."""
+    files = [file for file in files if not is_empty_file_of_a_job(file)]
+    lists = [file for file in files if _index(file)]
     found: dict[str, Particles] = {}
     source: dict[str, Path] = {}
-    for file in (file for file in files if file.resolve() not in listed):
-        for name, particles in _read_file(file, folder).items():
-            if name in found:
+    covered: set[Path] = set()
+    for file in lists + [file for file in files if file not in lists]:
+        if not covered.isdisjoint(file.parents) and (file not in lists or is_coords_suffix(file)):
+            continue
+        try:
+            here = _read_file(file, folder)
+        except NoCoordinatesError as error:
+            passed_over.append(error)
+            continue
+        for name, particles in here.items():
+            if name in found and not np.array_equal(particles.centres, found[name].centres):
                 raise ParticleFileError(
                     f"{file} and {source[name]} both hold coordinates of {name}",
                     "Give one of the two files or folders.",
                 )
-            found[name], source[name] = particles, file
+            if name not in found:
+                found[name], source[name] = particles, file
+        covered |= {file.parent} if file in lists else set()
     return found
 
 
@@ -100,8 +139,10 @@ def _index(file: Path) -> CoordinateIndex | None:
 def _read_file(file: Path, folder: Path) -> dict[str, Particles]:
     if index := _index(file):
         return _read_listed(file, index)
-    name = _micrograph_of(file.relative_to(folder).with_suffix("").as_posix())
     one = format_of(file)
+    name = micrograph_of(file.relative_to(folder), one.suffix)
+    if one.suffix in _ONE_A_MICROGRAPH and is_empty(file):
+        return {name: Particles.empty(math.nan)}
     if isinstance(one, TableFormat):
         return {inner or name: particles for inner, particles in one.read(file).items()}
     assert isinstance(one, MicrographFormat)
@@ -119,10 +160,3 @@ def _read_listed(file: Path, index: CoordinateIndex) -> dict[str, Particles]:
             raise ParticleFileError(f"{file}: {listed} does not hold the coordinates of {name} alone")
         found[name] = next(iter(here.values()))
     return found
-
-
-def _micrograph_of(name: str) -> str:
-    for one in table.micrograph_formats():
-        for ending in one.endings:
-            name = name.removesuffix(ending)
-    return name

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.formats.cbox import is_cbox
+from cryotx_cli.coordinates.formats.coords_suffix import is_coords_suffix, read_coords_suffix
 from cryotx_cli.coordinates.formats.entry import CoordinateIndex, MicrographFormat, TableFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
 from cryotx_cli.files.star_blocks import contents, read_tables, table_with
 from cryotx_cli.files.text_file import is_there
 from cryotx_cli.files.whole_file import whole_file
@@ -108,7 +110,9 @@ def write_coordinate_index(path: str | Path, files: Iterable[tuple[str, str]]) -
 
 
 def is_coordinate_index(path: Path) -> bool:
-    """Tell whether a STAR file begins as RELION's list of coordinate files."""
+    """Tell whether a STAR file begins as RELION's list of coordinate files, or is called like RELION 3's."""
+    if is_coords_suffix(path):
+        return True
     try:
         with path.open("rb") as file:
             return any(line.split()[:1] == [b"data_coordinate_files"] for line in file.read(4096).splitlines())
@@ -123,7 +127,7 @@ def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
     -------
     list of (str, Path)
         The files are looked for from the working folder and from the folders above the list, as RELION writes their
-        names relative to its project folder.
+        names relative to its project folder, and at last in the folder of the list, which may have been copied.
 
     Raises
     ------
@@ -131,6 +135,8 @@ def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
         If it is no such list, or one of the files is missing.
     """
     path = Path(path)
+    if is_coords_suffix(path):
+        return read_coords_suffix(path)
     tables = read_tables(path)
     table = table_with(tables, "rlnMicrographName", "rlnMicrographCoordinates")
     if table is None:
@@ -140,7 +146,10 @@ def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
     folders = [Path(), *path.absolute().parents]
     listed = []
     for name, file in zip(table.texts("rlnMicrographName"), table.texts("rlnMicrographCoordinates"), strict=True):
-        found = next((at for folder in folders if is_there(at := folder / file) and not at.is_dir()), None)
+        parts = Path(file).parts
+        inner = (path.parent.joinpath(*parts[i:]) for i in range(1, len(parts)))
+        places = chain((folder / file for folder in folders), inner)
+        found = next((at for at in places if is_there(at) and not at.is_dir()), None)
         if found is None:
             raise ParticleFileError(
                 f"{path}: there is no {file[:300]}, which it names", "Start cryotx in the project folder of RELION."
@@ -174,7 +183,7 @@ def read_particles_star(path: str | Path) -> dict[str, Particles]:
     tables = read_tables(path)
     table = table_with(tables, "rlnCoordinateX", "rlnCoordinateY")
     if table is None:
-        raise ParticleFileError(
+        raise NoCoordinatesError(
             f"{path}: no table with _rlnCoordinateX and _rlnCoordinateY; it holds {contents(tables)}",
             "Give a STAR file of particle coordinates, as RELION's autopick and cryotx pick write them.",
         )
@@ -203,9 +212,9 @@ def _rows(particles: Particles, row: str) -> Iterable[str]:
 
 def _quoted(name: str) -> str:
     """Return a name as one STAR token: quoted where a reader would split it or take it for a keyword."""
-    needs_quotes = name.startswith(("data_", "loop_", "_", "#", ";")) or any(c.isspace() or c == "#" for c in name)
+    needs_quotes = name.startswith(("data_", "loop_", "_", "#", ";", "'")) or any(c.isspace() or c == "#" for c in name)
     controls = any(ord(c) < 32 or ord(c) == 127 for c in name.replace("\t", " "))
-    if not name or controls or '"' in name or (needs_quotes and "'" in name):
+    if not name or controls or '"' in name or (needs_quotes and "'" in name[1:]):
         raise ParticleFileError(
             f"the name {name!r} cannot be written into STAR: it is empty or holds quotes or control characters",
             "Rename the micrograph or the folder.",

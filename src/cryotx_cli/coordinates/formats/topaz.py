@@ -16,7 +16,7 @@ import numpy as np
 
 from cryotx_cli.coordinates.formats.entry import TableFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
 from cryotx_cli.files.text_file import first_line, open_text
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.micrographs.names import file_name, without_micrograph_suffix
@@ -107,7 +107,7 @@ def _columns(first: list[str], path: Path) -> list[int]:
     """Return where name, x, y and, if there is one, score stand."""
     header = [cell.strip() for cell in first]
     if not {"image_name", "x_coord", "y_coord"} <= set(header):
-        raise ParticleFileError(
+        raise NoCoordinatesError(
             f"{path}: its first line is {chr(9).join(header)[:60]!r}, not the columns image_name, x_coord and y_coord",
             "Give a table as topaz extract writes it, with tabs between the columns.",
         )
