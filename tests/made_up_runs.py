@@ -7,6 +7,7 @@ import numpy as np
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.report.model import ReportMicrograph, ReportRun
+from cryotx_cli.runs.false_discovery import false_discovery
 from cryotx_cli.runs.settled import settle
 
 CONFIG = PickConfig(diameter=120.0, threshold=0.5)
@@ -17,8 +18,14 @@ def settled(config):
     return settle(config, estimate=lambda: 0.0, is_bright=lambda diameter: False)
 
 
-def run_of(config=CONFIG, folder="particles"):
-    return ReportRun(Path(f"{folder}.star"), Path(folder), settled(config))
+def run_of(config=CONFIG, folder="particles", **more):
+    return ReportRun(Path(f"{folder}.star"), Path(folder), settled(config), **more)
+
+
+def compared(micrographs):
+    """What decoys say of them if noise gives as many candidates, but of low scores."""
+    real = [one.candidates.scores for one in micrographs if one.candidates is not None]
+    return false_discovery(real, [0.4 * scores for scores in real], 1.0)
 
 
 def particles(count, seed=0, width=4000, height=3000):

@@ -17,6 +17,7 @@ from cryotx_cli.coordinates.formats.topaz import write_topaz
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.report.crop import CROP_DIAMETERS
+from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.evaluate import evaluate, evaluation_report
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import PickerWithoutNetwork
@@ -46,6 +47,18 @@ class StubPicker(PickerWithoutNetwork):
         if i == 4:
             points, scores = points[:3], np.full(3, 0.01)  # a micrograph without a pick
         return Located(Particles(points, scores, np.full(len(points), DIAMETER), micrograph.pixel_size))
+
+
+class PickerInNoise(StubPicker):
+    """The same, and little in noise, which has the brightness of no micrograph."""
+
+    compares_with_noise = True
+
+    def locate(self, prepared, micrograph):
+        if prepared.std() < 2:
+            found = Particles([[30.0, 30.0], [90.0, 90.0]], [0.05, 0.3], [DIAMETER] * 2, micrograph.pixel_size)
+            return Located(found)
+        return super().locate(prepared, micrograph)
 
 
 @pytest.fixture(scope="module")
@@ -386,3 +399,29 @@ def test_scores_of_another_program_move_the_slider_without_a_command(browser, da
     assert not browser.run("document.getElementById('command').checkVisibility()")
     assert not browser.run("document.getElementById('reliability-section').checkVisibility()")
     assert not browser.of("Runtime.exceptionThrown")
+
+
+@pytest.mark.slow
+def test_the_precision_that_decoys_promise_stands_beside_the_true_one(browser, data, tmp_path):
+    config = PickConfig(diameter=DIAMETER * 2, images=False, threshold=0.5)
+    list(start_pick([data / "mics"], tmp_path / "p.star", config, PickerInNoise()))
+    page, result, _ = reported(tmp_path / "r.html", tmp_path / "p.star", data / "truth")
+    run = read_run(tmp_path / "p.star")
+    scores = np.concatenate([run.available(row)[0].scores[: row.picks] for row in run.picked])
+    expected = 1 - run.false_discovery.rate(scores)
+    assert f"Precision {result.counts.precision:.3f} expected from decoys: {expected:.3f}" in " ".join(
+        page.text.split()
+    )
+    browser.open(tmp_path / "r.html")
+    browser.settle()
+    assert browser.text("#expected-precision") == f"(expected {expected:.3f})"
+    browser.run("document.getElementById('cut').focus()")
+    browser.press("ArrowRight")
+    expected = 1 - run.false_discovery.rate(scores[scores >= 0.51])
+    assert browser.text("#expected-precision") == f"(expected {expected:.3f})"
+    assert not browser.of("Runtime.exceptionThrown")
+
+
+def test_a_run_without_decoys_promises_no_precision(data, tmp_path):
+    page, *_ = reported(tmp_path / "r.html", data / "p.star", data / "truth")
+    assert "expected" not in page.text

@@ -18,7 +18,7 @@ from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import read_thumbnail, write_thumbnail
 from cryotx_cli.runs.selection import Threshold, choose
-from made_up_runs import CONFIG, HOSTILE, micrograph, noise, particles, run_of
+from made_up_runs import CONFIG, HOSTILE, compared, micrograph, noise, particles, run_of
 from report_in_browser import Page
 
 
@@ -87,6 +87,19 @@ def test_the_summary_tells_the_run_without_a_script(tmp_path, changes, said):
     assert f"between picks {changes.get('min_distance', 60):g} Å" in words
     assert said in words
     assert "c.mrc c.mrc: truncated" in words
+
+
+@pytest.mark.parametrize(("fdr", "asked"), [(None, "automatic"), (0.3, "30 % of the picks expected to be false")])
+def test_the_summary_tells_the_cut_of_the_run(tmp_path, fdr, asked):
+    micrographs = [micrograph("a.mrc", 80, 1), micrograph("b.mrc", 40, 2)]
+    found = compared(micrographs)
+    run = run_of(replace(CONFIG, threshold="auto", fdr=fdr), found=found)
+    run = replace(run, settled=run.settled.with_cut(found))
+    text = written(tmp_path / "r.html", micrographs, run).text
+    assert f"{asked}: score of at least {run.settled.selection.rule.probability:.3f}" in text
+    scores = np.concatenate([np.sort(one.candidates.scores)[::-1][: one.picks] for one in micrographs])
+    words = " ".join(text.split())
+    assert f"Expected to be false {found.of(scores).sum():.0f} {100 * found.of(scores).mean():.1f} %" in words
 
 
 def test_the_command_is_one_that_a_shell_takes_apart_again(tmp_path):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.events import Event
 from cryotx_cli.report.model import ReportMicrograph
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
-from made_up_runs import CONFIG, HOSTILE, micrograph, noise, run_of
+from cryotx_cli.runs.false_discovery import false_discovery
+from made_up_runs import CONFIG, HOSTILE, compared, micrograph, noise, run_of
 from report_in_browser import Page
 
 
@@ -93,6 +95,64 @@ def test_the_slider_moves_count_picture_and_command(opened, micrographs):
     opened.settle()
     assert opened.text("#total") == f"{written_counts.sum():,}"
     assert drawn(opened)[0] == before
+
+
+@pytest.mark.slow
+def test_expected_false_picks_follow_the_slider(browser, micrographs, tmp_path):
+    found = compared(micrographs)
+    write_report(tmp_path / "report.html", run_of(found=found), micrographs)
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    scores = np.concatenate([one.candidates.scores for one in micrographs if one.candidates])
+
+    def said(threshold):
+        kept = scores[scores >= threshold]
+        return f"{found.of(kept).sum():,.0f}", f"({found.of(kept).mean():.1%})".replace("%", " %")
+
+    assert (browser.text("#false-total"), browser.text("#false-share")) == said(0.5)
+    browser.run("document.getElementById('cut').focus()")
+    for step in range(1, 6):
+        browser.press("ArrowLeft")
+        assert (browser.text("#false-total"), browser.text("#false-share")) == said((50 - step) / 100)
+    assert browser.text("#command") == "cryotx threshold particles --threshold 0.45"
+    assert browser.text("#automatic-cut") == f"automatic cut ▲ {found.automatic_cut():.2f}"
+    # The mark lies where the middle of the thumb would be if it stood there.
+    place = browser.run(
+        "(() => { const [mark, track] = ['.automatic', '.track'].map(one => document.querySelector(`#bar ${one}`)"
+        ".getBoundingClientRect()); return (mark.x + mark.width / 2 - track.x - 8) / (track.width - 16); })()"
+    )
+    assert place == pytest.approx(found.automatic_cut(), abs=0.01)
+    browser.run("document.getElementById('reset').click()")
+    browser.settle()
+    assert (browser.text("#false-total"), browser.text("#false-share")) == said(0.5)
+    assert not browser.of("Runtime.exceptionThrown")
+
+
+@pytest.mark.slow
+def test_without_decoys_nothing_is_said_of_false_picks(opened):
+    assert "expected to be false" not in opened.run("document.body.innerText").lower()
+    assert "automatic cut" not in opened.run("document.body.innerText")
+    assert opened.run("[...document.querySelectorAll('.automatic')].every(one => !one.checkVisibility())")
+
+
+@pytest.mark.slow
+def test_a_run_that_keeps_nothing_shows_none_and_its_candidates(browser, micrographs, tmp_path):
+    none = [replace(one, picks=0) for one in micrographs]
+    noise = false_discovery(*2 * [[one.candidates.scores for one in none if one.candidates]], 1.0)
+    run = run_of(replace(CONFIG, threshold="auto"), found=noise)
+    run = replace(run, settled=run.settled.with_cut(noise), events=(Event("No more than in noise.", "warning"),))
+    write_report(tmp_path / "report.html", run, none)
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    assert browser.text("#cut-value") == "none"
+    assert browser.text("#total") == browser.text("#false-total") == "0"
+    assert "none" in browser.text("#automatic-cut")
+    assert browser.run("document.querySelector('.remark.warning').checkVisibility()")
+    assert "No more than in noise." in browser.text(".remark.warning")
+    browser.run("document.getElementById('cut').focus()")
+    browser.press("ArrowLeft")
+    assert int(browser.text("#total").replace(",", "")) > 0
+    assert not browser.of("Runtime.exceptionThrown")
 
 
 @pytest.mark.slow

@@ -9,13 +9,14 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryotx_cli.config import PickConfig
+from cryotx_cli.config import PickConfig, ThresholdConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.pick import start_pick
+from cryotx_cli.workflows.threshold import threshold as choose_anew
 from quick_picker import PickerWithoutNetwork
 from report_in_browser import Page
 
@@ -59,6 +60,70 @@ def test_the_counts_of_a_report_are_the_picks_of_a_run_with_that_threshold(tmp_p
         assert page.counts()[:, k:].sum(axis=1).tolist() == expected
     assert page.data["picks"] == [len(found) for found in read_particles_star(tmp_path / "p.star").values()]
     assert page.data["names"] == ["m0", "m1", "m2"]
+
+
+class PickerInNoise(StubPicker):
+    """Finds particles with better scores in micrographs than in noise, which has no brightness."""
+
+    compares_with_noise = True
+
+    def locate(self, prepared, micrograph):
+        found = super().locate(prepared, micrograph).particles
+        scores = found.scores ** (40 if abs(np.median(prepared)) < 5 else 1)
+        return Located(Particles(found.centres, scores, found.diameters, found.pixel_size))
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """A run that was compared with noise."""
+    mics = tmp_path / "mics"
+    mics.mkdir()
+    for i in range(3):
+        with mrcfile.new(mics / f"m{i}.mrc") as mrc:
+            mrc.set_data(np.random.default_rng(i).normal(50, 1, (256, 320)).astype(np.float32))
+            mrc.voxel_size = 2.0
+    list(start_pick([mics], tmp_path / "p.star", PickConfig(diameter=20.0), PickerInNoise()))
+    return tmp_path / "p"
+
+
+def test_expected_false_picks_are_those_that_the_threshold_command_tells(compared):
+    page = Page(compared / "report.html")
+    of_scores = page.data["expected_false"]["of_scores"]
+    rows = read_run(compared).picked
+    assert page.data["expected_false"]["written"] == pytest.approx(sum(row.expected_false for row in rows), abs=0.02)
+    assert 0 < page.data["expected_false"]["automatic"] == page.data["threshold"] < 1
+    for k in (0, 20, 55, 90):
+        chosen = choose_anew(compared, ThresholdConfig(threshold=k / 100, images=False))
+        assert sum(of_scores[k:]) == pytest.approx(chosen.expected_false, abs=0.05)
+        assert page.counts()[:, k:].sum() == chosen.after
+
+
+def test_a_run_without_decoys_has_no_rate(tmp_path):
+    pick([folder_of(tmp_path)], tmp_path / "p.star")
+    page = Page(tmp_path / "p/report.html")
+    assert page.data["expected_false"] is None
+    assert "false" not in page.text.lower()
+
+
+def test_what_the_terminal_says_of_the_picks_is_in_the_report(compared):
+    run = start_pick([compared.parent / "mics"], compared.with_suffix(".star"), PickConfig(diameter=20.0), Noise())
+    list(run)
+    (told,) = [event.text for event in run.events if "than in noise" in event.text]
+    page = Page(compared / "report.html")
+    assert told in page.text
+    assert page.data["keeps_nothing"]
+    assert page.data["threshold"] is None
+    assert sum(page.data["picks"]) == 0
+    before = (compared / "report.html").read_bytes()
+    choose_anew(compared, ThresholdConfig(threshold="auto"))
+    assert (compared / "report.html").read_bytes() == before
+
+
+class Noise(StubPicker):
+    """Finds the same in micrographs and in noise."""
+
+    compares_with_noise = True
+    fingerprint = "noise"
 
 
 def test_skipped_micrographs_and_their_reasons_are_in_the_report(tmp_path):

@@ -13,6 +13,7 @@ from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult
 from cryotx_cli.runs.settled import Settled
+from cryotx_cli.runs.verdict import verdict
 
 _CHECKED = 3  # images that the check of what was written looks at
 
@@ -62,33 +63,10 @@ class Remarks:
         """Say what only all picks together show, once the merged files are written."""
         if self._sizes is not None and (warning := self._sizes.warning()):
             self._tell(Event(warning, "warning"))
-        self._tell_of_empty_micrographs()
+        rows = [row for _, row, _ in self._record.picked]
+        for event in verdict(rows, self.found, self.settled, self._folder.path):
+            self._tell(event)
         self._check_written()
-
-    def _tell_of_empty_micrographs(self) -> None:
-        """Say what the automatic threshold makes of micrographs that show little, and how sure the rest is."""
-        picked = self._record.picked
-        empty = sum(row.candidates > 0 and not row.picks for _, row, _ in picked)
-        if self.found is not None and self.found.is_noise and self.settled.cut_by_run:
-            self._tell(
-                Event(
-                    "There are no more candidates than in noise of the same spectrum: nothing was found that differs "
-                    "from it. Are --diameter and --pixel-size right, and is there something to see in the pictures?",
-                    "warning",
-                )
-            )
-        elif empty and self.settled.cut_by_run:
-            self._tell(Event(f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks."))
-        picks = sum(row.picks for _, row, _ in picked)
-        false = sum(row.expected_false or 0.0 for _, row, _ in picked)
-        if picks and false > picks / 2:
-            self._tell(
-                Event(
-                    f"More of the picks are expected to be false than right ({false:.0f} of {picks}). cryotx threshold "
-                    f"{self._folder.path} --fdr 0.2 keeps those of which a fifth is.",
-                    "warning",
-                )
-            )
 
     def _check_written(self) -> None:
         """Read the merged STAR file as an importer would; what may go wrong then is said now."""

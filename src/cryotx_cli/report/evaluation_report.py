@@ -183,7 +183,8 @@ class EvaluationReport:
 
 def _about(picks: Path, run: StoredRun | None, judged: Sequence[JudgedPicks], agreement: RunAgreement) -> ReportRun:
     if run is not None:
-        return ReportRun(run.folder.star, run.folder.path, run.settled, agreement=agreement)
+        found = run.false_discovery
+        return ReportRun(run.folder.star, run.folder.path, run.settled, agreement=agreement, found=found)
     scores = np.concatenate([one.picks.scores for one in judged] or [np.zeros(0)])
     scores = scores[np.isfinite(scores)]
     low, high = float(scores.min(initial=0.0)), float(scores.max(initial=1.0))

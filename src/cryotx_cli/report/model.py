@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.events import Event
 from cryotx_cli.report.truth import Truth
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.settled import Settled
 
 
@@ -87,6 +89,10 @@ class ReportRun:
         Lowest and highest setting of the slider: 0 and 1 unless the scores are no probabilities.
     agreement
         With the truth; None where there is none.
+    found
+        What decoys say of the run; None where it has none.
+    events
+        What its reader should know.
     """
 
     star: Path
@@ -94,3 +100,5 @@ class ReportRun:
     settled: Settled | None
     scores: tuple[float, float] = (0.0, 1.0)
     agreement: RunAgreement | None = None
+    found: FalseDiscovery | None = None
+    events: tuple[Event, ...] = ()

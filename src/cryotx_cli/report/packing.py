@@ -15,6 +15,7 @@ from cryotx_cli.report.gallery import GALLERY_SIZE
 from cryotx_cli.report.model import ReportMicrograph
 from cryotx_cli.report.thumbnail import read_thumbnail
 from cryotx_cli.report.truth import hits_at_cuts
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 
 CUTS: NDArray[np.float64] = np.arange(101) / 100
 """What the slider can be set to, as fractions of its range."""
@@ -63,6 +64,10 @@ class PackedMicrograph:
         (101,) how many candidates are hits at each cut.
     chances
         (101,) how many candidates of each score have a true partner if all are picked.
+    false
+        (101,) how many candidates of each score are expected to be false; 0 in a run without decoys.
+    false_picks
+        How many of the picks are.
     """
 
     position: int
@@ -73,10 +78,28 @@ class PackedMicrograph:
     pairs: NDArray[np.intp]
     hits: NDArray[np.uint16]
     chances: NDArray[np.int64]
+    false: NDArray[np.float64]
+    false_picks: float
 
     @classmethod
-    def of(cls, position: int, micrograph: ReportMicrograph, cuts: NDArray[np.float64]) -> PackedMicrograph:
-        """Boil a micrograph down; `cuts` (101,) are the scores that the slider can be set to."""
+    def of(
+        cls,
+        position: int,
+        micrograph: ReportMicrograph,
+        cuts: NDArray[np.float64],
+        decoys: FalseDiscovery | None = None,
+    ) -> PackedMicrograph:
+        """Boil a micrograph down.
+
+        Parameters
+        ----------
+        position, micrograph
+            Which, and its place in the input.
+        cuts
+            (101,) scores that the slider can be set to.
+        decoys
+            What they say of the run.
+        """
         found = micrograph.candidates or Particles.empty(np.nan)
         best_first = found.sorted_by_score()
         # Comparing with k / 100 and not rounding: a candidate counts at a threshold exactly if `choose` keeps it there.
@@ -85,6 +108,7 @@ class PackedMicrograph:
         table = np.column_stack([(best_first.centres + 0.5) / size, hundredths, best_first.diameters / size[0]])
         truth = micrograph.truth
         pairs = truth.pairs(best_first) if truth else np.zeros((0, 2), np.intp)
+        false = decoys.of(best_first.scores) if decoys else np.zeros(len(best_first))
         partnered = [i for i, _ in one_to_one(pairs, len(best_first))]
         return cls(
             position,
@@ -95,6 +119,8 @@ class PackedMicrograph:
             pairs,
             hits_at_cuts(hundredths, pairs, len(cuts)),
             histogram(hundredths[partnered]),
+            np.bincount(hundredths, false, minlength=len(CUTS)).astype(np.float64),
+            float(false[: micrograph.picks].sum()),
         )
 
     @property

@@ -57,11 +57,14 @@ def write_report(
     low, high = run.scores
     cuts = low + (high - low) * CUTS
     cuts[-1] = high  # whatever the rounding: the best score is in reach
-    packed = [PackedMicrograph.of(position, micrograph, cuts) for position, micrograph in enumerate(micrographs)]
+    packed = [
+        PackedMicrograph.of(position, micrograph, cuts, run.found) for position, micrograph in enumerate(micrographs)
+    ]
     picked = [one for one in packed if one.micrograph.error is None]
     skipped = [one for one in packed if one.micrograph.error is not None]
     gallery = [packed[position] for position in positions_in_gallery([one.micrograph for one in packed])]
     picks = np.array([one.micrograph.picks for one in picked], int)
+    false_picks = sum(one.false_picks for one in picked)
     floor = lowest_score(gallery)
     script = program()
     shown = crop_data(crops)
@@ -75,6 +78,8 @@ def write_report(
         picks=picks,
         median=float(np.median(picks)) if len(picks) else 0.0,
         skipped=[*left_out, *(run.agreement.left_out if run.agreement else ())],
+        false_picks=false_picks,
+        false_share=false_picks / picks.sum() if run.found and picks.sum() else None,
         settings=stated_settings(run, picked),
         diameter=stated_diameter(run, picked),
         labels=sum(len(one.micrograph.truth.particles) for one in picked if one.micrograph.truth),

@@ -11,6 +11,7 @@ from cryotx_cli.report.model import ReportRun, RunAgreement
 from cryotx_cli.report.packing import CUTS, PackedMicrograph, base64_text, histogram
 from cryotx_cli.report.truth import Disagreement
 from cryotx_cli.report.wording import short_names, threshold_command
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.selection import Threshold
 
 
@@ -39,6 +40,8 @@ def page_data(
         "command": threshold_command(run.folder) if run.folder else None,
         "adjustable": _adjustable(run, picked),
         "threshold": _threshold(run),
+        "keeps_nothing": _keeps_nothing(run),
+        "expected_false": _expected_false(run.found, picked) if run.found else None,
         "scores": run.scores,
         "floor": floor,
         "names": short_names(names),
@@ -68,7 +71,24 @@ def _shown(one: PackedMicrograph) -> dict[str, object]:
 def _threshold(run: ReportRun) -> float | None:
     """Return the score that parts picks from the rest; None where no single one does."""
     rule = run.settled.selection.rule if run.settled is not None and run.settled.by_probability else None
-    return rule.probability if isinstance(rule, Threshold) else None
+    return rule.probability if isinstance(rule, Threshold) and np.isfinite(rule.probability) else None
+
+
+def _keeps_nothing(run: ReportRun) -> bool:
+    """Return whether the run has decided to pick nothing."""
+    rule = run.settled.selection.rule if run.settled is not None else None
+    return isinstance(rule, Threshold) and not np.isfinite(rule.probability)
+
+
+def _expected_false(found: FalseDiscovery, picked: Sequence[PackedMicrograph]) -> dict[str, object]:
+    """How many picks are expected to be false: of those of the run, and of the candidates of each score."""
+    of_scores = sum((one.false for one in picked), np.zeros(len(CUTS)))
+    cut = found.automatic_cut()
+    return {
+        "written": round(sum(one.false_picks for one in picked), 3),
+        "of_scores": of_scores.round(3).tolist(),
+        "automatic": cut if np.isfinite(cut) else None,
+    }
 
 
 def _adjustable(run: ReportRun, picked: Sequence[PackedMicrograph]) -> bool:

@@ -6,6 +6,7 @@ from cryotx_cli.report.model import ReportMicrograph, ReportRun
 from cryotx_cli.report.page import write_report
 from cryotx_cli.runs.folder import LedgerRow
 from cryotx_cli.runs.stored import StoredRun
+from cryotx_cli.runs.verdict import verdict
 
 
 def write_run_report(run: StoredRun) -> None:
@@ -16,7 +17,9 @@ def write_run_report(run: StoredRun) -> None:
     ParticleFileError
         The report cannot be written.
     """
-    about = ReportRun(run.folder.star, run.folder.path, run.settled)
+    found = run.false_discovery
+    events = verdict(run.picked, found, run.settled, run.folder.path)
+    about = ReportRun(run.folder.star, run.folder.path, run.settled, found=found, events=tuple(events))
     write_report(run.folder.report, about, (_as_shown(run, row) for row in run.rows.values()))
 
 

@@ -60,9 +60,8 @@ def _choice(settled: Settled) -> str:
         case Percentile(percent):
             return f"all but the worst {percent:g} % of each micrograph's candidates"
         case RunCut(probability, rate):
-            why = "serves the run best" if rate is None else f"{rate:.0%} of the picks are expected to be false"
-            found = f"score of at least {probability:.3f}" if probability <= 1 else "none"
-            return f"automatic: {found}, the cut at which {why}"
+            asked = "automatic" if rate is None else f"{100 * rate:.3g} % of the picks expected to be false"
+            return f"{asked}: score of at least {probability:.3f}" if probability <= 1 else f"{asked}: none"
         case Threshold(probability):
             return f"score of at least {probability:g}"
         case ExpectedF1():

@@ -5,6 +5,7 @@ import { colour, disc, line, paint, ring } from "./canvas.js";
 import { perScore } from "./counts.js";
 import { data, SCORES, scoreAt } from "./data.js";
 import { at } from "./dom.js";
+import { decoys, falseShareAt } from "./false_picks.js";
 import { best, curve, ratesNow, written } from "./rates.js";
 import { cutNow, state } from "./state.js";
 import { number } from "./words.js";
@@ -62,6 +63,15 @@ const drawCurve = () => {
   );
 };
 
+const drawExpectedPrecision = ({ context, x, y }) => {
+  context.strokeStyle = colour("precision");
+  context.lineWidth = 1;
+  line(
+    context,
+    curve.map(({ k, picks }) => [x(scoreAt(k)), y(1 - falseShareAt(k, picks))]),
+  );
+};
+
 const drawRates = () => {
   const canvas = at("rates");
   const ends = [scoreAt(data.floor), scoreAt(SCORES - 1)];
@@ -81,6 +91,7 @@ const drawRates = () => {
     );
   }
   context.setLineDash([]);
+  if (decoys) drawExpectedPrecision(plot);
   const cut = cutNow();
   if (cut !== null) drawCut(plot, cut);
   const summary = best ? `highest F1 ${number(best.f1, 3)} at ${number(scoreAt(best.k), 2)}` : "no picks";

@@ -3,6 +3,7 @@
 import { equivalentCut, sum } from "./counts.js";
 import { count, data, scoreAt } from "./data.js";
 import { at } from "./dom.js";
+import { decoys, showFalsePicks } from "./false_picks.js";
 import { best, ratesNow, written } from "./rates.js";
 import { state } from "./state.js";
 import { number } from "./words.js";
@@ -10,30 +11,37 @@ import { number } from "./words.js";
 const sliders = document.querySelectorAll("input.cut");
 const start = equivalentCut();
 
+const asPicked = data.keeps_nothing ? "nothing is kept, as picked" : "a cut for each micrograph, as picked";
+
 const showRates = () => {
   const rates = ratesNow();
   for (const name of ["f1", "precision", "recall"]) at(`now-${name}`).textContent = number(rates[name], 3);
+};
+
+const showSliders = (here) => {
+  const perMicrograph = state.cut === null && data.threshold === null;
+  const value = perMicrograph ? (data.keeps_nothing ? "none" : "auto") : number(scoreAt(here), 2);
+  for (const input of sliders) {
+    input.value = here / 100;
+    at(`${input.id}-value`).textContent = value;
+    input.setAttribute("aria-valuetext", perMicrograph ? asPicked : value);
+  }
 };
 
 export const showBar = () => {
   const total = sum(state.picks);
   const change = total - written.picks;
   const here = state.cut === null ? start : state.cut;
-  const value = number(scoreAt(here), 2);
-  const perMicrograph = state.cut === null && data.threshold === null;
-  for (const input of sliders) {
-    input.value = here / 100;
-    at(`${input.id}-value`).textContent = perMicrograph ? "auto" : value;
-    input.setAttribute("aria-valuetext", perMicrograph ? "a cut for each micrograph, as picked" : value);
-  }
+  showSliders(here);
   at("total").textContent = number(total);
   at("change").textContent = change ? `(${change > 0 ? "+" : "−"}${number(Math.abs(change))}) ` : "";
   const { middle } = state.spread;
   at("typical").textContent = count ? `· ${number(middle, middle % 1 ? 1 : 0)} per micrograph, median` : "";
   at("as-picked").hidden = state.cut !== null;
   at("other").hidden = state.cut === null;
-  at("command").textContent = `${data.command} ${value}`;
+  at("command").textContent = `${data.command} ${number(scoreAt(here), 2)}`;
   if (data.truth) showRates();
+  if (decoys) showFalsePicks();
 };
 
 /** Call `moved` with the cut whenever a slider moves or another cut is chosen, and `settled` once it rests. */

@@ -5,6 +5,7 @@ import { colour, disc, line, ring } from "./canvas.js";
 import { perScore, sum } from "./counts.js";
 import { count, data, SCORES, scoreAt, shown } from "./data.js";
 import { at } from "./dom.js";
+import { decoys } from "./false_picks.js";
 import { cutNow, ENOUGH, isOutlier, OUTLIER, state } from "./state.js";
 import { open } from "./viewer.js";
 import { counted, number } from "./words.js";
@@ -16,9 +17,34 @@ const barsOfScores = () => {
   const bars = [];
   for (let k = 0; k < SCORES - 1; k += BAR) {
     const end = k + BAR >= SCORES - 1 ? SCORES : k + BAR; // a score of 1 belongs to the last bar
-    bars.push({ k, all: sum(perScore.slice(k, end)), picked: sum(kept.slice(k, end)) });
+    const wrong = decoys ? sum(decoys.of_scores.slice(k, end)) : 0;
+    bars.push({ k, all: sum(perScore.slice(k, end)), picked: sum(kept.slice(k, end)), wrong });
   }
   return bars;
+};
+
+/** How many candidates of each bar are expected to be false, and where the automatic cut lies. */
+const drawFalse = ({ context, x, y, box }, bars) => {
+  context.strokeStyle = colour("outlier");
+  context.lineWidth = 2;
+  line(
+    context,
+    bars.flatMap(({ k, wrong }) => [
+      [x(scoreAt(k)), y(wrong)],
+      [x(scoreAt(k + BAR)), y(wrong)],
+    ]),
+  );
+  if (decoys.automatic === null) return;
+  context.fillStyle = colour("text");
+  const [tip, level] = [x(decoys.automatic), box.bottom];
+  context.beginPath();
+  for (const corner of [
+    [tip, level - 1],
+    [tip - 5, level + 7],
+    [tip + 5, level + 7],
+  ])
+    context.lineTo(...corner);
+  context.fill();
 };
 
 const drawScores = () => {
@@ -38,6 +64,7 @@ const drawScores = () => {
     context.fillStyle = colour("accent");
     context.fillRect(left, y(picked), width, box.bottom - y(picked));
   }
+  if (decoys) drawFalse(plot, bars);
   context.textBaseline = "bottom";
   if (highest > top) {
     context.fillStyle = colour("quiet");

@@ -1,0 +1,46 @@
+"""What the picks of a run say of it as a whole: the same words in the terminal and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cryotx_cli.events import Event
+from cryotx_cli.runs.false_discovery import FalseDiscovery
+from cryotx_cli.runs.folder import LedgerRow
+from cryotx_cli.runs.settled import Settled
+
+
+def verdict(
+    picked: Sequence[LedgerRow], found: FalseDiscovery | None, settled: Settled, folder: Path
+) -> Iterator[Event]:
+    """Say what the automatic threshold makes of micrographs that show little, and how sure the rest is.
+
+    Parameters
+    ----------
+    picked
+        The micrographs that were not skipped.
+    found
+        What comparing with noise has shown; None if nothing was compared.
+    settled
+        Settings that the picks were made with.
+    folder
+        That of the run, as the user would type it.
+    """
+    empty = sum(row.candidates > 0 and not row.picks for row in picked)
+    if found is not None and found.is_noise and settled.cut_by_run:
+        yield Event(
+            "There are no more candidates than in noise of the same spectrum: nothing was found that differs from it. "
+            "Are --diameter and --pixel-size right, and is there something to see in the pictures?",
+            "warning",
+        )
+    elif empty and settled.cut_by_run:
+        yield Event(f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks.")
+    picks = sum(row.picks for row in picked)
+    false = sum(row.expected_false or 0.0 for row in picked)
+    if picks and false > picks / 2:
+        yield Event(
+            f"More of the picks are expected to be false than right ({false:.0f} of {picks}). cryotx threshold "
+            f"{folder} --fdr 0.2 keeps those of which a fifth is.",
+            "warning",
+        )
