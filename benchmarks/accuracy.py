@@ -36,11 +36,11 @@ from cryotx_cli.detector.diameter_estimate import estimate_diameter
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import Micrograph, find_micrographs, read_micrograph
 from cryotx_cli.runs.selection import ExpectedF1, choose
+from cryotx_cli.simulator.camera import develop
 from cryotx_cli.simulator.conditions import draw_conditions
 from cryotx_cli.simulator.micrograph import simulate_micrograph
 from cryotx_cli.simulator.structures import procedural_structure
 from cryotx_cli.training.center.calibration import expected_calibration_error
-from cryotx_cli.training.center.data import develop
 from machine import describe_machine
 from scoring import COLUMNS, Scene, judge, summary
 

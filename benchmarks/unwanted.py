@@ -32,10 +32,10 @@ from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
 from cryotx_cli.micrographs.micrograph import read_header, read_micrograph
 from cryotx_cli.runs.selection import ExpectedF1, choose
+from cryotx_cli.simulator.camera import develop
 from cryotx_cli.simulator.conditions import draw_conditions
 from cryotx_cli.simulator.micrograph import simulate_micrograph
 from cryotx_cli.simulator.structures import procedural_structure
-from cryotx_cli.training.center.data import develop
 from machine import describe_machine
 
 SET, DIAMETER_PX, PIXEL_SIZE, EDGE_PX = "10017", 108, 1.77, 131

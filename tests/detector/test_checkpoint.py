@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cryotx_cli.config import CenterConfig
+from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.film import FilmFinder
 from cryotx_cli.detector.center.network import CenterDETR
-from cryotx_cli.detector.checkpoint import Calibration
 from cryotx_cli.errors import CheckpointError
 
 TINY = CenterConfig(widths=(4, 8, 8, 8), depths=(1, 1, 1), hidden_dim=16, thin_dim=8, heads=2, decoder_layers=1)

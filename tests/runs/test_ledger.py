@@ -2,7 +2,8 @@
 
 import json
 
-from cryotx_cli.runs.folder import LedgerRow, PickFolder
+from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.ledger import LedgerRow
 
 ROW = LedgerRow(0, "m.mrc", "/data/m.mrc", "m", "key", picks=7, dropped_at_border=3, dropped_beside_better=2)
 KEYS = {
@@ -14,17 +15,17 @@ KEYS = {
 
 def test_the_keys_are_those_of_the_documentation_and_read_back(tmp_path):
     folder = PickFolder(tmp_path / "p.star")
-    folder.start_ledger([ROW])
-    line = json.loads(folder.ledger.read_text())
+    folder.ledger.start([ROW])
+    line = json.loads(folder.ledger.path.read_text())
     assert line.keys() == KEYS
     assert (line["edge"], line["distance"]) == (3, 2)
-    assert folder.read_ledger() == {"m.mrc": ROW}
+    assert folder.ledger.read() == {"m.mrc": ROW}
 
 
 def test_what_is_no_line_of_a_ledger_is_left_out(tmp_path):
     folder = PickFolder(tmp_path / "p.star")
-    folder.start_ledger([ROW])
+    folder.ledger.start([ROW])
     for line in ("[1]", "7", '{"index": 1}', '{"index": 1, "micr'):
-        with folder.ledger.open("a") as file:
+        with folder.ledger.path.open("a") as file:
             file.write(f"{line}\n")
-    assert list(folder.read_ledger()) == ["m.mrc"]
+    assert list(folder.ledger.read()) == ["m.mrc"]

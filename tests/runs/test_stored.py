@@ -10,7 +10,8 @@ from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.runs.candidates import Candidates, write_candidates
-from cryotx_cli.runs.folder import LedgerRow, PickFolder
+from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import settle
 from cryotx_cli.runs.stored import file_of_picks, read_run, run_of_picks
 
@@ -26,7 +27,7 @@ def star(tmp_path: Path) -> Path:
         LedgerRow(0, "b.mrc", "/data/b.mrc", "b", "key", picks=1),
         LedgerRow(2, "c.mrc", "/data/c.mrc", "c", "key", error="c.mrc: truncated"),
     ]
-    folder.start_ledger(rows)
+    folder.ledger.start(rows)
     # 40 Å at 2 Å/px: centres closer than 10 px are one particle; the last one lies outside the image.
     found = Particles(np.array([[20, 20], [25, 20], [60, 20], [99, 20]]), [0.9, 0.8, 0.3, 0.7], np.full(4, 20.0), 2.0)
     folder.outputs("b").candidates.parent.mkdir()

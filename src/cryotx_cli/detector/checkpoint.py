@@ -6,13 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cryotx_cli.errors import CheckpointError
 from cryotx_cli.files.whole_file import whole_path
@@ -23,26 +19,6 @@ if TYPE_CHECKING:
 FORMAT = "cryotx 1"
 _FIRST = "center"  # the architecture of files that name none
 _BUNDLED = ("default",)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Maps a detector's logit to the probability that the pick is right: linear between knots, both rising.
-
-    The default is the logistic function itself.
-    """
-
-    logits: tuple[float, ...] = tuple(np.linspace(-8, 8, 65).tolist())
-    probabilities: tuple[float, ...] = tuple((1 / (1 + np.exp(-np.linspace(-8, 8, 65)))).tolist())
-
-    def __call__(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probabilities, same shape."""
-        return np.asarray(np.interp(logits, self.logits, self.probabilities), np.float64)
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Calibration:
-        """Return the one in the settings of a file."""
-        return cls(*(tuple(settings["calibration"][name]) for name in ("logits", "probabilities")))
 
 
 def weights_digest(settings: Any, weights: Iterable[tuple[str, Tensor]]) -> str:

@@ -15,8 +15,9 @@ from cryotx_cli.report.annotated_image import grey_picture, write_annotated_imag
 from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.runs.candidates import Candidates, write_candidates
-from cryotx_cli.runs.folder import LedgerRow, remove_picks, write_coordinates
+from cryotx_cli.runs.folder import remove_picks, write_coordinates
 from cryotx_cli.runs.jobs import PickJob, stored_candidates
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.selection import Picks
 from cryotx_cli.runs.settled import Settled
 

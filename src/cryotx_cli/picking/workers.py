@@ -14,8 +14,8 @@ from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CheckpointError, CryotxError
 from cryotx_cli.events import Event
 from cryotx_cli.picking.micrograph_work import MicrographWork
-from cryotx_cli.runs.folder import LedgerRow
 from cryotx_cli.runs.jobs import PickJob
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import Settled
 from cryotx_cli.version import __version__
 

@@ -25,7 +25,7 @@ from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.report.truth import Disagreement, Truth, disagreements_to_show
-from cryotx_cli.runs.folder import LedgerRow
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun, run_of_picks
 
 

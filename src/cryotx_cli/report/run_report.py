@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryotx_cli.report.model import ReportMicrograph, ReportRun
 from cryotx_cli.report.page import write_report
-from cryotx_cli.runs.folder import LedgerRow
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun
 from cryotx_cli.runs.verdict import verdict
 

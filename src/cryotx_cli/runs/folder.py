@@ -23,10 +23,8 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.formats.entry import Exposure
@@ -34,12 +32,9 @@ from cryotx_cli.coordinates.formats.star import write_particles_star
 from cryotx_cli.coordinates.formats.table import micrograph_formats, table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
-from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write_json_lines
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import MicrographFile
-
-_KEYS = {"dropped_at_border": "edge", "dropped_beside_better": "distance"}  # of a ledger, where they differ
-_FIELDS = {key: name for name, key in _KEYS.items()}
+from cryotx_cli.runs.ledger import Ledger, LedgerRow, stated_false
 
 _DECOYS_VERSION = 1
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")  # the number is that of the process that wrote it
@@ -54,59 +49,6 @@ class MicrographOutputs:
     png: Path
     thumbnail: Path
     coordinates: Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class LedgerRow:
-    """One line of ``ledger.jsonl``: what happened to one micrograph.
-
-    Parameters
-    ----------
-    index
-        Its place in the order of the input.
-    micrograph
-        Its name, as the user or a STAR file gave it.
-    path
-        The micrograph file.
-    stem
-        Path of its outputs within each of the folders, without suffix.
-    key
-        Fingerprint of everything that decides its picks; a run with another one starts it anew.
-    read_seconds, prepare_seconds, pick_seconds, write_seconds
-        Time to read it, to bring it to the network's scale, to run the network and choose, and to write its files;
-        0 for what stored candidates have made unnecessary.
-    seconds
-        Their sum. Micrographs overlap: a run takes less than the sum of its rows.
-    candidates, picks
-        How many the network proposed, how many were kept.
-    dropped_at_border, dropped_beside_better
-        How many would have been picked but lay too close to the border, or to a better pick; ``edge`` and ``distance``
-        in the file.
-    error
-        Why it was skipped; None for a complete one.
-    defocus
-        Å of underfocus from a micrographs STAR file; None where there is none.
-    expected_false
-        How many of the picks are expected to be no particles; None in a run without decoys.
-    """
-
-    index: int
-    micrograph: str
-    path: str
-    stem: str
-    key: str
-    read_seconds: float = 0.0
-    prepare_seconds: float = 0.0
-    pick_seconds: float = 0.0
-    write_seconds: float = 0.0
-    seconds: float = 0.0
-    candidates: int = 0
-    picks: int = 0
-    dropped_at_border: int = 0
-    dropped_beside_better: int = 0
-    error: str | None = None
-    defocus: float | None = None
-    expected_false: float | None = None
 
 
 class PickFolder:
@@ -128,7 +70,7 @@ class PickFolder:
     def __init__(self, star: Path, to_read: bool = False) -> None:
         self.star = star
         self.path = star.with_suffix("")
-        self.ledger = self.path / "ledger.jsonl"
+        self.ledger = Ledger(self.path / "ledger.jsonl")
         self.config = self.path / "config.toml"
         self.report = self.path / "report.html"
         self.diameter = self.path / "diameter.json"
@@ -221,37 +163,11 @@ class PickFolder:
                 (self.path / table.in_run).unlink(missing_ok=True)
         write_particles_star(self.star, named, stated_false([row for row, _ in picks]))
 
-    def read_ledger(self) -> dict[str, LedgerRow]:
-        """Return the last row of each micrograph by its name; what a stopped run wrote half is left out."""
-        rows = {}
-        for line in read_json_lines(self.ledger):
-            with suppress(TypeError):  # a line of another version
-                row = LedgerRow(**{_FIELDS.get(key, key): value for key, value in line.items()})
-                rows[row.micrograph] = row
-        return rows
-
-    def start_ledger(self, rows: Iterable[LedgerRow]) -> None:
-        """Begin this run's ledger with the rows that stay valid."""
-        write_json_lines(self.ledger, map(_line, rows))
-
-    def append_ledger(self, row: LedgerRow) -> None:
-        """Add the row of a micrograph that is done."""
-        append_json_line(self.ledger, _line(row))
-
 
 def is_run(path: Path) -> bool:
     """Whether this is the merged STAR file of a run of ``cryotx pick``, or the folder beside it."""
     folder = _folder_of(path)
     return (folder / "config.toml").is_file() and (folder / "ledger.jsonl").is_file()
-
-
-def stated_false(rows: Sequence[LedgerRow]) -> str:
-    """Say how many of the picks of these micrographs are expected to be false; nothing in a run without decoys."""
-    known = [row for row in rows if row.expected_false is not None]
-    picks, false = sum(row.picks for row in known), sum(row.expected_false or 0.0 for row in known)
-    if not picks:
-        return ""
-    return f"False discovery rate: {false / picks:.1%} expected, {false:.0f} of {picks} picks, by comparison with noise"
 
 
 def fingerprint(*parts: object) -> str:
@@ -346,10 +262,6 @@ def absolute_path(path: str | Path) -> Path:
 
 def _folder_of(run: Path) -> Path:
     return run.with_suffix("") if run.suffix.lower() == ".star" else run
-
-
-def _line(row: LedgerRow) -> dict[str, Any]:
-    return {_KEYS.get(name, name): value for name, value in asdict(row).items()}
 
 
 def _require_writable(folder: Path, name: str) -> None:

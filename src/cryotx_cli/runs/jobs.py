@@ -14,7 +14,6 @@ from cryotx_cli.micrographs.micrograph import MicrographFile
 from cryotx_cli.micrographs.names import output_stems
 from cryotx_cli.runs.candidates import Candidates, read_candidates
 from cryotx_cli.runs.folder import (
-    LedgerRow,
     MicrographOutputs,
     PickFolder,
     absolute_path,
@@ -22,6 +21,7 @@ from cryotx_cli.runs.folder import (
     decoy_key,
     fingerprint,
 )
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.selection import Selection
 from cryotx_cli.runs.settled import Settled
 from cryotx_cli.version import __version__

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError
-from cryotx_cli.runs.folder import LedgerRow, PickFolder, remove_picks
+from cryotx_cli.runs.folder import PickFolder, remove_picks
 from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.result import PickResult, PickSummary
 
 _Entry = tuple[PickResult, LedgerRow]
@@ -46,7 +47,7 @@ class RunRecord:
         int
             How many it did with other settings or weights, or whose files have changed: they are picked anew.
         """
-        rows = {} if restart else self._folder.read_ledger()
+        rows = {} if restart else self._folder.ledger.read()
         changed = 0
         for job in jobs:
             row = rows.get(job.file.name)
@@ -57,13 +58,13 @@ class RunRecord:
                 result = PickResult(job.file, particles, None, 0.0, resumed=True)
                 self._entries[job.index] = (result, earlier_row(job, row))
             changed += row.key != job.picks_key
-        self._folder.start_ledger(row for _, row in self._entries.values())
+        self._folder.ledger.start(row for _, row in self._entries.values())
         return changed
 
     def done(self, job: PickJob, row: LedgerRow, particles: Particles) -> PickResult:
         """Note a micrograph whose files are written; it is skipped if the ledger has no room for it."""
         try:
-            self._folder.append_ledger(row)
+            self._folder.ledger.append(row)
         except (CryotxError, OSError) as error:
             return self.skip(job, error)
         return self._keep(job, PickResult(job.file, particles, None, row.seconds), row)
@@ -75,7 +76,7 @@ class RunRecord:
         row = replace(job.row(), error=reason)
         with suppress(OSError):  # the disk may be full: the reason is shown all the same
             remove_picks(job.outputs)
-            self._folder.append_ledger(row)
+            self._folder.ledger.append(row)
         return self._keep(job, PickResult(job.file, None, reason, 0.0), row)
 
     def _keep(self, job: PickJob, result: PickResult, row: LedgerRow) -> PickResult:
@@ -102,7 +103,7 @@ class RunRecord:
         """Bring the ledger into the order of the input, if it is not."""
         if list(self._entries) != sorted(self._entries):
             with suppress(CryotxError):  # as it is, it holds the same lines
-                self._folder.start_ledger(self._entries[index][1] for index in sorted(self._entries))
+                self._folder.ledger.start(self._entries[index][1] for index in sorted(self._entries))
 
     def summary(self, seconds: float, left: int, report: bool) -> PickSummary:
         """Sum up what the run has done in so many seconds."""

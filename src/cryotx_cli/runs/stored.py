@@ -9,7 +9,8 @@ from pathlib import Path
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
 from cryotx_cli.runs.false_discovery import FalseDiscovery, compared
-from cryotx_cli.runs.folder import LedgerRow, PickFolder, decoy_key, is_run
+from cryotx_cli.runs.folder import PickFolder, decoy_key, is_run
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import Settled, read_settled
 
 
@@ -31,7 +32,7 @@ class StoredRun:
     @cached_property
     def rows(self) -> dict[str, LedgerRow]:
         """What became of each micrograph, by its name, in the order of the input; read once."""
-        return dict(sorted(self.folder.read_ledger().items(), key=lambda item: item[1].index))
+        return dict(sorted(self.folder.ledger.read().items(), key=lambda item: item[1].index))
 
     @property
     def picked(self) -> list[LedgerRow]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryotx_cli.events import Event
 from cryotx_cli.runs.false_discovery import FalseDiscovery
-from cryotx_cli.runs.folder import LedgerRow
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import Settled
 
 

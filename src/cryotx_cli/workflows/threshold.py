@@ -17,7 +17,8 @@ from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
-from cryotx_cli.runs.folder import LedgerRow, remove_picks, write_coordinates
+from cryotx_cli.runs.folder import remove_picks, write_coordinates
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun, cut_by_decoys, read_run
 
 
@@ -130,14 +131,14 @@ class ThresholdRun:
     def _write(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure]) -> None:
         settled, folder = self._settled, self._folder
         # Until its files are written a micrograph counts as one with other settings: cryotx pick would do it anew.
-        folder.start_ledger([*(replace(one.row, key="") for one in chosen), *self._before.skipped])
+        folder.ledger.start([*(replace(one.row, key="") for one in chosen), *self._before.skipped])
         settled.save(folder.config)
         for one in chosen:
             outputs = folder.outputs(one.row.stem)
             remove_picks(outputs)
             write_coordinates(outputs, one.particles, settled.formats, settled.diameter)
         folder.write_merged([(one.row, one.particles) for one in chosen], settled.formats, exposures)
-        folder.start_ledger([*(one.row for one in chosen), *self._before.skipped])
+        folder.ledger.start([*(one.row for one in chosen), *self._before.skipped])
         if settled.config.report:
             write_run_report(StoredRun(folder, settled))
 

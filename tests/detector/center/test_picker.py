@@ -16,12 +16,12 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cryotx_cli.config import CenterConfig
+from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center import picker as picker_module
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.film import FilmFinder
 from cryotx_cli.detector.center.network import CenterDETR, Queries
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.detector.checkpoint import Calibration
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import padding
 from cryotx_cli.micrographs.micrograph import Micrograph

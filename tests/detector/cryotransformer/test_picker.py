@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.ndimage import maximum_filter
 
+from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
-from cryotx_cli.detector.checkpoint import Calibration
 from cryotx_cli.detector.cryotransformer.checkpoint import (
     DetrCheckpoint,
     DetrInput,

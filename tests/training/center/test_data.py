@@ -9,10 +9,11 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial import cKDTree
 
+from cryotx_cli.simulator.camera import develop
 from cryotx_cli.simulator.conditions import draw_conditions
 from cryotx_cli.simulator.structures import Structure, procedural_structure
 from cryotx_cli.training.center import data as training_data
-from cryotx_cli.training.center.data import Crop, SimulatedCrops, develop, simulated_crop, unpacked
+from cryotx_cli.training.center.data import Crop, SimulatedCrops, simulated_crop, unpacked
 
 
 @pytest.fixture(scope="module")

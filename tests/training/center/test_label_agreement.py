@@ -6,9 +6,9 @@ from numpy.testing import assert_allclose
 from scipy.special import expit
 
 from cryotx_cli.coordinates.agreement import average_precision
+from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.picker import Detections
-from cryotx_cli.detector.checkpoint import Calibration
 from cryotx_cli.training.center.label_agreement import Detected, agreement, best_f1, detect, recalibrated
 from cryotx_cli.training.center.labelled_data import LabelledImage
 

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from cryotx_cli.config import CenterConfig
-from cryotx_cli.detector.checkpoint import Calibration, read_weights, understood, write_weights
+from cryotx_cli.detector.calibration import Calibration
+from cryotx_cli.detector.checkpoint import read_weights, understood, write_weights
 
 _FILM = "film."
 """Beginning of the film finder's names in a file."""

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from cryotx_cli.detector.checkpoint import Calibration, read_weights, understood, write_weights
+from cryotx_cli.detector.calibration import Calibration
+from cryotx_cli.detector.checkpoint import read_weights, understood, write_weights
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.errors import CheckpointError
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
-from cryotx_cli.detector.checkpoint import Calibration
+from cryotx_cli.detector.calibration import Calibration
 
 _KNOTS = 20
 

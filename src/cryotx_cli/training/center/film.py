@@ -19,11 +19,12 @@ from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, s
 from cryotx_cli.detector.center.film import CELL, FilmFinder, film_features
 from cryotx_cli.detector.device import resolve_device
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
+from cryotx_cli.simulator.camera import develop
 from cryotx_cli.simulator.conditions import draw_conditions
 from cryotx_cli.simulator.micrograph import simulate_micrograph
 from cryotx_cli.simulator.structures import Structure
 from cryotx_cli.training import run
-from cryotx_cli.training.center.data import develop, simulated_batches, training_structures
+from cryotx_cli.training.center.data import simulated_batches, training_structures
 from cryotx_cli.training.center.optimisation import descend, learning_rate, optimizer_of
 from cryotx_cli.training.progress import StepReport
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from cryotx_cli.config import CryotransformerConfig, CryotransformerTrainConfig
 from cryotx_cli.datasets.coco import CocoDataset, open_coco
-from cryotx_cli.detector.checkpoint import Calibration
+from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.cryotransformer.checkpoint import DetrCheckpoint, DetrInput, save_detr_checkpoint
 from cryotx_cli.detector.cryotransformer.network import Detr, DetrConfig
 from cryotx_cli.detector.device import supports_bfloat16

@@ -1,7 +1,7 @@
 /** Everything that follows the threshold, and when it is drawn. */
 
 import { drawAgreementPlots } from "./agreement_plots.js";
-import { showBar, watchCut } from "./bar.js";
+import { showBar, watchCut } from "./slider.js";
 import { forget } from "./canvas.js";
 import { showCrops } from "./crops.js";
 import { count, data, scoreAt } from "./data.js";
