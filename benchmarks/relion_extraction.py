@@ -19,7 +19,7 @@ import mrcfile
 import numpy as np
 
 from cryotx_cli.coordinates.formats.box import write_box
-from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.formats.star_particles import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from machine import describe_machine
 

@@ -1,5 +1,6 @@
 """What a user should know while a command works: one type from the work to the terminal, the log and the report."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,11 @@ class Event:
 
 Tell = Callable[[Event], None]
 """Takes what there is to know."""
+
+
+def warn(event: Event) -> None:
+    """Tell by a warning of Python: for callers that have not said whom to tell."""
+    warnings.warn(event.text, stacklevel=3)
 
 
 class Events:

@@ -408,8 +408,9 @@ CSV_FILES = {
     "no header": (b"812.25,1440.5\n10,20.75\n3000.125,4000\n", {"odd": CENTRES}),
     "quotes": (b'"X","Y"\n"812.25","1440.5"\n', {"odd": CENTRES[:1]}),
     "latin-1": ("x,y,größe\n812.25,1440.5,3\n".encode("latin-1"), {"odd": CENTRES[:1]}),
-    "semicolons": (CSV.replace(",", ";").encode(), "no columns of x and y"),
-    "semicolons and decimal commas": (CSV.replace(",", ";").replace(".", ",").encode(), "no columns of x and y"),
+    "semicolons": (CSV.replace(",", ";").encode(), {"odd": CENTRES}),
+    "tabs": (CSV.replace(",", "\t").encode(), {"odd": CENTRES}),
+    "semicolons and decimal commas": (CSV.replace(",", ";").replace(".", ",").encode(), "line 2 has '812,25'"),
     "decimal commas": (b"x,y\n812,25,1440,5\n", "line 2 has 4 values for the 2 columns"),
     "other columns": (b"row,column\n1,2\n", "no columns of x and y"),
     "no y in a row": (b"x,y\n1\n", "line 2 has ''"),
@@ -420,8 +421,8 @@ CSV_FILES = {
 TOPAZ_FILES = {
     "blanks for tabs": (b"image_name x_coord y_coord\na 1 2\n", "not the columns image_name"),
     "byte order mark and CRLF": (b"\xef\xbb\xbfimage_name\tx_coord\ty_coord\r\na\t1\t2\r\n", {"a": [[1, 2]]}),
-    "NaN": (b"image_name\tx_coord\ty_coord\na\tnan\t2\n", "line 2 is"),
-    "no name": (b"image_name\tx_coord\ty_coord\n\t1\t2\n", "line 2 is"),
+    "NaN": (b"image_name\tx_coord\ty_coord\na\tnan\t2\n", "line 2 has 'nan'"),
+    "no name": (b"image_name\tx_coord\ty_coord\n\t1\t2\n", "no row names its micrograph"),
     "header only": (b"image_name\tx_coord\ty_coord\n", {}),
     "binary": (bytes(range(256)), "its first line is"),
 }

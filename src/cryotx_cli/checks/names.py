@@ -18,7 +18,7 @@ from cryotx_cli.checks.evidence import Fit
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
 from cryotx_cli.checks.places import check_places
 from cryotx_cli.checks.target import PickedTarget, Target
-from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.formats.star_particles import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.micrographs.micrograph import without_micrograph_suffix
 from cryotx_cli.micrographs.names import (

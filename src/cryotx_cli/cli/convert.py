@@ -29,6 +29,8 @@ def convert(
     from cryotx_cli.workflows.convert import convert as run
 
     done = run(source, out, config)
+    for event in done.events:
+        status(event.text)
     changes = [f"scaled by {config.scale:g}"] * (config.scale != 1) + ["y flipped"] * config.flip_y
     status(
         f"Wrote {counted(done.particles, 'particles')} of {counted(done.micrographs, 'micrographs')} as "

@@ -57,6 +57,8 @@ def evaluate(
     from cryotx_cli.workflows.evaluate import evaluation_report
 
     result = compare(picks, truth, config.diameter, config.pixel_size, config.radius)
+    for event in result.events:
+        status(event.text)
     table(
         f"Pairs up to {config.radius:g} diameters apart",
         ("Micrograph", "Picks", "True", "Paired", "Precision", "Recall", "F1", "Dice", "AP"),

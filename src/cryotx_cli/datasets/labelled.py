@@ -12,6 +12,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import annotation_file, open_coco
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import DatasetError, MicrographError
+from cryotx_cli.events import Tell, warn
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 from cryotx_cli.wording import some_of
@@ -52,7 +53,7 @@ class LabelSet:
     without_micrograph: tuple[str, ...] = ()
 
 
-def find_labels(data: str | Path, micrographs: str | Path | None = None) -> LabelSet:
+def find_labels(data: str | Path, micrographs: str | Path | None = None, tell: Tell = warn) -> LabelSet:
     """Find labels and their micrographs.
 
     Parameters
@@ -63,6 +64,8 @@ def find_labels(data: str | Path, micrographs: str | Path | None = None) -> Labe
     micrographs
         Where the micrographs of coordinate files are: a folder, a micrographs STAR file, a file or a pattern. Without
         it they are looked for where the coordinates name them, and in the folder `data`.
+    tell
+        Takes what is odd about coordinate files.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def find_labels(data: str | Path, micrographs: str | Path | None = None) -> Labe
     elif (tree := cryoppp_tree(data)) is not None:
         found = _in_tree(tree)
     else:
-        return _in_coordinate_files(data, micrographs)
+        return _in_coordinate_files(data, micrographs, tell)
     if micrographs is not None:
         raise DatasetError(
             f"--micrographs {micrographs}: {data} brings its own micrographs",
@@ -109,8 +112,8 @@ def _in_tree(tree: Path) -> LabelSet:
     return LabelSet(found, len(everything) - len(found))
 
 
-def _in_coordinate_files(data: Path, micrographs: str | Path | None) -> LabelSet:
-    labels = {name: particles for name, particles in read_particles(data).items() if len(particles)}
+def _in_coordinate_files(data: Path, micrographs: str | Path | None, tell: Tell) -> LabelSet:
+    labels = {name: particles for name, particles in read_particles(data, tell).items() if len(particles)}
     files = _beside(data, labels) if micrographs is None else find_micrographs([micrographs])
     partners = pair_names(labels, [file.name for file in files])
     if not partners:

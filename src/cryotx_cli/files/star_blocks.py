@@ -112,6 +112,18 @@ class Table:
                 ) from None
         return np.array(values).reshape(-1, len(columns))
 
+    def optional_numbers(self, *columns: str) -> NDArray[np.float64]:
+        """Return columns that are good to have, (n, number of columns), NaN where the value is no finite number.
+
+        Raises
+        ------
+        ParticleFileError
+            If a row has another number of values than there are columns.
+        """
+        indices = [self.columns.index(column) for column in columns]
+        values = array("d", (_finite_or_nan(row[i]) for _, row in self._whole_rows() for i in indices))
+        return np.array(values).reshape(-1, len(columns))
+
     def _whole_rows(self) -> Iterator[_Row]:
         for line, row in self.rows():
             if len(row) != len(self.columns):
@@ -141,9 +153,29 @@ def read_tables(path: Path) -> list[Table]:
     return _Scan(path, content).tables
 
 
+def tables_with(tables: Sequence[Table], *columns: str) -> list[Table]:
+    """Return the tables that have all these columns: those with rows, or else the first one."""
+    fitting = [table for table in tables if all(column in table for column in columns)]
+    return [table for table in fitting if len(table)] or fitting[:1]
+
+
 def table_with(tables: Sequence[Table], *columns: str) -> Table | None:
-    """Return the first table that has all these columns."""
-    return next((table for table in tables if all(column in table for column in columns)), None)
+    """Return the first of the `tables_with` these columns."""
+    return next(iter(tables_with(tables, *columns)), None)
+
+
+def table_for(tables: Sequence[Table], table: Table, *columns: str) -> Table | None:
+    """Return the table with these columns that belongs to another one: the nearest before it, or else the first.
+
+    STAR files that were joined have their tables of optics groups each before the table that refers to it.
+    """
+    before = tables_with(tables[: tables.index(table)], *columns)
+    return before[-1] if before else table_with(tables, *columns)
+
+
+def named(tables: Sequence[Table]) -> str:
+    """Name the blocks of tables for a message."""
+    return ", ".join(f"data_{table.block} with {table.length} rows" for table in tables)
 
 
 def contents(tables: Sequence[Table]) -> str:
@@ -243,6 +275,11 @@ def _values(line: bytes, path: Path, number: int) -> list[bytes]:
             "Quotation marks stand before and after a value; rename what holds one.",
         )
     return values
+
+
+def _finite_or_nan(value: bytes) -> float:
+    number = float(value) if is_number(value) else np.nan
+    return number if np.isfinite(number) else np.nan
 
 
 def _decoded(value: bytes) -> str:

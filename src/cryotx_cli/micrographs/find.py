@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryotx_cli.errors import MicrographError, ParticleFileError
 from cryotx_cli.files.folders import visible_folders
-from cryotx_cli.files.star_blocks import Table, contents, read_tables, table_with
+from cryotx_cli.files.star_blocks import Table, contents, read_tables, table_for, table_with, tables_with
 from cryotx_cli.files.text_file import is_there
 from cryotx_cli.micrographs.names import (
     MICROGRAPH_SUFFIXES,
@@ -104,53 +104,53 @@ def read_micrographs_star(path: str | Path) -> list[tuple[str, float | None]]:
     """
     path = Path(path)
     tables = read_tables(path)
-    table = table_with(tables, "rlnMicrographName")
-    if table is None or not len(table):
+    lists = _micrograph_lists(tables)
+    if not any(map(len, lists)):
         movies = table_with(tables, "rlnMicrographMovieName") is not None
         raise ParticleFileError(
             f"{path}: {'lists movies' if movies else 'no table with _rlnMicrographName'}; it holds {contents(tables)}",
             "Give the STAR file of RELION's motion correction or CTF job, for example micrographs_ctf.star.",
         )
-    rows = zip(table.texts("rlnMicrographName"), pixel_sizes(tables, table).tolist(), strict=True)
     listed: dict[str, float | None] = {}
-    for name, size in rows:
-        listed.setdefault(name, size if np.isfinite(size) else None)
+    for table in lists:
+        for name, size in zip(table.texts("rlnMicrographName"), pixel_sizes(tables, table).tolist(), strict=True):
+            listed.setdefault(name, size if np.isfinite(size) else None)
     return list(listed.items())
 
 
 def read_defoci(path: str | Path) -> dict[str, float]:
     """Return the defocus in Å (``_rlnDefocusU``) of the micrographs in a STAR file, of those that have one."""
-    table = table_with(read_tables(Path(path)), "rlnMicrographName", "rlnDefocusU")
-    if table is None:
-        return {}
-    defoci = map(_number_or_nan, table.texts("rlnDefocusU"))
-    pairs = zip(table.texts("rlnMicrographName"), defoci, strict=True)
-    return {name: defocus for name, defocus in pairs if np.isfinite(defocus)}
+    defoci: dict[str, float] = {}
+    for table in _micrograph_lists(read_tables(Path(path))):
+        if "rlnDefocusU" in table:
+            defocus = table.optional_numbers("rlnDefocusU")[:, 0]  # not known where a CTF fit has failed
+            pairs = zip(table.texts("rlnMicrographName"), defocus.tolist(), strict=True)
+            defoci |= {name: value for name, value in pairs if np.isfinite(value)}
+    return defoci
 
 
-def pixel_sizes(tables: Sequence[Table], table: Table) -> NDArray[np.float64]:
-    """Å per pixel of the micrograph for each row of `table`; NaN where unknown."""
+def _micrograph_lists(tables: Sequence[Table]) -> list[Table]:
+    """Return the tables of micrographs; those of particles only name them where there is no other."""
+    lists = tables_with(tables, "rlnMicrographName")
+    return [table for table in lists if table.block == "micrographs"] or lists
+
+
+def pixel_sizes(tables: Sequence[Table], table: Table, column: str = "rlnMicrographPixelSize") -> NDArray[np.float64]:
+    """Å per pixel for each row of `table`, of micrographs or of what `column` of the optics is about; NaN: unknown."""
     sizes = np.full(len(table), np.nan)
-    optics = table_with(tables, "rlnOpticsGroup", "rlnMicrographPixelSize")
-    if "rlnMicrographPixelSize" in table:
-        sizes = table.numbers("rlnMicrographPixelSize")[:, 0]
+    optics = table_for(tables, table, "rlnOpticsGroup", column)
+    if column in table:
+        sizes = table.optional_numbers(column)[:, 0]
     elif optics is not None and "rlnOpticsGroup" in table:
-        of_group = dict(optics.numbers("rlnOpticsGroup", "rlnMicrographPixelSize").tolist())
-        groups = table.numbers("rlnOpticsGroup")[:, 0]
+        of_group = dict(optics.optional_numbers("rlnOpticsGroup", column).tolist())
+        groups = table.optional_numbers("rlnOpticsGroup")[:, 0]
         sizes = np.fromiter((of_group.get(group, np.nan) for group in groups.tolist()), np.float64, len(groups))
-    elif "rlnDetectorPixelSize" in table and "rlnMagnification" in table:
+    elif column == "rlnMicrographPixelSize" and "rlnDetectorPixelSize" in table and "rlnMagnification" in table:
         # RELION 3.0: the detector's pixel in µm seen at that magnification.
-        detector, magnification = table.numbers("rlnDetectorPixelSize", "rlnMagnification").T
+        detector, magnification = table.optional_numbers("rlnDetectorPixelSize", "rlnMagnification").T
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             sizes = 1e4 * detector / magnification
     return np.where((sizes > 0) & np.isfinite(sizes), sizes, np.nan)
-
-
-def _number_or_nan(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:  # a CTF fit that failed says nothing about the micrograph's own use
-        return np.nan
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

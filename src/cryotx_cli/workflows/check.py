@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from cryotx_cli.checks.finding import Finding
 from cryotx_cli.checks.names import Importer, PickCheck, check_picks
 from cryotx_cli.checks.target import Target
 from cryotx_cli.config import CheckConfig
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_exposures
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.events import Event
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import find_micrographs
 from cryotx_cli.runs.stored import file_of_picks
@@ -45,8 +48,10 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     """
     picks = file_of_picks(Path(picks))
     targets, importer = _targets(listed(against))
-    particles = read_particles(picks)
-    return check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
+    told: list[Event] = []
+    particles = read_particles(picks, told.append)
+    result = check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
+    return replace(result, findings=[*(Finding("file", "warn", event.text) for event in told), *result.findings])
 
 
 def _targets(against: list[str | Path]) -> tuple[list[Target], Importer]:

@@ -16,6 +16,7 @@ from cryotx_cli.coordinates.formats.entry import CoordinateFormat, Exposure, Mic
 from cryotx_cli.coordinates.formats.table import format_named, readable_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, ParticleFileError
+from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs, read_header
 from cryotx_cli.micrographs.names import NAMES_AGREE, difference, output_stems, pair_names
 from cryotx_cli.runs.folder import relion_path
@@ -33,12 +34,15 @@ class Conversion:
         The file, or the folder of files.
     micrographs, particles
         How many.
+    events
+        What was odd about IN.
     """
 
     file_format: CoordinateFormatName
     out: Path
     micrographs: int
     particles: int
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +89,8 @@ def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conve
     """
     source, out = Path(source), Path(out)
     target = _target(out, config)
-    picks = read_particles(source)
+    events: list[Event] = []
+    picks = read_particles(source, events.append)
     if not picks:
         raise ParticleFileError(f"{source}: holds no particles", "Check IN.")
     files, exposures = _micrographs(config, picks), _exposures(config, picks)
@@ -102,7 +107,7 @@ def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conve
         target.write(out, [(one.name, one.particles) for one in converted], of_name)
     elif isinstance(target, MicrographFormat):
         _write_each(target, converted, source, out, config)
-    return Conversion(target.name, out, len(particles), sum(map(len, particles.values())))
+    return Conversion(target.name, out, len(particles), sum(map(len, particles.values())), tuple(events))
 
 
 def _target(out: Path, config: ConvertConfig) -> CoordinateFormat:

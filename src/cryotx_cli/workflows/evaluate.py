@@ -17,6 +17,7 @@ from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import ConfigError, ParticleFileError
+from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
 from cryotx_cli.report.model import RunAgreement
@@ -98,6 +99,8 @@ class EvaluationResult:
         Micrographs with picks for which there is no truth; they are left out.
     unlabelled
         Micrographs of a CryoPPP tree that nobody has labelled.
+    events
+        What was odd about the files of both sides.
     """
 
     micrographs: list[MicrographEvaluation]
@@ -106,6 +109,7 @@ class EvaluationResult:
     truth_without_picks: list[str] = field(default_factory=list)
     picks_without_truth: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
+    events: tuple[Event, ...] = ()
 
     @property
     def counts(self) -> Counts:
@@ -188,7 +192,8 @@ def evaluate(
     ParticleFileError, DatasetError, MicrographError
         If a side cannot be read, or no micrograph is on both sides.
     """
-    found, true, unlabelled = _by_micrograph(picks, truth)
+    events: list[Event] = []
+    found, true, unlabelled = _by_micrograph(picks, truth, events.append)
     partners = pair_names(found, true)
     if found and not partners:
         raise ParticleFileError(
@@ -208,6 +213,7 @@ def evaluate(
         truth_without_picks=[name for name in true if name not in partners],
         picks_without_truth=sorted(set(found) - set(partners.values())),
         unlabelled=unlabelled,
+        events=tuple(events),
     )
 
 
@@ -297,7 +303,7 @@ def _evaluate_micrograph(
 
 
 def _by_micrograph(
-    picks: Coordinates, truth: Coordinates
+    picks: Coordinates, truth: Coordinates, tell: Tell
 ) -> tuple[dict[str, Particles], dict[str, Particles], list[str]]:
     """Return picks and truth by the names of their micrographs, and the micrographs that nobody has labelled."""
     unlabelled: list[str] = []
@@ -308,10 +314,10 @@ def _by_micrograph(
         if not true:
             raise ParticleFileError("the truth holds no micrographs, so there is nothing to compare with")
     else:
-        true, unlabelled = _read_truth(Path(truth))
+        true, unlabelled = _read_truth(Path(truth), tell)
     if isinstance(picks, Particles):
         return {_only(true, "picks"): picks}, true, unlabelled
-    found = dict(picks) if isinstance(picks, Mapping) else read_particles(file_of_picks(Path(picks)))
+    found = dict(picks) if isinstance(picks, Mapping) else read_particles(file_of_picks(Path(picks)), tell)
     return found, {_only(found, "truth"): truth} if isinstance(truth, Particles) else true, unlabelled
 
 
@@ -328,10 +334,10 @@ def _called(side: Coordinates, otherwise: str) -> str:
     return otherwise if isinstance(side, Particles | Mapping) else str(side)
 
 
-def _read_truth(path: Path) -> tuple[dict[str, Particles], list[str]]:
+def _read_truth(path: Path, tell: Tell) -> tuple[dict[str, Particles], list[str]]:
     tree = cryoppp_tree(path)
     if tree is None:
-        truth = read_particles(path)
+        truth = read_particles(path, tell)
         if not truth:
             raise ParticleFileError(f"{path}: holds no particles, so there is no truth to compare with")
         return truth, []

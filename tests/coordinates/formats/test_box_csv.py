@@ -52,7 +52,7 @@ def test_foreign_box_files(tmp_path):
     assert read.box_px == (35 + 10) / 2  # the median of the boxes' mean sides
 
 
-@pytest.mark.parametrize("line", ["x\ty\tw\th", "1 2 3", "1 2 3 nan", "1 2 3 4 five"])
+@pytest.mark.parametrize("line", ["x\ty\tw\th", "1 2 3", "1 2 3 nan"])
 def test_a_broken_line_is_named(tmp_path, line):
     (tmp_path / "a.box").write_text(f"1 2 3 4\n{line}\n")
     with pytest.raises(ParticleFileError, match=r"a\.box: line 2"):

@@ -151,7 +151,6 @@ REFUSED = {
         "image_name x_coord y_coord\na 1 2\n",
         TOPAZ_HEAD.replace("y_coord", "y"),
         TOPAZ_HEAD + "a\t1\n",
-        TOPAZ_HEAD + "a\t1\t2\tlow\n",
         TOPAZ_HEAD + "a\t1\tinf\t0\n",
         TOPAZ_HEAD + "\t1\t2\t0\n",
         TOPAZ_HEAD + '"a\t1\t2\t0\n',

@@ -50,7 +50,7 @@ TOY = MicrographFormat(
     name="toy",
     suffix=".toy",
     recognises=lambda beginning: first_line(beginning) == "toy",
-    read=_read_toy,
+    read=lambda path, _: {"": _read_toy(path)},
     write=_write_toy,
     endings=("_toy",),
     in_run="toys",

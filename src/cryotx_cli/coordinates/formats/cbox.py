@@ -8,14 +8,17 @@ a micrograph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cryotx_cli.coordinates.formats.entry import MicrographFormat
+from cryotx_cli.coordinates.formats.scores import known_scores
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
-from cryotx_cli.files.star_blocks import contents, read_tables, table_with
+from cryotx_cli.events import Event, Tell, warn
+from cryotx_cli.files.star_blocks import Table, contents, named, read_tables, tables_with
 from cryotx_cli.files.whole_file import whole_file
 
 _COLUMNS = (
@@ -54,8 +57,8 @@ def write_cbox(path: str | Path, particles: Particles, box_px: int | None) -> No
         file.write("\n\ndata_cryolo_include\n\nloop_\n_slice_index #1\n\n")
 
 
-def read_cbox(path: str | Path) -> Particles:
-    """Read the boxes of one micrograph.
+def read_cbox(path: str | Path, tell: Tell = warn) -> Particles:
+    """Read the boxes of one micrograph; `tell` takes what was odd.
 
     Returns
     -------
@@ -67,26 +70,50 @@ def read_cbox(path: str | Path) -> Particles:
     Raises
     ------
     ParticleFileError
-        If there is no table of boxes, or they are not numbers.
+        If there is no table of boxes, or there are several, or they are not numbers, or those of a tomogram.
     """
     path = Path(path)
     tables = read_tables(path)
-    table = table_with(tables, "CoordinateX", "CoordinateY", "Width", "Height")
-    if table is None:
+    chosen = tables_with(tables, "CoordinateX", "CoordinateY", "Width", "Height")
+    if not chosen:
         raise NoCoordinatesError(
             f"{path}: no table with _CoordinateX, _CoordinateY, _Width and _Height; it holds {contents(tables)}",
             "Give a .cbox file of crYOLO 1.8 or later.",
         )
+    if len(chosen) > 1:
+        raise ParticleFileError(
+            f"{path}: {len(chosen)} tables of boxes, and a .cbox file is that of one micrograph: {named(chosen)}",
+            "Give each table as a file of its own, named after its micrograph.",
+        )
+    table = chosen[0]
+    _refuse_tomogram(path, tables, table)
+    if "filamentid" in table and np.isfinite(table.optional_numbers("filamentid")).any():
+        tell(Event("these are segments of filaments (_filamentid), each of which counts as a particle", "warning"))
     boxes = table.numbers("CoordinateX", "CoordinateY", "Width", "Height")
     corners, sides = boxes[:, :2], boxes[:, 2:]
     if (sides < 0).any():
         row = int(np.flatnonzero((sides < 0).any(axis=1))[0])
         raise ParticleFileError(f"{path}: box {row + 1} has a negative side", "Check that the file is whole.")
     estimated = "EstWidth" in table and "EstHeight" in table
-    diameters = table.numbers_or_nan("EstWidth", "EstHeight").mean(axis=1) if estimated else None
-    scores = table.numbers_or_nan("Confidence")[:, 0] if "Confidence" in table else np.ones(len(table))
-    scores = np.where(np.isfinite(scores), scores, 1.0)
+    diameters = table.optional_numbers("EstWidth", "EstHeight").mean(axis=1) if estimated else None
+    scores = np.ones(len(table))
+    if "Confidence" in table and np.isfinite(confidences := table.optional_numbers("Confidence")[:, 0]).any():
+        scores = known_scores(confidences, tell)
     return checked_particles(path, corners + sides / 2, scores, diameters, sides=sides.mean(axis=1))
+
+
+def _refuse_tomogram(path: Path, tables: Sequence[Table], table: Table) -> None:
+    deep = [name for name in ("CoordinateZ", "Depth") if name in table and _any_but_zero(table, name)]
+    slices = tables_with(tables, "slice_index")
+    if deep or any(map(len, slices)):
+        raise ParticleFileError(
+            f"{path}: holds boxes in a tomogram ({f'_{deep[0]}' if deep else '_slice_index'}), not in a micrograph",
+            "cryotx works on 2D micrographs only: give boxes without z.",
+        )
+
+
+def _any_but_zero(table: Table, column: str) -> bool:
+    return bool(np.nan_to_num(table.optional_numbers(column)).any())
 
 
 def is_cbox(beginning: bytes) -> bool:
@@ -98,7 +125,7 @@ CBOX = MicrographFormat(
     name="cbox",
     suffix=".cbox",
     recognises=is_cbox,
-    read=read_cbox,
+    read=lambda path, tell: {"": read_cbox(path, tell)},
     write=write_cbox,
     holds_boxes=True,
     in_run="cbox",

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from cryotx_cli.coordinates.formats.entry import Exposure, TableFormat
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
+from cryotx_cli.events import Tell, warn
 from cryotx_cli.files.text_file import require_file
 from cryotx_cli.files.whole_file import whole_binary_file
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
@@ -129,7 +130,7 @@ def write_cs(path: str | Path, particles: Iterable[tuple[Exposure, Particles]]) 
         np.save(file, np.concatenate([np.zeros(0, dtype), *tables]), allow_pickle=False)
 
 
-def read_cs(path: str | Path) -> dict[str, Particles]:
+def read_cs(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
     """Read particle locations.
 
     Returns

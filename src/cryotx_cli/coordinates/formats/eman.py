@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from cryotx_cli.coordinates.formats.entry import MicrographFormat
+from cryotx_cli.coordinates.formats.scores import known_scores
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
+from cryotx_cli.events import Tell, warn
 from cryotx_cli.files.text_file import first_line, open_text
 from cryotx_cli.files.whole_file import whole_file
 
@@ -34,8 +36,8 @@ def write_eman_info(path: str | Path, particles: Particles) -> None:
         file.write('{"boxes": [\n' + ",\n".join(boxes) + "\n]}\n")
 
 
-def read_eman_info(path: str | Path) -> Particles:
-    """Read the boxes of one micrograph.
+def read_eman_info(path: str | Path, tell: Tell = warn) -> Particles:
+    """Read the boxes of one micrograph; `tell` takes what was odd.
 
     Returns
     -------
@@ -46,7 +48,8 @@ def read_eman_info(path: str | Path) -> Particles:
     Raises
     ------
     ParticleFileError
-        If the file is not JSON with a list of boxes, or a box does not begin with two finite numbers.
+        If the file is not JSON with a list of boxes, or a box does not begin with two finite numbers, or all boxes are
+        those of a tomogram.
     """
     path = Path(path)
     with open_text(path) as file:
@@ -58,10 +61,15 @@ def read_eman_info(path: str | Path) -> Particles:
     except (ValueError, RecursionError) as error:
         raise ParticleFileError(f"{path}: cannot be read as JSON: {error}", "Check that the file is whole.") from error
     boxes = content.get("boxes") if isinstance(content, dict) else None
+    if not boxes and isinstance(content, dict) and content.get("boxes_3d"):
+        raise ParticleFileError(
+            f'{path}: holds boxes in a tomogram ("boxes_3d"), not in a micrograph',
+            "cryotx works on 2D micrographs only: give boxes without z.",
+        )
     if not isinstance(boxes, list):
         raise NoCoordinatesError(f'{path}: no list "boxes", as EMAN2\'s info files have it', "Check the path.")
     table = np.array([_box(box, number, path) for number, box in enumerate(boxes, 1)]).reshape(-1, 3)
-    return checked_particles(path, table[:, :2], table[:, 2])
+    return checked_particles(path, table[:, :2], known_scores(table[:, 2], tell))
 
 
 def _box(box: Any, number: int, path: Path) -> tuple[float, float, float]:
@@ -88,7 +96,7 @@ EMAN = MicrographFormat(
     name="eman",
     suffix=".json",
     recognises=lambda beginning: first_line(beginning).startswith("{"),
-    read=read_eman_info,
+    read=lambda path, tell: {"": read_eman_info(path, tell)},
     write=lambda path, particles, _: write_eman_info(path, particles),
     endings=("_info",),
     in_run="eman/info",  # where an EMAN2 project keeps them

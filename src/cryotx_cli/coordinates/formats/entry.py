@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryotx_cli.config import CoordinateFormatName
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.events import Tell
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class CoordinateFormat:
     recognises
         Whether a file that begins with these bytes is of this format, for names whose suffix says nothing; None where
         another format reads its files.
+    read
+        Takes a file and whom to tell what is odd about it, without its name. Returns the particles by the names of
+        their micrographs in it; those of a micrograph that only the name of the file tells stand under the empty name.
+        None where another format reads its files.
     index
         The lists that stand for many files of this suffix, if there are any.
     in_run
@@ -80,6 +85,7 @@ class CoordinateFormat:
     name: CoordinateFormatName
     suffix: str
     recognises: Callable[[bytes], bool] | None
+    read: Callable[[Path, Tell], dict[str, Particles]] | None
     index: CoordinateIndex | None = None
     in_run: str = ""
 
@@ -90,8 +96,6 @@ class MicrographFormat(CoordinateFormat):
 
     Parameters
     ----------
-    read
-        The particles in a file; None where another format reads its files.
     write
         Takes the file, the particles and the side of their boxes in pixels; only those that `holds_boxes` need it.
     endings
@@ -100,7 +104,6 @@ class MicrographFormat(CoordinateFormat):
         Whether its files say how large the boxes around the particles are.
     """
 
-    read: Callable[[Path], Particles] | None
     write: Callable[[Path, Particles, int | None], None]
     endings: tuple[str, ...] = ("",)
     holds_boxes: bool = False
@@ -116,9 +119,6 @@ class TableFormat(CoordinateFormat):
 
     Parameters
     ----------
-    read
-        The particles in a file by the names of their micrographs in it; those of a micrograph that only the name of
-        the file tells stand under the empty name.
     write
         Takes the file, pairs of micrograph name and particles, and by these names the exposures, empty unless
         `takes_exposures`.
@@ -131,7 +131,6 @@ class TableFormat(CoordinateFormat):
         Whether it can only be written of micrographs that CryoSPARC knows.
     """
 
-    read: Callable[[Path], dict[str, Particles]]
     write: Callable[[Path, Iterable[tuple[str, Particles]], Mapping[str, Exposure]], None]
     names: Callable[[Sequence[str]], list[str]] = list
     heights: Callable[[Path], dict[str, int]] | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cryotx_cli.coordinates.formats import table
 from cryotx_cli.coordinates.formats.coords_suffix import is_coords_suffix
-from cryotx_cli.coordinates.formats.entry import CoordinateFormat, CoordinateIndex, MicrographFormat, TableFormat
+from cryotx_cli.coordinates.formats.entry import CoordinateFormat, CoordinateIndex
 from cryotx_cli.coordinates.formats.foreign_folders import (
     is_empty,
     is_empty_file_of_a_job,
@@ -18,14 +19,15 @@ from cryotx_cli.coordinates.formats.foreign_folders import (
 )
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
+from cryotx_cli.events import Event, Tell, warn
 from cryotx_cli.files.folders import visible_files
 from cryotx_cli.files.text_file import is_there, require_file
-from cryotx_cli.wording import some_of
+from cryotx_cli.wording import counted, some_of
 
 _ONE_A_MICROGRAPH = (".star", ".cbox", ".box", ".csv")
 
 
-def read_particles(path: str | Path) -> dict[str, Particles]:
+def read_particles(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
     """Read coordinates in any supported format.
 
     Parameters
@@ -34,6 +36,8 @@ def read_particles(path: str | Path) -> dict[str, Particles]:
         A file, told by its suffix, or by its content where the suffix says nothing; or a folder of such files, in it
         and below it. Of a folder that holds several kinds only one is read: STAR files, else crYOLO's, CryoSPARC's, box
         files, EMAN2's, CSV files, Topaz tables.
+    tell
+        Takes what is odd about the files and does not keep them from being read; the same of many files once.
 
     Returns
     -------
@@ -47,11 +51,14 @@ def read_particles(path: str | Path) -> dict[str, Particles]:
     ParticleFileError
         If there is nothing to read, a file cannot be read, or two files hold coordinates of the same micrograph.
     """
-    path = Path(path)
+    path, remarks = Path(path), _Remarks()
     if is_there(path) and path.is_dir():
-        return _read_folder(path)
-    require_file(path)
-    return _read_file(path, path.parent)
+        found = _read_folder(path, remarks)
+    else:
+        require_file(path)
+        found = _read_file(path, path.parent, remarks)
+    remarks.pass_on(tell)
+    return found
 
 
 def format_of(path: Path) -> CoordinateFormat:
@@ -81,7 +88,23 @@ def format_of(path: Path) -> CoordinateFormat:
     return by_content
 
 
-def _read_folder(folder: Path) -> dict[str, Particles]:
+class _Remarks:
+    """What there is to tell of files, each remark with all the files that it is about."""
+
+    def __init__(self) -> None:
+        self._files: dict[Event, list[Path]] = {}
+
+    def of(self, file: Path) -> Tell:
+        """Take remarks about one file."""
+        return lambda event: self._files.setdefault(event, []).append(file)
+
+    def pass_on(self, tell: Tell) -> None:
+        for event, files in self._files.items():
+            more = f" and {counted(len(files) - 1, 'more files')}" if len(files) > 1 else ""
+            tell(replace(event, text=f"{files[0]}{more}: {event.text}"))
+
+
+def _read_folder(folder: Path, remarks: _Remarks) -> dict[str, Particles]:
     formats = table.readable_formats()
     try:
         everything = without_lesser_copies(visible_files(folder))
@@ -93,7 +116,7 @@ def _read_folder(folder: Path) -> dict[str, Particles]:
     without_picks: dict[str, Particles] = {}
     for suffix in formats:
         files = [file for file in everything if file.suffix.lower() == suffix]
-        found = _read_kind(files, folder, passed_over)
+        found = _read_kind(files, folder, passed_over, remarks)
         if any(map(len, found.values())):
             return found
         without_picks = without_picks or found
@@ -103,7 +126,9 @@ def _read_folder(folder: Path) -> dict[str, Particles]:
     return without_picks
 
 
-def _read_kind(files: list[Path], folder: Path, passed_over: list[NoCoordinatesError]) -> dict[str, Particles]:
+def _read_kind(
+    files: list[Path], folder: Path, passed_over: list[NoCoordinatesError], remarks: _Remarks
+) -> dict[str, Particles]:
     """Read the files of one kind, lists first: what lies in the folder of a list and below it is the list's affair."""
     files = [file for file in files if not is_empty_file_of_a_job(file)]
     lists = [file for file in files if _index(file)]
@@ -114,7 +139,7 @@ def _read_kind(files: list[Path], folder: Path, passed_over: list[NoCoordinatesE
         if not covered.isdisjoint(file.parents) and (file not in lists or is_coords_suffix(file)):
             continue
         try:
-            here = _read_file(file, folder)
+            here = _read_file(file, folder, remarks)
         except NoCoordinatesError as error:
             passed_over.append(error)
             continue
@@ -136,26 +161,23 @@ def _index(file: Path) -> CoordinateIndex | None:
     return index if index and index.recognises(file) else None
 
 
-def _read_file(file: Path, folder: Path) -> dict[str, Particles]:
+def _read_file(file: Path, folder: Path, remarks: _Remarks) -> dict[str, Particles]:
     if index := _index(file):
-        return _read_listed(file, index)
+        return _read_listed(file, index, remarks)
     one = format_of(file)
     name = micrograph_of(file.relative_to(folder), one.suffix)
     if one.suffix in _ONE_A_MICROGRAPH and is_empty(file):
         return {name: Particles.empty(math.nan)}
-    if isinstance(one, TableFormat):
-        return {inner or name: particles for inner, particles in one.read(file).items()}
-    assert isinstance(one, MicrographFormat)
     assert one.read is not None
-    return {name: one.read(file)}
+    return {inner or name: particles for inner, particles in one.read(file, remarks.of(file)).items()}
 
 
-def _read_listed(file: Path, index: CoordinateIndex) -> dict[str, Particles]:
+def _read_listed(file: Path, index: CoordinateIndex, remarks: _Remarks) -> dict[str, Particles]:
     found: dict[str, Particles] = {}
     for name, listed in index.read(file):
         if index.recognises(listed):
             raise ParticleFileError(f"{file}: names {listed}, which is such a list itself")
-        here = _read_file(listed, listed.parent)
+        here = _read_file(listed, listed.parent, remarks)
         if len(here) != 1 or name in found:
             raise ParticleFileError(f"{file}: {listed} does not hold the coordinates of {name} alone")
         found[name] = next(iter(here.values()))

@@ -7,22 +7,19 @@ own convention and that of `Particles`: nothing is flipped or shifted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.formats.cbox import is_cbox
 from cryotx_cli.coordinates.formats.coords_suffix import is_coords_suffix, read_coords_suffix
 from cryotx_cli.coordinates.formats.entry import CoordinateIndex, MicrographFormat, TableFormat
-from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
-from cryotx_cli.files.star_blocks import contents, read_tables, table_with
+from cryotx_cli.coordinates.formats.star_particles import read_particles_star
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.events import Tell
+from cryotx_cli.files.star_blocks import contents, read_tables, tables_with
 from cryotx_cli.files.text_file import is_there
 from cryotx_cli.files.whole_file import whole_file
-from cryotx_cli.micrographs.find import pixel_sizes
 
 _COORDINATE_COLUMNS = (
     "_rlnCoordinateX",
@@ -138,14 +135,15 @@ def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
     if is_coords_suffix(path):
         return read_coords_suffix(path)
     tables = read_tables(path)
-    table = table_with(tables, "rlnMicrographName", "rlnMicrographCoordinates")
-    if table is None:
+    lists = tables_with(tables, "rlnMicrographName", "rlnMicrographCoordinates")
+    if not lists:
         raise ParticleFileError(
             f"{path}: no table with _rlnMicrographName and _rlnMicrographCoordinates; it holds {contents(tables)}"
         )
     folders = [Path(), *path.absolute().parents]
     listed = []
-    for name, file in zip(table.texts("rlnMicrographName"), table.texts("rlnMicrographCoordinates"), strict=True):
+    columns = [[table.texts(f"rlnMicrograph{what}") for table in lists] for what in ("Name", "Coordinates")]
+    for name, file in zip(*map(chain.from_iterable, columns), strict=True):
         parts = Path(file).parts
         inner = (path.parent.joinpath(*parts[i:]) for i in range(1, len(parts)))
         places = chain((folder / file for folder in folders), inner)
@@ -156,49 +154,6 @@ def read_coordinate_index(path: str | Path) -> list[tuple[str, Path]]:
             )
         listed.append((name, found))
     return listed
-
-
-def read_particles_star(path: str | Path) -> dict[str, Particles]:
-    """Read the particles of a STAR file, grouped by micrograph.
-
-    Parameters
-    ----------
-    path
-        Merged or of one micrograph, of any RELION version.
-
-    Returns
-    -------
-    dict of str to Particles
-        By ``_rlnMicrographName``; by the stem of the file where it has no such column. Scores are
-        ``_rlnAutopickFigureOfMerit`` (1 where missing); diameters are NaN; the pixel size is the optics table's
-        ``_rlnMicrographPixelSize`` (NaN where missing: the pixel sizes of extracted particles and of movies say
-        nothing certain about these coordinates).
-
-    Raises
-    ------
-    ParticleFileError
-        If there is no table of coordinates, or they are not numbers.
-    """
-    path = Path(path)
-    tables = read_tables(path)
-    table = table_with(tables, "rlnCoordinateX", "rlnCoordinateY")
-    if table is None:
-        raise NoCoordinatesError(
-            f"{path}: no table with _rlnCoordinateX and _rlnCoordinateY; it holds {contents(tables)}",
-            "Give a STAR file of particle coordinates, as RELION's autopick and cryotx pick write them.",
-        )
-    scored = ["rlnAutopickFigureOfMerit"] if "rlnAutopickFigureOfMerit" in table else []
-    values = table.numbers("rlnCoordinateX", "rlnCoordinateY", *scored)
-    scores = values[:, 2] if scored else np.ones(len(values))
-    everything = checked_particles(path, values[:, :2], scores)
-    sizes = pixel_sizes(tables, table)
-    rows_of = {path.stem: np.arange(len(table))}
-    if "rlnMicrographName" in table:
-        rows_of = _rows_by_name(table.texts("rlnMicrographName"))
-    found = {}
-    for name, rows in rows_of.items():
-        found[name] = replace(everything.select(rows), pixel_size=sizes[rows[0]] if len(rows) else np.nan)
-    return found
 
 
 def _header(block: str, columns: tuple[str, ...]) -> str:
@@ -222,21 +177,12 @@ def _quoted(name: str) -> str:
     return f'"{name}"' if needs_quotes else name
 
 
-def _rows_by_name(names: Sequence[str]) -> dict[str, NDArray[np.intp]]:
-    """Return the rows of each name, names in the order in which they come first."""
-    numbers: dict[str, int] = {}
-    of_row = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.intp, len(names))
-    order = np.argsort(of_row, kind="stable")
-    starts = np.searchsorted(of_row[order], np.arange(1, len(numbers)))
-    return dict(zip(numbers, np.split(order, starts), strict=False))
-
-
 def _recognises(beginning: bytes) -> bool:
     return not is_cbox(beginning) and any(line.startswith(b"data_") for line in beginning.splitlines())
 
 
-def _read_star(path: Path) -> dict[str, Particles]:
-    found = read_particles_star(path)
+def _read_star(path: Path, tell: Tell) -> dict[str, Particles]:
+    found = read_particles_star(path, tell)
     return {"": found[path.stem]} if list(found) == [path.stem] else found
 
 

@@ -7,19 +7,19 @@ ratios, not probabilities.
 
 from __future__ import annotations
 
-import csv
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cryotx_cli.coordinates.formats.entry import TableFormat
-from cryotx_cli.coordinates.particles import Particles, checked_particles
+from cryotx_cli.coordinates.formats.separated import read_separated
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
+from cryotx_cli.events import Tell, warn
 from cryotx_cli.files.text_file import first_line, open_text
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.micrographs.names import file_name, without_micrograph_suffix
+
+_EXAMPLE = "Give a table as topaz extract writes it, with tabs between the columns."
 
 
 def topaz_names(names: Sequence[str]) -> list[str]:
@@ -64,8 +64,8 @@ def write_topaz(path: str | Path, particles: Iterable[tuple[str, Particles]]) ->
             file.writelines(f"{stem}\t{x:.3f}\t{y:.3f}\t{score:.6f}\n" for x, y, score in rows)
 
 
-def read_topaz(path: str | Path) -> dict[str, Particles]:
-    """Read a table of coordinates.
+def read_topaz(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
+    """Read a table of coordinates; `tell` takes what was odd.
 
     Returns
     -------
@@ -75,56 +75,17 @@ def read_topaz(path: str | Path) -> dict[str, Particles]:
     Raises
     ------
     ParticleFileError
-        If the columns are missing, or a coordinate or score is not a finite number.
+        If the columns are missing, or a coordinate is not a finite number, or the table is that of a tomogram.
     """
     path = Path(path)
-    tables: dict[str, array[float]] = {}
     with open_text(path) as file:
-        rows = _rows(csv.reader(file, delimiter="\t"), path)
-        columns = _columns(next(rows, (1, []))[1], path)
-        for number, row in rows:
-            name, values = _row(row, columns, number, path)
-            tables.setdefault(name, array("d")).extend(values)
-    found = {}
-    for name, of_name in tables.items():
-        table = np.array(of_name).reshape(-1, len(columns) - 1)
-        scores = table[:, 2] if table.shape[1] == 3 else np.ones(len(table))
-        found[name] = checked_particles(path, table[:, :2], scores)
-    return found
-
-
-def _rows(reader: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not empty with their line numbers."""
-    try:
-        for number, row in enumerate(reader, 1):
-            if any(cell.strip() for cell in row):
-                yield number, row
-    except csv.Error as error:
-        raise ParticleFileError(f"{path}: cannot be read as a table of tab-separated values: {error}") from error
-
-
-def _columns(first: list[str], path: Path) -> list[int]:
-    """Return where name, x, y and, if there is one, score stand."""
-    header = [cell.strip() for cell in first]
-    if not {"image_name", "x_coord", "y_coord"} <= set(header):
+        header = next((line for line in iter(lambda: file.readline(10_000), "") if line.strip()), "").strip()
+    if not {"image_name", "x_coord", "y_coord"} <= {cell.strip() for cell in header.split("\t")}:
         raise NoCoordinatesError(
-            f"{path}: its first line is {chr(9).join(header)[:60]!r}, not the columns image_name, x_coord and y_coord",
-            "Give a table as topaz extract writes it, with tabs between the columns.",
+            f"{path}: its first line is {header[:60]!r}, not the columns image_name, x_coord and y_coord", _EXAMPLE
         )
-    return [header.index(name) for name in ("image_name", "x_coord", "y_coord", "score") if name in header]
-
-
-def _row(row: list[str], columns: list[int], number: int, path: Path) -> tuple[str, tuple[float, ...]]:
-    try:
-        name, *cells = (row[column] for column in columns)
-        values = tuple(float(cell) for cell in cells)
-    except (LookupError, ValueError):
-        values, name = (np.nan,), ""
-    if not name or not np.isfinite(values).all():
-        raise ParticleFileError(
-            f"{path}: line {number} is {chr(9).join(row)[:60]!r}, not a name and finite numbers with tabs between them"
-        )
-    return name, values
+    found = read_separated(path, ("\t",), _EXAMPLE, tell)
+    return {name: particles for name, particles in found.items() if name}
 
 
 TOPAZ = TableFormat(

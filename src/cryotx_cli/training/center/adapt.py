@@ -62,7 +62,8 @@ def fine_tune(out: Path, config: AdaptConfig) -> Iterator[StepReport]:
     ParticleFileError, MicrographError
         If labels or micrographs cannot be read.
     """
-    labels = find_labels(config.data, config.micrographs)
+    told: list[Event] = []
+    labels = find_labels(config.data, config.micrographs, told.append)
     device = resolve_device(config.device)
     state = run.open_folder(out, config.resume, WAY)
     data = read_adapt_data(labels, config, Picker(load_checkpoint(config.init), device))
@@ -79,7 +80,7 @@ def fine_tune(out: Path, config: AdaptConfig) -> Iterator[StepReport]:
     else:
         progress = run.Progress(best=best_f1(_detect_all(initial, data.held_back, device)))
     watch = run.Stopwatch(progress, config.minutes, _SAVE_SECONDS)
-    event: Event | None = Event(data.note)
+    event: Event | None = Event(" ".join([*(f"{one.text}." for one in told), data.note]))
     with run.StepLog(out / "log.csv", progress.step) as log:
         ending = _is_over(progress, config)
         while not ending:
