@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cryotx_cli.config import CenterConfig
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center import picker as picker_module
 from cryotx_cli.detector.center.checkpoint import Checkpoint
@@ -127,6 +128,16 @@ def test_a_diameter_that_does_not_fit_the_image_is_refused(checkpoint, shape, pi
     assert "--diameter" in caught.value.hint
 
 
+def test_the_smallest_image_and_the_smallest_particle_that_are_taken(checkpoint):
+    picker = Picker(checkpoint)
+    assert picker.prepare(blank((96, 400), 1.0), 72.0).shape[0] == 32  # a third of its size
+    with pytest.raises(MicrographError, match=r"72\.0 px wide"):
+        picker.prepare(blank((95, 400), 1.0), 72.0)
+    assert picker.prepare(blank((40, 50), 1.0), 3.0).shape == (320, 400)
+    with pytest.raises(MicrographError, match=r"2\.9 px wide"):
+        picker.prepare(blank((40, 50), 1.0), 2.9)
+
+
 # --- coordinates -----------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +237,18 @@ def test_images_of_any_size_run_through_the_network(checkpoint, shape):
     assert np.isfinite(found.centres).all()
 
 
+@pytest.mark.parametrize("shape", [(37, 53), (63, 33)])
+def test_an_odd_size_gives_what_the_image_filled_up_with_grey_gives(checkpoint, shape):
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    filled = np.zeros((64, 64), np.float32)[: -(-shape[0] // 16) * 16, : -(-shape[1] // 16) * 16]
+    filled[: shape[0], : shape[1]] = image
+    found, expected = Picker(checkpoint).detect(image), Picker(checkpoint).detect(filled)
+    kept = [(each.centres < np.array(shape[::-1]) - 5).all(1) for each in (found, expected)]  # off the filling
+    assert kept[0].sum() > 5
+    assert_allclose(found.where(kept[0]).centres, expected.where(kept[1]).centres, atol=1e-4)
+    assert_allclose(found.where(kept[0]).logits, expected.where(kept[1]).logits, atol=1e-4)
+
+
 def test_the_checkpoint_decides_about_the_decoder(checkpoint):
     weights = {k: v.clone() for k, v in checkpoint.weights.items()}
     for layer in (0, 1):
@@ -309,8 +332,20 @@ def test_nothing_is_found_where_padding_is_smeared_into_the_image(checkpoint):
     image = np.random.default_rng(0).normal(0, 1, (160, 200)).astype(np.float32)
     image[:20] = image[20]
     first = padding(image)[0]
-    picker = SayingPicker(checkpoint).say([[50, first - 1], [80, first + 2], [110, first + 4], [3, 80]])
-    assert_allclose(picker.detect(image).centres, [[109.5, first + 3.5], [2.5, 79.5]])
+    picker = SayingPicker(checkpoint).say([[50, first - 1], [80, first + 2], [110, first + 3], [3, 80]])
+    assert_allclose(picker.detect(image).centres, [[109.5, first + 2.5], [2.5, 79.5]])
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_padding_is_padding_on_each_side(checkpoint, turns):
+    upright = np.random.default_rng(0).normal(0, 1, (160, 200)).astype(np.float32)
+    upright[:20] = upright[20]
+    first = padding(upright)[0]
+    centres, (height, width) = [[80, first + 2], [110, first + 3], [3, 80]], upright.shape
+    for _ in range(turns):  # against the clock, as np.rot90 turns
+        centres, (height, width) = [[y, width - x] for x, y in centres], (width, height)
+    picker = SayingPicker(checkpoint).say(centres)
+    assert_allclose(picker.detect(np.rot90(upright, turns)).centres, np.array(centres[1:]) - 0.5)
 
 
 # --- the diameter ----------------------------------------------------------------------------------------------------
@@ -329,6 +364,7 @@ def test_the_diameter_is_estimated_without_a_hint(checkpoint, diameter):
 def test_without_particles_there_is_no_diameter_to_estimate(checkpoint):
     with pytest.raises(MicrographError, match="no particles") as caught:
         SeeingPicker(checkpoint).estimate_diameter([blank((600, 600))])
+    assert "tried 75 to 420 Å" in caught.value.message
     assert "--diameter" in caught.value.hint
 
 
@@ -336,6 +372,56 @@ def test_scales_that_do_not_fit_a_small_image_are_left_out_of_the_estimate(check
     shape, pixel_size = (150, 150), 2.0
     micrograph = micrograph_of(spread(shape, 72.0), 50.0, shape, pixel_size)
     assert SeeingPicker(checkpoint).estimate_diameter([micrograph]) == pytest.approx(100, rel=0.07)
+
+
+class ToldPicker(Picker):
+    """Finds in a micrograph, at a diameter, what a function says: rows of (x, y, score, diameter), in px."""
+
+    def find(self, rows):
+        self.rows = rows
+        return self
+
+    def pick(self, micrograph, diameter):
+        table = np.array(self.rows(micrograph, diameter), float).reshape(-1, 4)
+        return Particles(table[:, :2], table[:, 2], table[:, 3], micrograph.pixel_size)
+
+
+def test_a_large_micrograph_is_tried_in_its_middle(checkpoint):
+    # Its pixels say where they are; 10 Å each.
+    row, column = np.indices((701, 900))
+    seen = {}
+
+    def note(micrograph, diameter):
+        top, left = divmod(int(micrograph.image[0, 0]), 1000)
+        seen[diameter] = left, top, *micrograph.image.shape[::-1]
+        return []
+
+    with pytest.raises(MicrographError):
+        ToldPicker(checkpoint).find(note).estimate_diameter([Micrograph(1000 * row + column, 10.0, Path("mic.mrc"))])
+    # 640 px of the network's, of which a diameter has 24.
+    sides = {diameter: round(640 * diameter / 24 / 10) for diameter in (75, 105, 150, 210, 300, 420)}
+    assert sides == {75: 200, 105: 280, 150: 400, 210: 560, 300: 800, 420: 1120}
+    assert seen == {
+        diameter: (max(0, (900 - side) // 2), max(0, (701 - side) // 2), min(side, 900), min(side, 701))
+        for diameter, side in sides.items()
+    }
+
+
+def test_the_size_is_the_upper_quartile_of_those_more_likely_than_not(checkpoint):
+    likely = [(50 * i, 0, 0.9, width) for i, width in enumerate([30, 32, 34, 36, 38])]
+    unlikely = [(50 * i, 300, 0.5, 90) for i in range(30)]
+    picker = ToldPicker(checkpoint).find(lambda *_: [*likely, *unlikely])
+    assert picker.estimate_diameter([blank((4000, 4000), 2.0)]) == pytest.approx(72.0)
+
+
+def test_the_scale_with_most_evidence_is_refined_twice(checkpoint):
+    # Most is seen at 150 Å; the sizes that are measured lie half way from the scale to 100 Å.
+    def half_way(micrograph, diameter):
+        size = (diameter + 100) / 2 / micrograph.pixel_size
+        return [(200 * i, 100, 0.95 if diameter == 150 else 0.6, size) for i in range(5)]
+
+    found = ToldPicker(checkpoint).find(half_way).estimate_diameter([blank((2000, 2000), 2.0)])
+    assert found == pytest.approx(100 + 50 / 2 / 2 / 2)
 
 
 # --- the contrast ----------------------------------------------------------------------------------------------------
@@ -352,3 +438,44 @@ def test_bright_particles_are_told_from_dark_ones(checkpoint):
 def test_without_evidence_the_contrast_is_as_recorded(checkpoint):
     assert not SeeingPicker(checkpoint).is_inverted([blank((400, 400))], 100.0)
     assert not SeeingPicker(checkpoint).is_inverted([], 100.0)
+
+
+def scores_for(expected_f1):
+    """The probability of a single candidate whose expected F1, 2 p / (1 + p), is this."""
+    return expected_f1 / (2 - expected_f1)
+
+
+@pytest.mark.parametrize(
+    ("dark", "bright", "inverted"),
+    [
+        (0.3, 0.66, True),
+        (0.3, 0.64, False),
+        (0.6, 0.79, False),  # not clearly better
+        (0.6, 0.81, True),
+        (0.66, 0.95, False),  # convincing as it is
+    ],
+)
+def test_the_contrast_turns_only_for_convincing_and_clearly_better_evidence(checkpoint, dark, bright, inverted):
+    micrograph = blank((400, 400))
+    micrograph.image[0, 0] = -100.0
+
+    def one(seen, diameter):
+        return [(50, 50, scores_for(bright if seen.image[0, 0] > 0 else dark), 40)]
+
+    assert ToldPicker(checkpoint).find(one).is_inverted([micrograph], 100.0) == inverted
+
+
+@pytest.mark.parametrize(("apart", "inverted"), [(24.0, False), (26.0, True)])
+def test_candidates_within_half_a_diameter_are_one_for_the_evidence(checkpoint, apart, inverted):
+    # 100 Å are 50 px. Beside sure ones lie poor ones: if they count, the dark contrast does not convince.
+    micrograph = blank((2000, 2000), 2.0)
+    micrograph.image[:] = -100.0
+
+    def beside(seen, diameter):
+        sure = [(100 * i, 100, 0.9, 50) for i in range(4)]
+        poor = [(100 * i, 100 + apart, 0.25, 50) for i in range(4)] + [
+            (100 * i, 100 - apart, 0.3, 50) for i in range(4)
+        ]
+        return sure if seen.image[0, 0] > 0 else [*sure, *poor, *[(50, 1000 + apart * i, 0.2, 50) for i in range(20)]]
+
+    assert ToldPicker(checkpoint).find(beside).is_inverted([micrograph], 100.0) == inverted
