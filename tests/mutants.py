@@ -128,7 +128,8 @@ def _mutant(source: str, changed: str) -> Mutant:
 def _equivalent(module: str) -> list[tuple[str, str]]:
     """Return (text, what it becomes) of the changes that make no difference."""
     table = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))
-    return [(entry["was"], entry["becomes"]) for name in ("anywhere", module) for entry in table.get(name, [])]
+    entries = [entry for name in ("anywhere", module) for entry in table.get(name, [])]
+    return [(entry["was"], becomes) for entry in entries for becomes in entry["becomes"]]
 
 
 def _is(mutant: Mutant, was: str, becomes: str) -> bool:

@@ -15,6 +15,8 @@ from cryotx_cli.coordinates.agreement import (
     disc_overlap,
     match,
     match_thinned,
+    near_pairs,
+    one_to_one,
     precision_recall_curve,
 )
 from cryotx_cli.coordinates.particles import Particles
@@ -62,9 +64,24 @@ def test_the_radius_itself_still_matches():
     assert_array_equal(match([[0.0, 0.0]], [[3.0, 4.0]], 4.99), [-1])
 
 
+@pytest.mark.parametrize(("picks", "truth"), [([], []), ([], [[1, 2]]), ([[1, 2]], [])])
+def test_without_picks_or_without_particles_there_is_no_pair(picks, truth):
+    assert near_pairs(picks, truth, 5.0).shape == (0, 2)
+    assert match(picks, truth, 5.0).tolist() == [-1] * len(picks)
+
+
+def test_the_first_picks_alone_are_paired():
+    # The nearest pair is that of pick 2: without it, its particle is left to pick 1.
+    pairs = near_pairs([[0, 0], [12, 0], [10, 0]], [[1, 0], [10.5, 0]], 3.0)
+    assert pairs.tolist() == [[2, 1], [0, 0], [1, 1]]
+    assert one_to_one(pairs, 3) == [(2, 1), (0, 0)]
+    assert one_to_one(pairs, 2) == [(0, 0), (1, 1)]
+    assert one_to_one(pairs, 0) == []
+
+
 def test_counts_add_up_to_micro_averages():
     total = Counts(picks=10, truth=8, matched=4) + Counts(picks=2, truth=8, matched=2)
-    assert total == Counts(12, 16, 6)
+    assert total == Counts(12, 16, 6) == total + Counts()
     assert total.precision == pytest.approx(6 / 12)
     assert total.recall == pytest.approx(6 / 16)
     precision, recall = 6 / 12, 6 / 16
@@ -98,6 +115,11 @@ def test_curve_agrees_with_counting_at_each_threshold(n, truth, seed, with_ties)
         kept = scores >= threshold
         assert precision == pytest.approx(hits[kept].sum() / kept.sum())
         assert recall == pytest.approx(hits[kept].sum() / truth)
+
+
+def test_without_particles_nothing_is_recalled():
+    curve = precision_recall_curve([0.5, 0.9], [False, False], 0)
+    assert (curve.precision.tolist(), curve.recall.tolist()) == ([0, 0], [0, 0])
 
 
 def test_average_precision_by_hand():
@@ -153,6 +175,19 @@ def test_dice_of_many_discs_agrees_with_a_pixel_mask():
 
     a, b = mask(picks), mask(truth)
     assert_allclose(dice([disc_overlap(picks, truth, diameter)]), 2 * (a & b).sum() / (a.sum() + b.sum()), atol=0.003)
+
+
+def test_without_discs_there_is_no_area():
+    assert disc_overlap([], [], 10) == (0.0, 0.0)
+
+
+def test_discs_that_are_few_cells_wide_have_their_area_on_average():
+    # On a line of 8192 cells of 10 px, discs of 2.9 cells' radius.
+    rng = np.random.default_rng(0)
+    line = np.column_stack([np.linspace(0, 81_860, 600) + rng.uniform(-9, 9, 600), rng.uniform(0, 30, 600)])
+    common, total = disc_overlap(line, line, 58.0)
+    assert total == 2 * common
+    assert common == pytest.approx(600 * np.pi * 29**2, rel=0.01)
 
 
 def test_far_strays_do_not_need_the_memory_of_a_whole_plane():

@@ -111,10 +111,8 @@ def near_pairs(picks: ArrayLike, truth: ArrayLike, radius_px: float) -> NDArray[
     ndarray of int, shape (k, 2)
         Indices of pick and true centre, the nearest first; then by pick, then by true centre.
     """
-    p, t = _points(picks), _points(truth)
-    if not len(p) or not len(t):
-        return np.zeros((0, 2), np.intp)
-    near = cKDTree(p).sparse_distance_matrix(cKDTree(t), radius_px, output_type="ndarray")
+    p, t = cKDTree(_points(picks)), cKDTree(_points(truth))
+    near = p.sparse_distance_matrix(t, radius_px, output_type="ndarray")
     order = np.lexsort((near["j"], near["i"], near["v"]))
     return np.column_stack([near["i"], near["j"]])[order].astype(np.intp)
 

@@ -143,6 +143,21 @@ def test_columns_of_a_topaz_table_in_any_order(tmp_path):
     assert read["a b"].scores.tolist() == [1]
 
 
+def test_what_is_no_topaz_table_is_refused_with_what_stands_there(tmp_path):
+    path = tmp_path / "p.txt"
+    for text, reason in (
+        ("", "its first line is ''"),
+        ("image_name\tx\ty_coord\n", r"its first line is 'image_name\\tx\\ty_coord', not the columns"),
+        ("image_name\tx_coord\ty_coord\na\t1\t2\n\nb\t3\tfour\n", r"line 4 is 'b\\t3\\tfour', not a name"),
+        ("image_name\tx_coord\ty_coord\na\t1\n", r"line 2 is 'a\\t1', not a name"),
+        ("image_name\tx_coord\ty_coord\n\t1\t2\n", r"line 2 is '\\t1\\t2', not a name"),
+        ("image_name\tx_coord\ty_coord\na\t1\tinf\n", r"line 2 is 'a\\t1\\tinf', not a name"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ParticleFileError, match=reason):
+            read_topaz(path)
+
+
 def test_names_that_topaz_cannot_tell_apart_are_refused():
     with pytest.raises(ParticleFileError, match=r"one/a\.mrc and two/a\.mrc"):
         topaz_names(["one/a.mrc", "two/a.mrc"])
@@ -263,6 +278,9 @@ def test_no_particles_are_no_rows_of_the_same_fields(tmp_path):
     path = written_cs(tmp_path, particles_of([]))
     assert np.load(path).dtype.names == tuple(FIELDS)
     assert read_cs(path) == {}
+    write_cs(path, [])
+    assert np.load(path).dtype["location/micrograph_path"].itemsize == 1
+    assert read_cs(path) == {}
 
 
 def test_heights_and_the_leading_mark_of_paths(tmp_path):
@@ -288,6 +306,58 @@ def test_exposures_pair_by_name_without_the_unique_number(tmp_path):
 def test_exposures_without_a_group_are_in_the_first(tmp_path):
     path = write_exposures(tmp_path / "e.cs", ["a.mrc"], EXPOSURE_DTYPE[:-1])
     assert [one.exp_group_id for one in read_exposures(path).values()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("field", "dtype", "reason"),
+    [
+        ("uid", ("<f8",), "uid is of type float64 or negative"),
+        ("uid", ("<u8", (2,)), "uid is of type uint64 or negative"),
+        ("uid", ("<i8",), "uid is of type int64 or negative"),
+        ("micrograph_blob/psize_A", ("S9",), r"psize_A is of type \|S9, not numbers"),
+        ("micrograph_blob/psize_A", ("<f4", (2,)), "psize_A is of type float32, not numbers"),
+        ("micrograph_blob/shape", ("<u4", (3,)), r"shape is of type uint32 \(3,\), not height and width"),
+        ("micrograph_blob/shape", ("<f4", (2,)), r"shape is of type float32 \(2,\), not height and width"),
+        ("micrograph_blob/path", ("S9", (2,)), "path is of type .*, not text"),
+    ],
+)
+def test_exposures_with_fields_of_another_type_are_refused(tmp_path, field, dtype, reason):
+    table = np.zeros(2, [(name, *(dtype if name == field else given)) for name, *given in EXPOSURE_DTYPE])
+    if dtype == ("<i8",):
+        table["uid"] = [0, -1]
+    if field != "micrograph_blob/shape":
+        table["micrograph_blob/shape"] = 9
+    with (tmp_path / "e.cs").open("wb") as file:
+        np.save(file, table)
+    with pytest.raises(ParticleFileError, match=reason):
+        read_exposures(tmp_path / "e.cs")
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "<u4"])
+def test_numbers_of_exposures_begin_at_zero_in_any_type_that_counts(tmp_path, dtype):
+    table = np.load(write_exposures(tmp_path / "e.cs", ["a.mrc", "b.mrc"]))
+    table["uid"] = [0, 1]
+    with (tmp_path / "e.cs").open("wb") as file:
+        np.save(file, table.astype([(name, dtype if name == "uid" else t, *rest) for name, t, *rest in EXPOSURE_DTYPE]))
+    assert [one.uid for one in read_exposures(tmp_path / "e.cs").values()] == [0, 1]
+
+
+@pytest.mark.parametrize("size", [0.0, -0.5, -2.0])
+def test_a_pixel_size_that_is_none_is_not_known(tmp_path, size):
+    path = written_cs(tmp_path, TWO, ("b.mrc",))
+    rows = np.load(path)
+    rows["location/micrograph_psize_A"] = size
+    with path.open("wb") as file:
+        np.save(file, rows)
+    (found,) = read_cs(path).values()
+    assert np.isnan(found.pixel_size)
+
+
+def test_a_diameter_that_is_not_known_is_written_as_zero(tmp_path):
+    unknown = Particles(TWO.centres, TWO.scores, np.full(2, np.nan), 1.0)
+    assert np.load(written_cs(tmp_path, unknown))["location/min_dist_A"].tolist() == [0] * 4
+    one_known = Particles(TWO.centres, TWO.scores, np.array([np.nan, 50.0]), 1.0)
+    assert_allclose(np.load(written_cs(tmp_path, one_known))["location/min_dist_A"], 50 * 0.885)
 
 
 def test_cryosparc_tools_load_the_file(tmp_path):
@@ -319,7 +389,7 @@ def test_objects_in_a_cs_file_are_never_unpickled(tmp_path):
         with (tmp_path / "p.cs").open("wb") as file:
             np.save(file, content, allow_pickle=True)
         for read in (read_cs, read_exposures):
-            with pytest.raises(ParticleFileError, match="Python objects"):
+            with pytest.raises(ParticleFileError, match="it holds Python objects, which may run code"):
                 read(tmp_path / "p.cs")
     (tmp_path / "p.cs").write_bytes(pickle.dumps(Bomb(trace)))
     with pytest.raises(ParticleFileError, match="does not begin as a NumPy table"):
@@ -357,20 +427,23 @@ def test_broken_cs_files_are_refused_with_the_reason(tmp_path, content, reason):
     with pytest.raises(ParticleFileError, match=reason) as caught:
         read_cs(tmp_path / "p.cs")
     assert str(tmp_path / "p.cs") in caught.value.message
+    assert "Python objects" not in caught.value.message
 
 
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("location/center_x_frac", np.nan, "finite"),
-        ("location/micrograph_shape", 0, "not positive"),
+        ("location/center_x_frac", np.nan, "not a finite number in row 2"),
+        ("pick_stats/ncc_score", np.inf, "ncc_score is not a finite number in row 2"),
+        ("location/micrograph_shape", 0, "not positive in row 2"),
+        ("location/micrograph_shape", [0, 3838], "not positive in row 2"),
         ("location/micrograph_path", b"\xff\xfe", "UTF-8"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(tmp_path, field, value, reason):
     path = written_cs(tmp_path, TWO)
     rows = np.load(path)
-    rows[field][1] = value
+    rows[field][1:] = value  # the first of them is named
     with path.open("wb") as file:
         np.save(file, rows)
     with pytest.raises(ParticleFileError, match=reason):
@@ -383,5 +456,8 @@ def test_fields_of_another_type_are_refused(tmp_path):
         np.save(file, np.zeros(2, [*dtype, ("location/micrograph_shape", "<u4", (2,))]))
     with pytest.raises(ParticleFileError, match="micrograph_path is of type uint32, not text"):
         read_cs(tmp_path / "p.cs")
-    with pytest.raises(ParticleFileError, match=r"not a \.cs file of exposures: no micrograph_blob/path.*it holds loc"):
+    with pytest.raises(
+        ParticleFileError,
+        match=r"exposures: no micrograph_blob/path, .*/shape, .*/psize_A; it holds location, pick_stats, uid",
+    ):
         read_exposures(written_cs(tmp_path, TWO))

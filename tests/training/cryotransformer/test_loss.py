@@ -271,6 +271,19 @@ def test_the_host_never_waits_for_the_device():
         loss.total.item()
 
 
+def test_divisors_are_means_over_processes(monkeypatch):
+    # Three processes, each with the same batch: the sums are three times as large, and the loss is that of one.
+    output, targets = random_outputs(24), random_targets(25)
+    alone = SetCriterion()(output, targets)
+    for name, stand_in in (
+        ("is_initialized", lambda: True),
+        ("get_world_size", lambda: 3),
+        ("all_reduce", lambda amount: amount.mul_(3)),
+    ):
+        monkeypatch.setattr(torch.distributed, name, stand_in)
+    torch.testing.assert_close(SetCriterion()(output, targets).total, alone.total)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_losses_on_a_gpu_are_nearly_those_on_the_cpu_and_need_no_synchronisation():
     output, targets = random_outputs(20, queries=50), random_targets(21, counts=(9, 4))
