@@ -1,12 +1,15 @@
 """Particles: selection, rescaling and the minimum distance, against formulas and brute force."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.particles import Particles, checked_particles
+from cryotx_cli.errors import ParticleFileError
 
 
 def particles_of(n, seed=0, size=1000.0, pixel_size=1.5):
@@ -23,6 +26,11 @@ def test_empty_behaves_like_any_other():
         assert result.centres.shape == (0, 2)
     assert empty.at_pixel_size(2.4).pixel_size == 2.4
     assert len(empty.select([])) == 0
+
+
+def test_empty_lists_are_no_particles():
+    none = Particles([], [], [], 1.0)
+    assert (len(none), none.centres.shape) == (0, (0, 2))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +78,10 @@ def test_rescaling_there_and_back_changes_nothing(a, b):
     assert_allclose(p.at_pixel_size(b).at_pixel_size(a).centres, p.centres, atol=1e-8)
 
 
-def test_rescaling_without_a_pixel_size_is_a_mistake():
+@pytest.mark.parametrize(("known", "wanted"), [(np.nan, 2.0), (0.0, 2.0), (-0.5, 2.0), (2.0, 0.0), (2.0, -0.5)])
+def test_rescaling_without_a_pixel_size_is_a_mistake(known, wanted):
     with pytest.raises(ValueError, match="cannot rescale"):
-        particles_of(2, pixel_size=np.nan).at_pixel_size(2.0)
+        particles_of(2, pixel_size=known).at_pixel_size(wanted)
 
 
 def test_above_keeps_the_threshold_itself():
@@ -153,3 +162,41 @@ def test_the_side_of_boxes_goes_with_the_particles_and_scales_with_them():
     assert boxed.scaled(2).box_px == 120.0
     assert boxed.at_pixel_size(3.0).box_px == 30.0
     assert np.isnan(Particles.empty(1.0).box_px)
+
+
+# --- what a file holds -----------------------------------------------------------------------------------------------
+
+FILE = Path("a.box")
+TWO = [[1.0, 2.0], [30.0, 4.0]]
+
+
+def test_the_side_of_boxes_is_the_median_of_those_that_have_one():
+    assert checked_particles(FILE, [[0, 0]] * 5, np.ones(5), sides=[0, 10, 30, 20, 0]).box_px == 20
+    assert checked_particles(FILE, TWO, [1, 1], sides=[0.5, 0.25]).box_px == 0.375
+    for none in ([], [0, 0], [np.nan, 0]):
+        assert np.isnan(checked_particles(FILE, TWO, [1, 1], sides=none).box_px)
+
+
+def test_a_diameter_of_zero_is_not_known():
+    assert_array_equal(checked_particles(FILE, TWO, [1, 1], [0.0, 0.5]).diameters, [np.nan, 0.5])
+    assert_array_equal(checked_particles(FILE, TWO, [1, 1], [np.nan, 7]).diameters, [np.nan, 7])
+    assert_array_equal(checked_particles(FILE, TWO, [1, 1]).diameters, [np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("centre", "diameter", "reason"),
+    [
+        ([np.nextafter(1e9, np.inf), 3.0], 5.0, "particle 2 has coordinates of 1e\\+09, 3 pixels"),
+        ([3.0, -1.1e9], 5.0, "particle 2 has coordinates of 3, -1.1e\\+09 pixels"),
+        ([np.nan, 0.0], 5.0, "particle 2 has coordinates of nan, 0 pixels"),
+        ([3.0, 4.0], -0.5, "particle 2 has a size of -0.5 pixels"),
+        ([3.0, 4.0], np.inf, "particle 2 has a size of inf pixels"),
+    ],
+)
+def test_what_no_micrograph_has_is_refused_by_its_number(centre, diameter, reason):
+    with pytest.raises(ParticleFileError, match=rf"^a\.box: {reason}"):
+        checked_particles(FILE, [[1, 1], centre, centre], np.ones(3), [5.0, diameter, diameter])
+
+
+def test_the_furthest_coordinates_are_read():
+    assert_array_equal(checked_particles(FILE, [[1e9, -1e9]], [1]).centres, [[1e9, -1e9]])

@@ -52,11 +52,26 @@ def test_foreign_box_files(tmp_path):
     assert read.box_px == (35 + 10) / 2  # the median of the boxes' mean sides
 
 
-@pytest.mark.parametrize("line", ["x\ty\tw\th", "1 2 3", "1 2 3 nan"])
+@pytest.mark.parametrize("line", ["x\ty\tw\th", "1 2 3", "1 2 3 nan", "1 2 -0.5 4", "1 2 3 -0.5"])
 def test_a_broken_line_is_named(tmp_path, line):
     (tmp_path / "a.box").write_text(f"1 2 3 4\n{line}\n")
     with pytest.raises(ParticleFileError, match=r"a\.box: line 2"):
         read_box(tmp_path / "a.box")
+
+
+def test_coordinates_that_no_micrograph_has_are_not_written(tmp_path):
+    write_box(tmp_path / "a.box", particles_of([[1e9, -1e9]]), 80)
+    assert (tmp_path / "a.box").read_text() == "999999960\t-1000000040\t80\t80\n"
+    for coordinate in (1.1e9, -1.1e9):
+        with pytest.raises(ParticleFileError, match=r"b\.box: cannot be written"):
+            write_box(tmp_path / "b.box", particles_of([[5.0, coordinate]]), 80)
+    assert not (tmp_path / "b.box").exists()
+
+
+@pytest.mark.parametrize("line", ["10 20 30 40", "10 20 30 40 0.5", "10\t20\t30\t40\t0.5\tmore"])
+def test_boxes_are_known_by_their_numbers_where_the_suffix_says_nothing(tmp_path, line):
+    (tmp_path / "a.dat").write_text(f"{line}\n")
+    assert read_particles(tmp_path / "a.dat")["a"].centres.tolist() == [[25, 40]]
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------
