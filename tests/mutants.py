@@ -125,10 +125,10 @@ def _mutant(source: str, changed: str) -> Mutant:
     return Mutant(i1 + 1, " ".join(map(str.strip, lines[i1:i2])), " ".join(map(str.strip, others[j1:j2])), changed)
 
 
-def _equivalent(module: str) -> list[tuple[str, str]]:
+def _equivalent(module: str, anywhere: bool = True) -> list[tuple[str, str]]:
     """Return (text, what it becomes) of the changes that make no difference."""
     table = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))
-    entries = [entry for name in ("anywhere", module) for entry in table.get(name, [])]
+    entries = [entry for name in (*["anywhere"] * anywhere, module) for entry in table.get(name, [])]
     return [(entry["was"], becomes) for entry in entries for becomes in entry["becomes"]]
 
 
@@ -327,6 +327,8 @@ def score(module: str, most: int, seed: int, jobs: int, only: str) -> Iterator[s
     """Try the changes of a module; return the lines to print."""
     source, equivalent = (SRC / module).read_text(encoding="utf-8"), _equivalent(module)
     every = mutants(source)
+    stale = [pair for pair in _equivalent(module, anywhere=False) if not any(_is(m, *pair) for m in every)]
+    yield from (f"{EQUIVALENT.name} lists what is not tried in {module}: {was} -> {becomes}" for was, becomes in stale)
     counted = [m for m in every if not any(_is(m, *pair) for pair in equivalent)]
     kept = [m for m in counted if only in m.line]
     tried = sorted(random.Random(seed).sample(kept, min(most, len(kept))))
