@@ -50,7 +50,7 @@ def after(clock, watched, seconds):
 
 def test_a_whole_file_has_to_stand_still(clock, mics, content, tmp_path):
     (mics / "a.mrc").write_bytes(content)
-    watched = Arrivals([mics], tmp_path / "p.star")
+    watched = Arrivals([mics])
     clock.now += LOOK_SECONDS
     assert watched.look() == []
     assert after(clock, watched, STILL_SECONDS) == ["a.mrc"]
@@ -59,7 +59,7 @@ def test_a_whole_file_has_to_stand_still(clock, mics, content, tmp_path):
 
 
 def test_a_file_of_full_size_that_is_still_written_to_waits(clock, mics, content, tmp_path):
-    watched = Arrivals([mics], tmp_path / "p.star")
+    watched = Arrivals([mics])
     for second in range(20):
         (mics / "a.mrc").write_bytes(content)
         os.utime(mics / "a.mrc", (second, second))
@@ -72,7 +72,7 @@ def test_a_file_of_full_size_that_is_still_written_to_waits(clock, mics, content
 def test_a_file_that_stands_still_and_is_not_whole_waits_for_a_minute(clock, mics, content, tmp_path, name):
     whole = gzip.compress(content) if name.endswith("gz") else content
     (mics / name).write_bytes(whole[:-50])
-    watched = Arrivals([mics], tmp_path / "p.star")
+    watched = Arrivals([mics])
     assert after(clock, watched, PATIENCE_SECONDS - 5) == []
     assert [file.path.name for file, _ in watched.incomplete()] == [name]
     assert after(clock, watched, 10) == [name]
@@ -87,7 +87,7 @@ def test_the_last_line_of_a_list_that_grows_is_not_believed(clock, mics, content
     star = tmp_path / "list.star"
     header = "data_\nloop_\n_rlnMicrographName #1\nmics/a.mrc\n"
     star.write_text(header)
-    watched = Arrivals([star], tmp_path / "p.star")
+    watched = Arrivals([star])
     for size in range(1, len("mics/b.mrc\n") + 1):
         star.write_text(header + "mics/b.mrc\n"[:size])
         clock.now += LOOK_SECONDS
@@ -100,7 +100,7 @@ def test_the_last_line_of_a_list_that_grows_is_not_believed(clock, mics, content
 
 def test_a_folder_that_cannot_be_listed_for_a_while_forgets_nothing(clock, mics, content, tmp_path):
     (mics / "a.mrc").write_bytes(content)
-    watched = Arrivals([mics], tmp_path / "p.star")
+    watched = Arrivals([mics])
     assert after(clock, watched, 10) == ["a.mrc"]
     mics.rename(tmp_path / "away")
     assert after(clock, watched, 10) == []
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_listed_for_a_while_forgets_nothing(clock, mics,
 
 
 def test_silence_is_counted_from_the_last_change(clock, mics, content, tmp_path):
-    watched = Arrivals([mics], tmp_path / "p.star")
+    watched = Arrivals([mics])
     after(clock, watched, 10)
     assert not watched.is_silent(None)
     assert not watched.is_silent(30)
@@ -126,12 +126,12 @@ def test_silence_is_counted_from_the_last_change(clock, mics, content, tmp_path)
 def test_listing_takes_a_tenth_of_the_time_at_most(clock, mics, tmp_path, monkeypatch):
     looks = []
 
-    def slow(given):
+    def slow(*_):
         looks.append(clock.now)
         clock.now += 3.0
         return []
 
-    watched = Arrivals([mics], tmp_path / "p.star")
+    watched = Arrivals([mics])
     monkeypatch.setattr(arrivals, "find_micrographs", slow)
     for _ in range(400):
         clock.now += 1.0
@@ -141,5 +141,5 @@ def test_listing_takes_a_tenth_of_the_time_at_most(clock, mics, tmp_path, monkey
 
 def test_an_input_has_to_exist_or_to_be_a_pattern(tmp_path):
     with pytest.raises(MicrographError, match="nowhere"):
-        Arrivals([tmp_path / "nowhere"], tmp_path / "p.star")
-    assert Arrivals([str(tmp_path / "*.mrc")], tmp_path / "p.star").files == []
+        Arrivals([tmp_path / "nowhere"])
+    assert Arrivals([str(tmp_path / "*.mrc")]).files == []

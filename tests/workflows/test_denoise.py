@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryotx_cli.config import DenoiseConfig, load_config
 from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
+from cryotx_cli.events import Event
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.micrographs.micrograph import read_micrograph
 from cryotx_cli.workflows.denoise import denoise
@@ -88,8 +89,11 @@ def test_trees_are_kept_and_equal_stems_do_not_meet(tmp_path: Path) -> None:
         write_mrc(tmp_path / name, field())
     cv2.imwrite(str(tmp_path / "mics" / "two" / "c.tif"), field())
 
-    results = list(denoise([tmp_path / "mics"], tmp_path / "out", DenoiseConfig(format="png")))
+    told: list[Event] = []
+    given = [tmp_path / "mics/one", tmp_path / "mics/two/c.mrc", tmp_path / "mics/two/c.tif", tmp_path / "mics/two"]
+    results = list(denoise(given, tmp_path / "out", DenoiseConfig(format="png"), told.append))
 
+    assert "c.mrc, c.tif: all are taken" in str(told[-1])
     written = {"one/a.png", "two/a.png", "two/b.frames.png", "two/c.mrc.png", "two/c.tif.png"}
     assert names(tmp_path / "out") == written | {"config.toml"}
     assert {str(result.path.relative_to(tmp_path / "out")) for result in results if result.path} == written

@@ -210,11 +210,10 @@ def test_no_path_of_a_micrograph_leads_out_of_the_folder(tmp_path, monkeypatch):
 
 
 def test_same_stem_in_two_folders_and_in_one(tmp_path):
-    write_mrc(tmp_path / "mics/a/same.mrc", 1)
-    write_mrc(tmp_path / "mics/b/same.mrc", 2)
-    write_mrc(tmp_path / "mics/b/twin.mrc", 3)
-    write_mrc(tmp_path / "mics/b/twin.mrcs", 4)
-    results, _ = run([tmp_path / "mics"], tmp_path / "p.star")
+    files = [tmp_path / "mics" / name for name in ("a/same.mrc", "b/same.mrc", "b/twin.mrc", "b/twin.mrcs")]
+    for number, file in enumerate(files):
+        write_mrc(file, number)
+    results, _ = run(files, tmp_path / "p.star")
     boxes = sorted(str(path.relative_to(tmp_path / "p/box")) for path in (tmp_path / "p/box").rglob("*.box"))
     assert boxes == ["a/same.box", "b/same.box", "b/twin.mrc.box", "b/twin.mrcs.box"]
     assert [result.error for result in results] == [None] * 4
@@ -728,6 +727,42 @@ def test_own_pictures_are_not_picked(tmp_path):
     shutil.rmtree(mics / "p" / "candidates")
     results, _ = run([mics], mics / "p.star")
     assert len(results) == 3
+
+
+def test_another_run_is_not_picked_from_whatever_its_name(tmp_path):
+    mics = folder_of(tmp_path)
+    run([mics], mics / "first.star")
+    pictures = mics / "first" / "png"
+    for given in ([mics], [str(mics / "**/*.*")], [mics / "m1.mrc", mics / "m2.mrc", mics / "m3.mrc", pictures]):
+        config = replace(CONFIG, pixel_size=1.5)
+        picked = start_pick(given, tmp_path / "second.star", config, StubPicker())
+        assert sorted(file.file.path.name for file in picked) == ["m1.mrc", "m2.mrc", "m3.mrc"]
+        assert [str(event) for event in picked.events if "earlier run of cryotx" in str(event)] == [
+            f"Left out the pictures in {mics / 'first'}, where an earlier run of cryotx has written."
+        ]
+    for given in (pictures, mics / "first", pictures / "m1.png"):
+        with pytest.raises(MicrographError, match=r"no micrographs found in .* but the pictures in .*first, where"):
+            start_pick([given], tmp_path / "third.star", CONFIG, StubPicker())
+    # A run may lie around the micrographs themselves, which stay what they are.
+    run([mics], tmp_path / f"{mics.name}.star")
+    results, _ = run([mics], tmp_path / f"{mics.name}.star")
+    assert sorted(result.file.path.name for result in results) == ["m1.mrc", "m2.mrc", "m3.mrc"]
+
+
+def test_the_best_version_of_a_micrograph_is_picked_and_the_others_named(tmp_path):
+    for i in (1, 2):
+        for version in ("", "_DW", "_DWS", "_PS"):
+            write_mrc(tmp_path / f"mics/m{i}{version}.mrc", i)
+    picked = start_pick([tmp_path / "mics"], tmp_path / "p.star", CONFIG, StubPicker())
+    assert [result.file.path.name for result in picked] == ["m1_DW.mrc", "m2_DW.mrc"]
+    (left,) = [str(event) for event in picked.events if "other versions" in str(event)]
+    assert left.startswith("Left out 6 files")
+    assert "m1.mrc" in left
+    assert "taken: m1_DW.mrc, m2_DW.mrc" in left
+    named = [tmp_path / "mics/m1.mrc", tmp_path / "mics/m1_DW.mrc"]
+    picked = start_pick(named, tmp_path / "q.star", CONFIG, StubPicker())
+    assert [result.file.path for result in picked] == named
+    assert any("named in several versions, such as m1.mrc, m1_DW.mrc" in str(event) for event in picked.events)
 
 
 # ---- contrast, and the check at the end ------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def denoise(
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.workflows.denoise import denoise as start_denoise
 
-    run = start_denoise(micrographs, out, config)
+    run = start_denoise(micrographs, out, config, lambda event: status(event.text))
     skipped = 0
     with progress(len(run), "micrographs") as bar:
         for result in run:

@@ -49,7 +49,7 @@ def make_coco(
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.workflows.make_coco import make_coco as prepare
 
-    run = prepare(data, out, config, denoise)
+    run = prepare(data, out, config, denoise, lambda event: status(event.text))
     resumed = 0
     with progress(len(run), "micrographs") as bar:
         for result in run:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cryotx_cli.coordinates.formats.csv import read_csv, write_csv
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import DatasetError
+from cryotx_cli.events import Tell
 from cryotx_cli.micrographs.micrograph import (
     PICTURE_SUFFIXES,
     MicrographFile,
@@ -94,13 +95,15 @@ def cryoppp_tree(path: str | Path) -> Path | None:
     return dataset if folder == dataset / _LABELS and (dataset / "micrographs").is_dir() else None
 
 
-def find_labelled_micrographs(path: str | Path) -> list[CryopppMicrograph]:
+def find_labelled_micrographs(path: str | Path, tell: Tell = lambda _: None) -> list[CryopppMicrograph]:
     """List all micrographs of a CryoPPP tree, labelled or not.
 
     Parameters
     ----------
     path
         The folder of one data set, or one of several data sets.
+    tell
+        Takes what is left out: other versions of micrographs than those that are labelled, or the best.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def find_labelled_micrographs(path: str | Path) -> list[CryopppMicrograph]:
             f"{path}: not a CryoPPP folder",
             f"Looked for micrographs/ and {_LABELS}/<stem>.csv in it and in the folders in it.",
         )
-    return [micrograph for dataset in datasets for micrograph in _micrographs(dataset)]
+    return [micrograph for dataset in datasets for micrograph in _micrographs(dataset, tell)]
 
 
 def write_labels(dataset: str | Path, micrograph: str | Path, particles: Particles, height: int) -> Path:
@@ -158,9 +161,10 @@ def _datasets(path: Path) -> list[Path]:
     return found[:1] if path in found else found
 
 
-def _micrographs(dataset: Path) -> Iterator[CryopppMicrograph]:
+def _micrographs(dataset: Path, tell: Tell) -> Iterator[CryopppMicrograph]:
     seen: dict[str, Path] = {}
-    for file in find_micrographs([dataset / "micrographs"]):
+    labelled = [file.stem for file in (dataset / _LABELS).glob("*.csv")]
+    for file in find_micrographs([dataset / "micrographs"], tell, labelled):
         stem = without_micrograph_suffix(file.path.name)
         if stem in seen:
             raise DatasetError(f"{file.path} and {seen[stem]} share the labels of {stem}", "Remove one of the two.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,7 +114,7 @@ def _in_tree(tree: Path) -> LabelSet:
 
 def _in_coordinate_files(data: Path, micrographs: str | Path | None, tell: Tell) -> LabelSet:
     labels = {name: particles for name, particles in read_particles(data, tell).items() if len(particles)}
-    files = _beside(data, labels) if micrographs is None else find_micrographs([micrographs])
+    files = _beside(data, labels) if micrographs is None else find_micrographs([micrographs], named=labels)
     partners = pair_names(labels, [file.name for file in files])
     if not partners:
         where = (
@@ -134,11 +134,15 @@ def _in_coordinate_files(data: Path, micrographs: str | Path | None, tell: Tell)
     return LabelSet(tuple(found), len(files) - len(found), left)
 
 
-def _beside(data: Path, names: Iterable[str]) -> list[MicrographFile]:
+def _beside(data: Path, names: Collection[str]) -> list[MicrographFile]:
     """Micrographs that the labels name, relative to a folder above them as in RELION, and those in their folder."""
     folders = [Path(), *([data] if data.is_dir() else []), *data.absolute().parents]
     named = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in names]
     found = {path.resolve(): MicrographFile(path, str(path)) for path in named if path is not None and path.suffix}
     with suppress(MicrographError):
-        found = {file.path.resolve(): file for file in find_micrographs([data])} | found if data.is_dir() else found
+        found = (
+            {file.path.resolve(): file for file in find_micrographs([data], named=names)} | found
+            if data.is_dir()
+            else found
+        )
     return list(found.values())

@@ -7,21 +7,20 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.errors import MicrographError, ParticleFileError
+from cryotx_cli.events import Event, Tell
 from cryotx_cli.files.folders import visible_folders
 from cryotx_cli.files.star_blocks import Table, contents, read_tables, table_for, table_with, tables_with
 from cryotx_cli.files.text_file import is_there
-from cryotx_cli.micrographs.names import (
-    MICROGRAPH_SUFFIXES,
-    PICTURE_SUFFIXES,
-    micrograph_suffix,
-    without_micrograph_suffix,
-)
+from cryotx_cli.micrographs.names import MICROGRAPH_SUFFIXES, image_suffix, micrograph_suffix, parts_of_windows
+from cryotx_cli.micrographs.versions import choose_versions, versions_of
+from cryotx_cli.wording import counted, some_of
 
 Inputs = str | Path | Sequence[str | Path]
 """Files, folders, glob patterns and micrographs STAR files; one alone need not be in a list."""
@@ -49,20 +48,28 @@ class MicrographFile:
     defocus: float | None = None
 
 
+_RUN_PICTURES = frozenset({"png", "thumbnails"})  # in the folder of a run of ``cryotx pick``
+
+
 def listed(inputs: Inputs) -> list[str | Path]:
     """Return inputs as a list; a single one, which as a text is a sequence of letters, becomes its only item."""
     return [inputs] if isinstance(inputs, str | Path) else list(inputs)
 
 
-def find_micrographs(inputs: Inputs) -> list[MicrographFile]:
+def find_micrographs(inputs: Inputs, tell: Tell = lambda _: None, named: Iterable[str] = ()) -> list[MicrographFile]:
     """List the micrographs that files, folders, glob patterns and RELION micrographs STAR files name.
 
     Parameters
     ----------
     inputs
         One or several. A folder stands for every file with a known suffix in it and below it, hidden ones left out, in
-        natural order (``m2`` before ``m10``). A PNG or JPG beside an MRC or TIFF file of the same stem is a preview of
-        it and left out. A file that is named itself is listed whatever its suffix.
+        natural order (``m2`` before ``m10``). Of several versions of one micrograph in a folder, or among the files of
+        a pattern, one is listed, see `choose_versions`. A file that is named itself is listed whatever its suffix. The
+        pictures in a run of ``cryotx pick`` never are.
+    tell
+        Takes what is left out.
+    named
+        Names of micrographs that are asked for: a version that one of them names is listed instead of the best.
 
     Returns
     -------
@@ -75,16 +82,21 @@ def find_micrographs(inputs: Inputs) -> list[MicrographFile]:
         If an input does not exist, or nothing is found; the message says what was looked for.
     """
     found: dict[str, MicrographFile] = {}
-    inputs = listed(inputs)
+    inputs, search = listed(inputs), _Search(named)
     for given in inputs:
-        for file in _expand(given):
+        for file in search.expand(given):
             found.setdefault(os.path.realpath(file.path), file)
     if not found:
         looked_in = ", ".join(str(given) for given in inputs) or "nothing"
+        but = f" but {search.runs[0]}" if search.runs else ""
+        movies = f" {counted(search.movies, 'movies')} (.eer, .dm4, ...) cannot be picked." if search.movies else ""
         raise MicrographError(
-            f"no micrographs found in {looked_in}",
-            f"Looked for files that end in {', '.join(MICROGRAPH_SUFFIXES)}, in folders and all folders below them.",
+            f"no micrographs found in {looked_in}{but}",
+            f"Looked for files that end in {', '.join(MICROGRAPH_SUFFIXES)}, in folders and all folders below them."
+            + movies,
         )
+    for event in search.events():
+        tell(event)
     return list(found.values())
 
 
@@ -159,49 +171,109 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
     return [(1, int(p), p) if p.isdecimal() and p.isascii() else (0, 0, p) for p in parts]
 
 
-def _expand(given: str | Path) -> Iterator[MicrographFile]:
-    path = Path(given)
-    there = is_there(path)
-    if there and path.is_dir():
-        yield from _in_folder(path)
-    elif there and path.suffix.lower() == ".star":
-        yield from _in_star(path)
-    elif there:
-        yield MicrographFile(path, str(path))
-    else:
+class _Search:
+    """Expands inputs, and remembers what it has left out."""
+
+    def __init__(self, named: Iterable[str]) -> None:
+        self._named = list(named)
+        self._left_out: dict[Path, Path] = {}
+        self._explicit: list[Path] = []
+        self._run_of_folder: dict[Path, Path | None] = {}
+        self.runs: list[str] = []
+        self.movies = 0
+
+    def expand(self, given: str | Path) -> Iterator[MicrographFile]:
+        path = Path(given)
+        there = is_there(path)
+        if there and path.is_dir():
+            yield from self._in_folder(path)
+        elif there and path.suffix.lower() == ".star":
+            yield from _in_star(path)
+        elif there:
+            self._explicit += self._outside_runs([path])
+            yield from (MicrographFile(one, str(one)) for one in self._outside_runs([path]))
+        else:
+            yield from self._in_pattern(path, str(given))
+
+    def events(self) -> Iterator[Event]:
+        """Tell what there is to say of what was found."""
+        for run in self.runs:
+            yield Event(f"Left out {run}.")
+        if self._left_out:
+            left, taken = self._left_out, [*dict.fromkeys(self._left_out.values())]
+            yield Event(
+                f"Left out {counted(len(left), 'files')} that seem to be other versions or previews of the same "
+                f"micrographs: {some_of([file.name for file in left], 3)}; taken: "
+                f"{some_of([file.name for file in taken])}. Name the files, or a pattern such as '*_noDW.mrc', for "
+                "others."
+            )
+        doubles = [group for group in versions_of(self._explicit).values() if len(group) > 1]
+        if doubles:
+            yield Event(
+                f"{counted(len(doubles), 'micrographs')} named in several versions, such as "
+                f"{some_of([file.name for file in doubles[0]], 3)}: all are taken, and particles found more than once.",
+                "warning",
+            )
+
+    def _in_folder(self, folder: Path) -> Iterator[MicrographFile]:
+        paths: list[Path] = []
+        try:
+            for parent, folders, names in visible_folders(folder):
+                folders.sort(key=_natural)
+                if _is_run(parent) and _RUN_PICTURES & set(folders):
+                    self._note_run(parent)
+                    folders[:] = [name for name in folders if name not in _RUN_PICTURES]
+                paths += [parent / name for name in names]
+        except OSError as error:
+            raise MicrographError(
+                f"{error.filename}: the folder cannot be read: {error.strerror}", "Check its rights."
+            ) from error
+        yield from self._versions(self._outside_runs(sorted(paths, key=lambda path: _natural(str(path)))))
+
+    def _in_pattern(self, pattern: Path, given: str) -> Iterator[MicrographFile]:
         # Path.glob refuses absolute patterns.
-        matches = sorted(glob.glob(str(given), recursive=True), key=_natural)  # noqa: PTH207
+        matches = sorted(glob.glob(given, recursive=True), key=_natural)  # noqa: PTH207
         if not matches:
             raise MicrographError(
                 f"{given}: no such file or folder, and no file matches it as a pattern", "Check the path."
             )
-        wants_star = path.suffix.lower() == ".star"  # a pattern such as job*/* means micrographs, not lists of them
-        for match in matches:
-            if wants_star or Path(match).is_dir() or micrograph_suffix(Path(match)):
-                yield from _expand(match)
+        wants_star = pattern.suffix.lower() == ".star"  # a pattern such as job*/* means micrographs, not lists of them
+        files = [Path(match) for match in matches if not Path(match).is_dir()]
+        named = {file.path: file for file in self._versions(self._outside_runs(files))}
+        for match in map(Path, matches):
+            if match.is_dir() or (wants_star and not micrograph_suffix(match)):
+                yield from self.expand(match)
+            elif match in named:
+                yield named[match]
+
+    def _versions(self, paths: Sequence[Path]) -> Iterator[MicrographFile]:
+        self.movies += sum(bool(image_suffix(path.name)) and not micrograph_suffix(path) for path in paths)
+        versions = choose_versions(paths, self._named)
+        self._left_out |= versions.left_out
+        yield from (MicrographFile(path, str(path)) for path in versions.taken)
+
+    def _outside_runs(self, paths: Iterable[Path]) -> list[Path]:
+        """Leave out the pictures that ``cryotx pick`` has made: circles on them would be picked."""
+        return [path for path in paths if not (micrograph_suffix(path) and self._is_of_run(path.parent))]
+
+    def _is_of_run(self, folder: Path) -> bool:
+        if folder not in self._run_of_folder:
+            real = Path(os.path.realpath(folder))
+            pictures = (one for one in (real, *real.parents) if one.name in _RUN_PICTURES and _is_run(one.parent))
+            self._run_of_folder[folder] = next((one.parent for one in pictures), None)
+        run = self._run_of_folder[folder]
+        if run is not None:
+            self._note_run(run)
+        return run is not None
+
+    def _note_run(self, run: Path) -> None:
+        text = f"the pictures in {run}, where an earlier run of cryotx has written"
+        if text not in self.runs:
+            self.runs.append(text)
 
 
-def _in_folder(folder: Path) -> Iterator[MicrographFile]:
-    paths: list[Path] = []
-    try:
-        for parent, folders, names in visible_folders(folder):
-            folders.sort(key=_natural)
-            paths += _without_previews([parent / name for name in names])
-    except OSError as error:
-        raise MicrographError(
-            f"{error.filename}: the folder cannot be read: {error.strerror}", "Check its rights."
-        ) from error
-    for path in sorted(paths, key=lambda path: _natural(str(path))):
-        yield MicrographFile(path, str(path))
-
-
-def _without_previews(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the micrographs of one folder, without the PNG and JPG pictures of its MRC and TIFF files."""
-    micrographs = [(path, micrograph_suffix(path)) for path in paths if micrograph_suffix(path)]
-    originals = {without_micrograph_suffix(path.name) for path, kind in micrographs if kind not in PICTURE_SUFFIXES}
-    for path, kind in micrographs:
-        if kind not in PICTURE_SUFFIXES or without_micrograph_suffix(path.name) not in originals:
-            yield path
+def _is_run(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("ledger.jsonl", "config.toml"))
 
 
 def _in_star(star: Path) -> Iterator[MicrographFile]:
@@ -215,4 +287,13 @@ def _in_star(star: Path) -> Iterator[MicrographFile]:
 def _resolve(name: str, star: Path) -> Path:
     # RELION writes names relative to its project folder, in which Micrographs STAR files lie a few folders deep.
     folders = [Path(), *star.absolute().parents]
-    return next((folder / name for folder in folders if is_there(folder / name)), Path(name))
+    places = chain((folder / name for folder in folders), _of_windows(name, star))
+    return next((place for place in places if is_there(place)), Path(name))
+
+
+def _of_windows(name: str, star: Path) -> Iterator[Path]:
+    """Yield where a file may lie here that a STAR file names as Windows does: in ever fewer of its folders."""
+    parts = parts_of_windows(name)
+    yield from (
+        folder.joinpath(*parts[i:]) for i in range(len(parts)) for folder in (Path(), *star.absolute().parents[:2])
+    )

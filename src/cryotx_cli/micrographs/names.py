@@ -122,6 +122,12 @@ def file_name(name: str) -> str:
     return _path(name).name
 
 
+def parts_of_windows(name: str) -> tuple[str, ...]:
+    """Return folders and file of a name that comes from Windows, without its drive; nothing for any other."""
+    path = _path(name)
+    return tuple(part for part in path.parts if part != path.anchor) if isinstance(path, PureWindowsPath) else ()
+
+
 def without_micrograph_suffix(name: str) -> str:
     """Return `name` without the suffix of a micrograph file: ``a.frames.mrc.gz`` becomes ``a.frames``."""
     longest = max((s for s in MICROGRAPH_SUFFIXES if name.lower().endswith(s)), key=len, default="")
@@ -131,6 +137,12 @@ def without_micrograph_suffix(name: str) -> str:
 def micrograph_suffix(path: Path) -> str:
     """Return the suffix of a micrograph file in lower case, ``.mrc.gz`` as a whole; nothing if it is none."""
     return path.name[len(without_micrograph_suffix(path.name)) :].lower()
+
+
+def image_suffix(name: str) -> str:
+    """Return the suffix of an image or movie, of every kind that a micrograph may be made of; nothing if it is none."""
+    match = _SUFFIX.search(name)
+    return match[0] if match else ""
 
 
 def has_uid(name: str) -> bool:

@@ -217,7 +217,8 @@ def _find_files(
     """Return the file of each micrograph that is found, by the name in the truth."""
     files: dict[str, MicrographFile] = {}
     if micrographs is not None:
-        found = {file.name: file for file in find_micrographs([micrographs])}
+        names = [name for one in judged for name in (one.name, one.picks_name) if name]
+        found = {file.name: file for file in find_micrographs([micrographs], named=names)}
         files = {name: found[partner] for name, partner in pair_names(found, [one.name for one in judged]).items()}
     for one in judged:
         row = rows.get(one.name)

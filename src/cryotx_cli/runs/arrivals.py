@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, MicrographFile, find_micrographs, require_whole
-from cryotx_cli.runs.folder import without_own_pictures
 
 LOOK_SECONDS = 2.0
 IDLE_SECONDS = 0.2
@@ -56,8 +56,8 @@ class Arrivals:
     inputs
         Files, folders, globs and micrographs STAR files, as `find_micrographs` takes them. A STAR file may grow, and a
         glob may match nothing yet.
-    star
-        The merged STAR file of the run, whose own pictures do not count.
+    tell
+        Takes what is left out, when it is first.
 
     Raises
     ------
@@ -65,13 +65,14 @@ class Arrivals:
         An input does not exist.
     """
 
-    def __init__(self, inputs: Inputs, star: Path) -> None:
+    def __init__(self, inputs: Inputs, tell: Tell = lambda _: None) -> None:
         inputs = listed(inputs)
         for given in inputs:
             if not Path(given).exists() and not glob.has_magic(str(given)):
                 raise MicrographError(f"{given}: no such file or folder", "Make the folder first, or check the path.")
         self.folders = [Path(given) for given in inputs if Path(given).is_dir()]
-        self._inputs, self._star = inputs, star
+        self._inputs, self._tell = inputs, tell
+        self._told: set[tuple[str, str]] = set()  # by the input, and how the sentence begins
         self._lists: dict[str, tuple[object, list[MicrographFile]]] = {}
         self._seen: dict[str, _Seen] = {}  # by real path
         self._listing: list[_Seen] = []
@@ -171,12 +172,21 @@ class Arrivals:
         # The last line of a file that grows may be cut short: it is believed once it has stood still.
         if signature == before or not given.lower().endswith(".star"):
             with suppress(CryotxError):  # nothing there yet
-                files = without_own_pictures(find_micrographs([given]), self._star)
+                # Another version of what has been picked, better or not, would be picked once more.
+                picked = [seen.file.name for seen in self._seen.values() if seen.handed_over is not None]
+                files = find_micrographs([given], lambda event: self._tell_once(given, event), picked)
         if Path(given).is_dir():
             # Previews come before their micrographs, which would tell that they are previews.
             files = [file for file in files if not file.name.lower().endswith(PICTURE_SUFFIXES)]
         self._lists[given] = signature, files
         return files
+
+    def _tell_once(self, given: str, event: Event) -> None:
+        # What is left out becomes more with every look.
+        beginning = "".join(c for c in event.text if not c.isdecimal())[:20]
+        if (given, beginning) not in self._told:
+            self._told.add((given, beginning))
+            self._tell(event)
 
     def _look_at(self, file: MicrographFile, before: _Seen | None, now: float) -> _Seen:
         signature = _signature(file.path)

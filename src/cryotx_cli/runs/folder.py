@@ -22,7 +22,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -31,9 +31,8 @@ from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.star import write_particles_star
 from cryotx_cli.coordinates.formats.table import micrograph_formats, table_formats
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.micrographs.find import Inputs, listed
-from cryotx_cli.micrographs.micrograph import MicrographFile
 from cryotx_cli.runs.ledger import Ledger, LedgerRow, stated_false
 
 _DECOYS_VERSION = 1
@@ -220,24 +219,6 @@ def check_star_name(out: Path, inputs: Inputs) -> None:
         raise ConfigError(f"--out {out}: not the name of a STAR file", "Give a file such as --out particles.star.")
     if any(Path(given).resolve() == out.resolve() for given in listed(inputs)):
         raise ConfigError(f"--out {out}: also an input, which would be overwritten", "Give --out another name.")
-
-
-def without_own_pictures(files: Iterable[MicrographFile], star: Path) -> list[MicrographFile]:
-    """Leave out the pictures that a run writes, should they lie below an input folder.
-
-    Raises
-    ------
-    MicrographError
-        Nothing is left.
-    """
-    folder = star.resolve().with_suffix("")
-    own = {folder / "png", folder / "thumbnails"}
-    foreign = [file for file in files if own.isdisjoint(file.path.resolve().parents)]
-    if not foreign:
-        raise MicrographError(
-            f"nothing but pictures of earlier picks found in {folder}", "Name the micrographs' folder."
-        )
-    return foreign
 
 
 def relion_path(file: Path, micrograph: str | Path, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,20 +48,20 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
         If there are no micrographs.
     """
     picks = file_of_picks(Path(picks))
-    targets, importer = _targets(listed(against))
     told: list[Event] = []
     particles = read_particles(picks, told.append)
+    targets, importer = _targets(listed(against), particles)
     result = check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
     return replace(result, findings=[*(Finding("file", "warn", event.text) for event in told), *result.findings])
 
 
-def _targets(against: list[str | Path]) -> tuple[list[Target], Importer]:
+def _targets(against: list[str | Path], names: Iterable[str]) -> tuple[list[Target], Importer]:
     suffixes = {Path(given).suffix.lower() for given in against}
     if ".cs" in suffixes:
         if len(against) > 1:
             raise ConfigError("--against takes one file of exposures (.cs) and nothing beside it", "Check them apart.")
         return _exposed(Path(against[0])), "cryosparc"
-    files = find_micrographs(against)
+    files = find_micrographs(against, named=names)
     return [*map(Target.of, files)], "relion" if suffixes == {".star"} else "any"
 
 

@@ -136,7 +136,7 @@ def _micrographs(config: ConvertConfig, picks: Mapping[str, Particles]) -> dict[
     """Return the micrograph of each name, if micrographs are given."""
     if config.micrographs is None:
         return {}
-    found = {file.name: file for file in find_micrographs([config.micrographs])}
+    found = {file.name: file for file in find_micrographs([config.micrographs], named=picks)}
     partners = pair_names(picks, found)
     files = {name: found[partner] for partner, name in partners.items()}
     _require_all(picks, files, f"micrograph in {config.micrographs}", [*found])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cryotx_cli.config import DenoiseConfig, DenoisingPipeline, save_config
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
+from cryotx_cli.events import Tell
 from cryotx_cli.micrographs.denoise import denoise as denoise_on_cpu
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import (
@@ -96,7 +97,7 @@ class DenoiseRun:
         write_micrograph(path, denoised, pixel_size)
 
 
-def denoise(inputs: Inputs, out: str | Path, config: DenoiseConfig) -> DenoiseRun:
+def denoise(inputs: Inputs, out: str | Path, config: DenoiseConfig, tell: Tell = lambda _: None) -> DenoiseRun:
     """Prepare to denoise micrographs.
 
     Parameters
@@ -109,6 +110,8 @@ def denoise(inputs: Inputs, out: str | Path, config: DenoiseConfig) -> DenoiseRu
         ``a.tif``) keep their suffixes. Where it lies below an input folder, what is in it is no input.
     config
         Settings.
+    tell
+        Takes which files of the inputs are left out.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def denoise(inputs: Inputs, out: str | Path, config: DenoiseConfig) -> DenoiseRu
         The folder cannot be written.
     """
     denoiser = _denoiser(config.device)
-    files = _without_earlier_outputs(find_micrographs(inputs), inputs, Path(out).resolve())
+    files = _without_earlier_outputs(find_micrographs(inputs, tell), inputs, Path(out).resolve())
     stems = output_stems([str(absolute_path(file.path)) for file in files])
     targets = {file: Path(out, f"{stem}.{config.format}") for file, stem in zip(files, stems, strict=True)}
     sources = {os.path.realpath(file.path) for file in files}

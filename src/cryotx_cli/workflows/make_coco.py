@@ -26,6 +26,7 @@ from cryotx_cli.datasets.coco import (
 )
 from cryotx_cli.datasets.cryoppp import CryopppMicrograph, find_labelled_micrographs
 from cryotx_cli.errors import CryotxError, DatasetError, MicrographError
+from cryotx_cli.events import Tell
 from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write_json_lines
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.micrographs.micrograph import read_micrograph, write_micrograph
@@ -112,7 +113,13 @@ class _Made:
     resumed: bool
 
 
-def make_coco(data: str | Path, out: str | Path, config: MakeCocoConfig, denoise: bool = True) -> MakeCocoRun:
+def make_coco(
+    data: str | Path,
+    out: str | Path,
+    config: MakeCocoConfig,
+    denoise: bool = True,
+    tell: Tell = lambda _: None,
+) -> MakeCocoRun:
     """Prepare to make a dataset folder; see `cryotx_cli.datasets.coco` for its layout.
 
     Parameters
@@ -126,6 +133,8 @@ def make_coco(data: str | Path, out: str | Path, config: MakeCocoConfig, denoise
     denoise
         Denoise the images as the CryoTransformer paper does, to 8 bits. Otherwise their pixels are kept as
         `cryotx_cli.datasets.coco.png_pixels` describes.
+    tell
+        Takes which files of the tree are left out.
 
     Raises
     ------
@@ -135,7 +144,7 @@ def make_coco(data: str | Path, out: str | Path, config: MakeCocoConfig, denoise
         A data set holds no micrographs.
     """
     out = Path(out)
-    micrographs = find_labelled_micrographs(data)
+    micrographs = find_labelled_micrographs(data, tell)
     if not any(micrograph.labels for micrograph in micrographs):
         raise DatasetError(
             f"{data}: none of {len(micrographs)} micrographs has labels",

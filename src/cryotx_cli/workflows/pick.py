@@ -30,7 +30,7 @@ from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.gallery import GALLERY_SIZE
 from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
 from cryotx_cli.runs.false_discovery import FalseDiscovery
-from cryotx_cli.runs.folder import PickFolder, check_star_name, without_own_pictures
+from cryotx_cli.runs.folder import PickFolder, check_star_name
 from cryotx_cli.runs.jobs import PickJob, PickJobs
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult, PickSummary
@@ -72,8 +72,8 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     """
     out, events = Path(out), Events()
     check_star_name(out, inputs)
-    arrivals = Arrivals(inputs, out) if config.watch else None
-    files = arrivals.files if arrivals else without_own_pictures(find_micrographs(inputs), out)
+    arrivals = Arrivals(inputs, events.tell) if config.watch else None
+    files = arrivals.files if arrivals else find_micrographs(inputs, events.tell)
     names = [file.name for file in files]
     require_names(names, config.formats)
     exposures = exposures_of(config.exposures, names) if config.exposures else {}

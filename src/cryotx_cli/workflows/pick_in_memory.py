@@ -164,7 +164,7 @@ def pick(
             f"device = {device}: this works on one", "cryotx pick shares micrographs between several devices."
         )
     if isinstance(micrographs, str | Path) and not _is_one_file(micrographs):
-        files = find_micrographs(micrographs)
+        files = find_micrographs(micrographs, lambda event: _warn(event.text))
         return dict(zip([file.name for file in files], _pick(files, config), strict=True))
     if isinstance(micrographs, list | tuple):
         return _pick([_one(item, pixel_size) for item in micrographs], config)
