@@ -250,6 +250,7 @@ def watch(folder: Path, out: Path, arrive) -> PickRun:
     return run
 
 
+@pytest.mark.slow
 def test_a_session_is_compared_as_it_grows_and_all_its_picks_have_one_cut(tmp_path, monkeypatch):
     for module in ("cryotx_cli.runs.arrivals", "cryotx_cli.workflows.pick"):
         monkeypatch.setattr(f"{module}.IDLE_SECONDS", 0.01)

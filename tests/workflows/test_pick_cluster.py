@@ -118,7 +118,8 @@ def kill_a_child(count):
 # ---- one process for each device -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("devices", ["cpu,cpu", "cuda:0,0"])  # the picker needs no GPU, only more threads beside it
+# The picker needs no GPU: those devices have only more threads beside it.
+@pytest.mark.parametrize("devices", ["cpu,cpu", pytest.param("cuda:0,0", marks=pytest.mark.slow)])
 def test_two_processes_write_the_bytes_of_one(pick, devices):
     picker = QuickPicker(refused=("m02.mrc",))
     whole, _, results = pick("one", CONFIG, picker)
@@ -142,7 +143,9 @@ class Telling(QuickPicker):
         return replace(located, events=events)
 
 
-@pytest.mark.parametrize("config", [CONFIG, TWO], ids=["one process", "two processes"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(CONFIG, id="one process"), pytest.param(TWO, id="two processes", marks=pytest.mark.slow)]
+)
 def test_what_a_picker_says_of_a_micrograph_is_said_once(pick, config):
     _, run, _ = pick("told", config, Telling())
     assert [event for event in run.events if "odd" in event.text] == [Event("m05 is odd", micrograph="m05.mrc")]
@@ -156,6 +159,7 @@ def test_a_process_that_is_killed_loses_nothing(pick):
     assert [text for text in map(str, run.events) if "signal 9" in text]
 
 
+@pytest.mark.slow
 def test_two_processes_pick_what_arrives(session):
     watched, plain, run, results = session(TWO, QuickPicker(seconds=0.05, refused=("m02.mrc",)), kill_a_child)
     assert watched == plain
@@ -282,6 +286,7 @@ def test_a_micrograph_that_kills_workers_is_skipped(pick, cluster):
     assert len(results) == MICROGRAPHS
 
 
+@pytest.mark.slow
 def test_a_worker_with_another_model_ends_the_run(pick, cluster):
     with pytest.raises(CheckpointError, match="not the same on all machines"):
         pick("other", replace(CONFIG, scheduler=cluster.scheduler_address), Shifting())

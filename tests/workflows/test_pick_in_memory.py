@@ -56,7 +56,11 @@ def assert_same(first: Particles, second: Particles) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"diameter": 209.0}, {"diameter": "auto"}, {"diameter": 180.0, "threshold": 0.5, "edge": 100.0, "on_film": True}],
+    [
+        {"diameter": 209.0},
+        pytest.param({"diameter": "auto"}, marks=pytest.mark.slow),
+        {"diameter": 180.0, "threshold": 0.5, "edge": 100.0, "on_film": True},
+    ],
 )
 def test_an_array_a_file_and_the_command_line_give_the_same_picks(
     simulated: Path, tmp_path: Path, settings: typing.Any
