@@ -148,10 +148,10 @@ def test_what_is_no_topaz_table_is_refused_with_what_stands_there(tmp_path):
     for text, reason in (
         ("", "its first line is ''"),
         ("image_name\tx\ty_coord\n", r"its first line is 'image_name\\tx\\ty_coord', not the columns"),
-        ("image_name\tx_coord\ty_coord\na\t1\t2\n\nb\t3\tfour\n", r"line 4 is 'b\\t3\\tfour', not a name"),
-        ("image_name\tx_coord\ty_coord\na\t1\n", r"line 2 is 'a\\t1', not a name"),
-        ("image_name\tx_coord\ty_coord\n\t1\t2\n", r"line 2 is '\\t1\\t2', not a name"),
-        ("image_name\tx_coord\ty_coord\na\t1\tinf\n", r"line 2 is 'a\\t1\\tinf', not a name"),
+        ("image_name\tx_coord\ty_coord\na\t1\t2\n\nb\t3\tfour\n", "line 4 has 'four' where a number belongs"),
+        ("image_name\tx_coord\ty_coord\na\t1\n", "line 2 has '' where a number belongs"),
+        ("image_name\tx_coord\ty_coord\n\t1\t2\n", "no row names its micrograph"),
+        ("image_name\tx_coord\ty_coord\na\t1\tinf\n", "line 2 has 'inf' where a number belongs"),
     ):
         path.write_text(text)
         with pytest.raises(ParticleFileError, match=reason):
