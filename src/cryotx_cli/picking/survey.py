@@ -26,7 +26,7 @@ from cryotx_cli.runs.jobs import PickJob, stored_candidates
 from cryotx_cli.runs.settled import Settled
 
 _SHARE = 0.15  # of the micrographs of a run have decoys, if that is fewer than asked for: each takes as long as one
-_FEWEST_PLACES = 1500  # for particles in all decoys together: in a small micrograph noise has few candidates
+_FEWEST_PLACES = 3000  # for particles in all decoys together: with half as many, mottled ice got picks in one run of 10
 
 
 class Subject(Protocol):
