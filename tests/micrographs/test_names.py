@@ -1,13 +1,14 @@
 """Names of micrographs: which belong together, and files named after them."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.micrographs.names import difference, output_stems, pair_names, pairing
+from cryotx_cli.micrographs.names import difference, output_stems, pair_names, pairing, relion_stems
 
 
 def test_pairs_of_names():
@@ -93,6 +94,25 @@ def test_what_is_not_certain_is_refused_with_both_names():
     uncertain = pairing(["a_autopick", "a_automatch", "b", "c"], ["a.mrc", "b.mrc", "x/c.mrc", "y/c.mrc"])
     assert uncertain.partners == {"b.mrc": "b"}
     assert len(uncertain.problems) == 2
+
+
+def test_where_relion_puts_the_files_of_a_micrograph():
+    places = {
+        "MotionCorr/job002/Movies/x.mrc": "Movies/x",
+        "/data/project/MotionCorr/job002/Movies/x.y.mrc": "Movies/x.y",
+        "mics/x.mrc": "mics/x",
+        "job002/x.mrc": "job002/x",  # RELION wants the type of the job in front
+        "a/job12/x.mrc": "a/job12/x",
+        "External/job1234/x.mrc": "x",
+        "../mics/x.mrc": "0",
+        "/data/mics/x.mrc": "0",
+        r"D:\data\x.mrc": "0",
+    }
+    for name, place in places.items():
+        assert [one.as_posix() for one in relion_stems([name], [Path("0")])] == [place]
+    both = ["A/job001/m/x.mrc", "B/job002/m/x.mrc", "C/job003/m/y.mrc"]
+    stems = output_stems(both)
+    assert relion_stems(both, stems) == [*stems[:2], Path("m/y")]
 
 
 def test_what_a_name_has_more():

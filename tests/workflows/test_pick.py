@@ -159,13 +159,14 @@ def test_every_format_that_is_asked_for_in_a_folder_of_its_own(tmp_path, monkeyp
     (said,) = [event.text for event in started.events if "1 not among the exposures" in event.text]
     assert "mics/a 1.mrc" in said
     picks = {result.file.name: result.particles for result in results}
-    index = '\n"mics/a 1.mrc" "p/relion/a 1_autopick.star"\nmics/sub/b.mrc p/relion/sub/b_autopick.star\n'
+    files = '"p/relion/mics/a 1_autopick.star"', "p/relion/mics/sub/b_autopick.star"
+    index = f'\n"mics/a 1.mrc" {files[0]}\nmics/sub/b.mrc {files[1]}\n'
     assert index in Path("p/relion/autopick.star").read_text()
     names = {"relion": "_autopick.star", "box": ".box", "cbox": ".cbox", "csv": ".csv", "eman/info": "_info.json"}
     for folder, ending in names.items():
         read = read_particles(Path("p", folder))
         assert len(read) == 2
-        assert Path("p", folder, f"sub/b{ending}").exists()
+        assert Path("p", folder, f"{'mics/' if folder == 'relion' else ''}sub/b{ending}").exists()
         for name, particles in read.items():
             expected = picks[next(pick for pick in picks if name.removesuffix(".mrc") in pick)]
             np.testing.assert_allclose(particles.centres, expected.centres, atol=0.51 if folder == "box" else 1e-3)
@@ -727,6 +728,47 @@ def test_own_pictures_are_not_picked(tmp_path):
     shutil.rmtree(mics / "p" / "candidates")
     results, _ = run([mics], mics / "p.star")
     assert len(results) == 3
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_tree_for_relion_is_that_of_its_own_picker(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("job002/Movies/m1.mrc", "job002/Movies/sub/m2.mrc", "job005/Movies/m3.mrc")):
+        write_mrc(Path("MotionCorr", name), number)
+    own = ["Movies/m1_autopick.star", "Movies/m3_autopick.star", "Movies/sub/m2_autopick.star", "autopick.star"]
+    run(["MotionCorr"], "p.star")
+    assert files_in(Path("p/relion")) == own
+    run([str(tmp_path / "MotionCorr")], "absolute.star")
+    assert files_in(Path("absolute/relion")) == own
+    # RELION itself would write one file for both.
+    write_mrc(Path("MotionCorr/job005/Movies/m1.mrc"), 4)
+    results, _ = run(["MotionCorr"], "p.star")
+    both = ["job002/Movies/m1_autopick.star", "job005/Movies/m1_autopick.star"]
+    assert files_in(Path("p/relion")) == sorted(own[1:] + both)
+    read = read_particles(Path("p/relion/autopick.star"))
+    assert {name: len(one) for name, one in read.items()} == {one.file.name: len(one.particles) for one in results}
+
+
+def test_a_run_with_another_tree_for_relion_goes_on_with_one_tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in (1, 2):
+        write_mrc(Path(f"Movies/Movies/m{i}.mrc" if i == 2 else "Movies/m1.mrc"), i)
+    run(["Movies"], "p.star")
+    whole = {path: Path("p/relion", path).read_bytes() for path in files_in(Path("p/relion"))}
+    assert list(whole) == ["Movies/Movies/m2_autopick.star", "Movies/m1_autopick.star", "autopick.star"]
+    # Earlier versions left out what the folders have in common; the old place of m2 here is one of m1's folder.
+    Path("p/relion/Movies/m1_autopick.star").rename("p/relion/m1_autopick.star")
+    Path("p/relion/Movies/Movies/m2_autopick.star").rename("p/relion/Movies/m2_autopick.star")
+    ledger = Path("p/ledger.jsonl")
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    ledger.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "relion"}) + "\n" for row in rows))
+    results, _ = run(["Movies"], "p.star")
+    assert all(result.error is None for result in results)
+    assert {path: Path("p/relion", path).read_bytes() for path in files_in(Path("p/relion"))} == whole
+    assert [json.loads(line)["relion"] for line in ledger.read_text().splitlines()] == ["Movies/Movies/m2", "Movies/m1"]
 
 
 def test_another_run_is_not_picked_from_whatever_its_name(tmp_path):

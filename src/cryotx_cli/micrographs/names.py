@@ -201,6 +201,28 @@ def output_stems(names: Sequence[str]) -> list[Path]:
     return stems
 
 
+def relion_stems(names: Sequence[str], stems: Sequence[Path]) -> list[Path]:
+    """Return where RELION's own picker would put the files of these micrographs below its folder, without suffixes.
+
+    Parameters
+    ----------
+    names
+        Of the micrographs, relative to the project folder or with the folder of a job in them.
+    stems
+        As `output_stems` returns them: for names that say nothing of a project, or that RELION could not tell apart.
+    """
+    wanted = [_in_project(name) or stem for name, stem in zip(names, stems, strict=True)]
+    users = Counter(wanted)
+    apart = [place if users[place] == 1 else stem for place, stem in zip(wanted, stems, strict=True)]
+    return apart if len(set(apart)) == len(apart) else list(stems)
+
+
+def _in_project(name: str) -> Path | None:
+    stem = relion_stem(name)
+    useless = stem.is_absolute() or ".." in stem.parts or not stem.name or parts_of_windows(name)
+    return None if useless else Path(stem)
+
+
 def _job_parts(path: PurePosixPath) -> int:
     """Count the folders of a path as far as the first that RELION has numbered as a job; 0 where there is none."""
     inner = path.parts[:-1]

@@ -4,7 +4,8 @@
 
     particles.star
     particles/
-        relion/     STAR file of each micrograph, in the folders of the input, and autopick.star, which lists them
+        relion/     STAR file of each micrograph, in the folders in which RELION's own picker would put it, and
+                    autopick.star, which lists them
         box/        EMAN box file of each micrograph; as well cbox/, csv/ and eman/info/ if they are asked for
         topaz/      particles.txt, all micrographs in one table
         cryosparc/  particles.cs, all micrographs in one table
@@ -22,7 +23,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -103,27 +105,41 @@ class PickFolder:
             if _TEMPORARY.search(path.name):
                 path.unlink(missing_ok=True)
 
-    def outputs(self, stem: str | PurePath) -> MicrographOutputs:
+    def outputs(self, stem: str | PurePath, relion: str | PurePath | None = None) -> MicrographOutputs:
         """Return the paths of the outputs of the micrograph with this stem.
+
+        In ``relion/`` it has another one, if `relion` is given.
 
         Raises
         ------
         CryotxError
-            The stem leads out of the folder.
+            A stem leads out of the folder.
         """
-        stem = PurePath(stem)
-        if stem.is_absolute() or ".." in stem.parts or not stem.name:
-            raise CryotxError(f"{self.ledger}: {stem} is not the name of an output of this run")
+        stem, relion = PurePath(stem), PurePath(stem if relion is None else relion)
+        for one in (stem, relion):
+            if one.is_absolute() or ".." in one.parts or not one.name:
+                raise CryotxError(f"{self.ledger}: {one} is not the name of an output of this run")
+        stems = {"relion": relion}
         return MicrographOutputs(
             candidates=self.path / "candidates" / stem.with_name(f"{stem.name}.csv"),
             decoy=self.path / "decoys" / stem.with_name(f"{stem.name}.csv"),
             png=self.path / "png" / stem.with_name(f"{stem.name}.png"),
             thumbnail=self.path / "thumbnails" / stem.with_name(f"{stem.name}.jpg"),
             coordinates={
-                one.name: self.path / one.in_run / stem.with_name(one.file_name(stem.name))
+                one.name: self.path / one.in_run / path.with_name(one.file_name(path.name))
                 for one in micrograph_formats()
+                for path in [stems.get(one.name, stem)]
             },
         )
+
+    def remove_from_relion(self, rows: Iterable[LedgerRow]) -> None:
+        """Remove the files in ``relion/`` of these micrographs, and the folders there that they leave empty."""
+        for row in rows:
+            file = self.outputs(row.stem, row.relion).coordinates["relion"]
+            file.unlink(missing_ok=True)
+            for folder in file.parents[: len(file.relative_to(self.path).parts) - 2]:
+                with suppress(OSError):  # not empty, or not there
+                    folder.rmdir()
 
     def write_merged(
         self,
@@ -150,7 +166,7 @@ class PickFolder:
         named = [(row.micrograph, particles) for row, particles in picks]
         for one in micrograph_formats():
             if one.index and one.name in formats:
-                files = ((row, self.outputs(row.stem).coordinates[one.name]) for row, _ in picks)
+                files = ((row, self.outputs(row.stem, row.relion).coordinates[one.name]) for row, _ in picks)
                 pairs = ((row.micrograph, relion_path(file, row.path, row.micrograph)) for row, file in files)
                 one.index.write(self.path / one.in_run / one.index.file_name, pairs)
             elif one.index:

@@ -11,7 +11,7 @@ from cryotx_cli.coordinates.formats.table import table_formats
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.micrographs.micrograph import MicrographFile
-from cryotx_cli.micrographs.names import output_stems
+from cryotx_cli.micrographs.names import output_stems, relion_stems
 from cryotx_cli.runs.candidates import Candidates, read_candidates
 from cryotx_cli.runs.folder import (
     MicrographOutputs,
@@ -40,6 +40,7 @@ class PickJob:
     index: int
     file: MicrographFile
     stem: Path
+    relion: Path
     outputs: MicrographOutputs
     candidates_key: str
     picks_key: str
@@ -55,7 +56,8 @@ class PickJob:
         """Return its row of the ledger as long as nothing has been done."""
         path = str(absolute_path(self.file.path))
         stem = self.stem.as_posix()
-        return LedgerRow(self.index, self.file.name, path, stem, self.picks_key, defocus=self.file.defocus)
+        key, defocus, relion = self.picks_key, self.file.defocus, self.relion.as_posix()
+        return LedgerRow(self.index, self.file.name, path, stem, key, defocus=defocus, relion=relion)
 
 
 class PickJobs:
@@ -81,8 +83,9 @@ class PickJobs:
     def __init__(self, folder: PickFolder, settled: Settled, picker: str) -> None:
         self.settled, self.surveyed = settled, frozenset[int]()
         self._folder, self._picker = folder, picker
-        self._known: dict[str, tuple[int, Path]] = {}  # index and stem by real path
+        self._known: dict[str, tuple[int, Path, Path]] = {}  # index, stem and place in relion/ by real path
         self._stems: set[Path] = set()
+        self._relion: set[Path] = set()
         self._base: Path | None = None
         self._named: dict[tuple[str, str], PickJob] = {}  # by format, and by what it calls the micrograph
 
@@ -95,7 +98,8 @@ class PickJobs:
             Two of them would write the same files.
         """
         stems = output_stems([str(absolute_path(file.path)) for file in files])
-        return [self._job(index, file, stem) for index, (file, stem) in enumerate(zip(files, stems, strict=True))]
+        relion = relion_stems([file.name for file in files], stems)
+        return [self._job(index, *one) for index, one in enumerate(zip(files, stems, relion, strict=True))]
 
     def arrived(self, file: MicrographFile, folders: Sequence[Path]) -> PickJob:
         """Return the job of one more micrograph; it keeps index and names when it arrives once more.
@@ -112,9 +116,10 @@ class PickJobs:
         if self._base is None:
             self._base = Path(os.path.commonpath([absolute_path(one) for one in folders or [file.path.parent]]))
         if key not in self._known:
-            self._known[key] = len(self._known), self._free_stem(file)
-        index, stem = self._known[key]
-        return self._job(index, file, stem)
+            stem = self._free_stem(file)
+            self._known[key] = len(self._known), stem, self._free_relion(file, stem)
+        index, stem, relion = self._known[key]
+        return self._job(index, file, stem, relion)
 
     def check_name(self, job: PickJob) -> None:
         """Check that the files that hold all micrographs can hold this one: a name that cannot must not spoil them.
@@ -142,7 +147,7 @@ class PickJobs:
         candidates = stored_candidates(job, self.settled)
         return None if candidates is None else job.selection.choose(candidates).particles
 
-    def _job(self, index: int, file: MicrographFile, stem: Path) -> PickJob:
+    def _job(self, index: int, file: MicrographFile, stem: Path, relion: Path) -> PickJob:
         candidates_key = fingerprint(
             __version__,
             self._picker,
@@ -152,9 +157,9 @@ class PickJobs:
             file.pixel_size,
             *_identity(file.path),
         )
-        settled, outputs = self.settled, self._folder.outputs(stem)
+        settled, outputs = self.settled, self._folder.outputs(stem, relion)
         picks_key, is_surveyed = settled.picks_key(candidates_key), index in self.surveyed
-        return PickJob(index, file, stem, outputs, candidates_key, picks_key, settled.selection, is_surveyed)
+        return PickJob(index, file, stem, relion, outputs, candidates_key, picks_key, settled.selection, is_surveyed)
 
     def _free_stem(self, file: MicrographFile) -> Path:
         """Return a stem that no micrograph before has; others may follow that would share it."""
@@ -171,6 +176,13 @@ class PickJobs:
         self._stems.add(free)
         return free
 
+    def _free_relion(self, file: MicrographFile, stem: Path) -> Path:
+        (wanted,) = relion_stems([file.name], [stem])
+        places = (wanted, stem, Path(f"micrograph-{len(self._known)}"))
+        free = next(place for place in places if place not in self._relion)
+        self._relion.add(free)
+        return free
+
 
 def stored_candidates(job: PickJob, settled: Settled) -> Candidates | None:
     """Return what the network has proposed earlier with the same settings; None if it has to run."""
@@ -182,7 +194,7 @@ def stored_candidates(job: PickJob, settled: Settled) -> Candidates | None:
 def earlier_row(job: PickJob, row: LedgerRow) -> LedgerRow:
     """Return the row of a finished micrograph, which may stand elsewhere in this input."""
     here = job.row()
-    return replace(row, index=here.index, path=here.path, stem=here.stem, defocus=here.defocus)
+    return replace(row, index=here.index, path=here.path, stem=here.stem, defocus=here.defocus, relion=here.relion)
 
 
 def _identity(path: Path) -> tuple[str, int, int]:

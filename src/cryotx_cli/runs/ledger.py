@@ -44,6 +44,8 @@ class LedgerRow:
         Why it was skipped; None for a complete one.
     defocus
         Å of underfocus from a micrographs STAR file; None where there is none.
+    relion
+        Path of its file in ``relion/`` without ``_autopick.star``; None in older ledgers: its stem.
     expected_false
         How many of the picks are expected to be no particles; None in a run without decoys.
     """
@@ -64,6 +66,7 @@ class LedgerRow:
     dropped_beside_better: int = 0
     error: str | None = None
     defocus: float | None = None
+    relion: str | None = None
     expected_false: float | None = None
 
 

@@ -47,7 +47,13 @@ class RunRecord:
         int
             How many it did with other settings or weights, or whose files have changed: they are picked anew.
         """
-        rows = {} if restart else self._folder.ledger.read()
+        rows = self._folder.ledger.read()
+        places = {job.file.name: job.row().relion for job in jobs}
+        # Before anything is written, which may be in these places.
+        self._folder.remove_from_relion(
+            row for name, row in rows.items() if name in places and places[name] != (row.relion or row.stem)
+        )
+        rows = {} if restart else rows
         changed = 0
         for job in jobs:
             row = rows.get(job.file.name)

@@ -134,7 +134,7 @@ class ThresholdRun:
         folder.ledger.start([*(replace(one.row, key="") for one in chosen), *self._before.skipped])
         settled.save(folder.config)
         for one in chosen:
-            outputs = folder.outputs(one.row.stem)
+            outputs = folder.outputs(one.row.stem, one.row.relion)
             remove_picks(outputs)
             write_coordinates(outputs, one.particles, settled.formats, settled.diameter)
         folder.write_merged([(one.row, one.particles) for one in chosen], settled.formats, exposures)

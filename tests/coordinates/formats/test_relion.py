@@ -12,7 +12,9 @@ import starfile
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.table import format_named
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.workflows.pick import start_pick
+from quick_picker import PickerWithoutNetwork
 
 RELION = shutil.which("relion_preprocess")
 SHARED = Path(__file__).resolve().parents[4] / "shared"
@@ -21,22 +23,23 @@ BOX = 32
 needs_relion = pytest.mark.skipif(RELION is None, reason="relion_preprocess is not installed")
 
 
-def write_micrographs_star(project, name, pixel_size):
+def write_micrographs_star(project, names, pixel_size):
+    rows = "".join(f"{name} 1\n" for name in names)
     (project / "micrographs.star").write_text(
         "data_optics\n\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n_rlnVoltage\n"
         f"_rlnSphericalAberration\n_rlnAmplitudeContrast\none 1 {pixel_size} 300 2.7 0.1\n\n"
-        f"data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\n{name} 1\n\n"
+        f"data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\n{rows}\n"
     )
 
 
-def extract(project, ending, *more):
-    """Return the rows that RELION writes about the particles in the folder coordinates/, and their boxes."""
-    places = ["--i", "micrographs.star", "--coord_dir", "coordinates/", "--coord_suffix", ending]
+def extract(project, ending, *more, coordinates="coordinates/"):
+    """Return the rows that RELION writes about the particles in this folder, and their boxes."""
+    places = ["--i", "micrographs.star", "--coord_dir", coordinates, "--coord_suffix", ending]
     outputs = ["--part_star", "particles.star", "--part_dir", "Extract/", "--extract", *more]
     subprocess.run([RELION, *places, *outputs], cwd=project, check=True, capture_output=True, timeout=120)
     blocks = starfile.read(project / "particles.star", always_dict=True)
-    (stack,) = project.glob("Extract/**/*.mrcs")
-    return blocks["particles"], mrcfile.read(stack)
+    stacks = [mrcfile.read(stack) for stack in sorted(project.glob("Extract/**/*.mrcs"))]
+    return blocks["particles"], np.concatenate(stacks)
 
 
 @needs_relion
@@ -54,12 +57,50 @@ def test_relion_extracts_every_particle_at_its_centre(tmp_path, one, ending):
     count = len(centres)
     particles = Particles(centres, np.ones(count), np.full(count, 20.0), 1.5)
     format_named(one).write(tmp_path / f"coordinates/mics/m_1{ending}", particles, BOX)
-    write_micrographs_star(tmp_path, "mics/m_1.mrc", 1.5)
+    write_micrographs_star(tmp_path, ["mics/m_1.mrc"], 1.5)
     rows, boxes = extract(tmp_path, ending, "--extract_size", str(BOX))
     assert len(rows) == count
     assert boxes.shape == (count, BOX, BOX)
     brightest = [np.unravel_index(np.argmax(particle), particle.shape) for particle in boxes]
     assert brightest == [(BOX // 2, BOX // 2)] * count
+
+
+class Bright(PickerWithoutNetwork):
+    """Finds the pixels that stand out."""
+
+    def locate(self, prepared, micrograph):
+        y, x = np.nonzero(prepared > prepared.max() / 2)
+        centres = np.column_stack([x, y])
+        return Located(Particles(centres, np.ones(len(x)), np.full(len(x), 20.0), micrograph.pixel_size))
+
+
+@needs_relion
+def test_relion_finds_every_pick_of_a_run_in_its_own_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    names = [f"MotionCorr/job002/Movies/{name}.mrc" for name in ("m_1", "deep/m_2", "20210903_106_a.b")]
+    count = 0
+    for number, name in enumerate(names, 3):
+        image = rng.normal(0, 0.1, (300, 400)).astype(np.float32)
+        for _ in range(number):
+            image[rng.integers(40, 260), rng.integers(40, 360)] = 100
+        count += int((image > 50).sum())
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        with mrcfile.new(name) as mrc:
+            mrc.set_data(image)
+            mrc.voxel_size = 1.5
+    write_micrographs_star(tmp_path, names, 1.5)
+    config = PickConfig(diameter=30.0, device="cpu", images=False, report=False, threshold=0.5, min_distance=0)
+    for given, out in ((["micrographs.star"], "listed.star"), (["MotionCorr/job002"], "RUN.star")):
+        results = list(start_pick(given, out, config, Bright()))
+        assert sum(len(result.particles) for result in results) == count
+        rows, boxes = extract(
+            tmp_path, "_autopick.star", "--extract_size", str(BOX), coordinates=f"{Path(out).stem}/relion/"
+        )
+        assert len(rows) == count
+        assert sorted(set(rows["rlnMicrographName"])) == sorted(names)
+        assert [np.unravel_index(np.argmax(box), box.shape) for box in boxes] == [(BOX // 2, BOX // 2)] * count
+        shutil.rmtree("Extract")
 
 
 @needs_relion
@@ -74,7 +115,7 @@ def test_relion_extracts_as_many_as_were_picked_on_a_real_micrograph_with_the_pa
     monkeypatch.chdir(tmp_path)
     Path("mics").mkdir()
     Path("mics/fei.mrc").symlink_to(micrograph)
-    write_micrographs_star(tmp_path, "mics/fei.mrc", 0.8538)
+    write_micrographs_star(tmp_path, ["mics/fei.mrc"], 0.8538)
     config = PickConfig(diameter=160.0, device="cpu", images=False, report=False)
     (result,) = start_pick(["micrographs.star"], "picks.star", config)
     Path("coordinates/mics").mkdir(parents=True)
