@@ -1,6 +1,24 @@
-"""``python -m cryotx_cli``: the command line, also under ``torchrun -m``."""
+"""``cryotx`` and ``python -m cryotx_cli``, also under ``torchrun -m``: the command line, once it can be loaded."""
 
-from cryotx_cli.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; a library that cannot be imported is a line, not a traceback."""
+    from cryotx_cli.streams import steady_streams
+    from cryotx_cli.surroundings import explained
+
+    streams = steady_streams()
+    try:
+        from cryotx_cli.cli.app import main as run
+    except Exception as error:
+        reason = explained(error)
+        if reason is None:
+            raise
+        sys.stderr.write(f"Error: {reason.message}\n{reason.hint}\n")
+        sys.exit(1)
+    run(streams)
+
 
 if __name__ == "__main__":
     main()

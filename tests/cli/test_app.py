@@ -150,7 +150,7 @@ def test_an_interrupt_exits_with_130(failing_pick: Any) -> None:
 
     result = run("pick", "a.mrc", "--out", "b.star")
 
-    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted: the same command goes on where it stopped.\n")
 
 
 def test_a_bug_is_shown_as_one(failing_pick: Any) -> None:

@@ -123,3 +123,23 @@ def test_names_that_do_not_agree_are_shown(sides: tuple[Path, Path], tmp_path: P
 
     assert result.exit_code == 1
     assert "foreign_a.mrc" in result.stderr
+
+
+def test_files_of_others_are_not_replaced(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    sizes = ("--diameter", "80", "--pixel-size", "2")
+    mine = tmp_path / "mine"
+    mine.write_text('{"notes": "of three weeks"}')
+    for flag in ("--json", "--report"):
+        refused = evaluate(*sides, *sizes, flag, mine)
+        assert refused.exit_code == 2
+        assert f"{flag} {mine}: there already, and not written by this command" in refused.stderr
+    assert mine.read_text() == '{"notes": "of three weeks"}'
+    for flag in ("--json", "--report"):
+        for _ in range(2):
+            assert evaluate(*sides, *sizes, flag, tmp_path / f"new{flag}").exit_code == 0
+
+
+def test_micrographs_without_a_report_are_refused(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    refused = evaluate(*sides, "--diameter", "80", "--pixel-size", "2", "--micrographs", tmp_path)
+    assert refused.exit_code == 2
+    assert "--report" in refused.stderr

@@ -230,7 +230,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on_later(
         patch.setattr(BrightSpots, "locate", interrupted)
         result = pick("mics", "--out", "p.star", "--diameter", "40", "--threshold", "0.1")
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "Interrupted."
+    assert result.stderr.splitlines()[-1] == "Interrupted: the same command goes on where it stopped."
     assert set(read_particles_star("p.star")) == {"mics/a.mrc"}
 
     result = pick("mics", "--out", "p.star", "--diameter", "40", "--threshold", "0.1")

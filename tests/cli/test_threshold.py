@@ -116,3 +116,17 @@ def test_what_cannot_be_done_is_said_and_the_run_is_left_alone(arguments: list[s
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_pictures_are_drawn_for_a_run_without_any_if_they_are_asked_for() -> None:
+    config = PickConfig(diameter=40.0, threshold=0.5, images=False)
+    list(start_pick(["mics"], "q.star", config, FourParticles()))
+
+    unasked = threshold("q", "--threshold", "0.4")
+    assert (unasked.exit_code, Path("q/png").exists()) == (0, False)
+    asked = threshold("q", "--threshold", "0.3", "--images")
+
+    assert asked.exit_code == 0
+    assert sorted(path.name for path in Path("q/png").iterdir()) == ["a.png", "b.png"]
+    again = start_pick(["mics"], "q.star", PickConfig(diameter=40.0, threshold=0.3), FourParticles())
+    assert all(result.resumed for result in again)

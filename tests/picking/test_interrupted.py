@@ -84,7 +84,7 @@ def interrupted(tmp_path):
 @pytest.mark.slow
 def test_an_interrupt_ends_the_network_here_at_once(interrupted):
     code, said, seconds, more = interrupted(60, [], 1)
-    assert (code, said) == (130, "Interrupted.")
+    assert (code, said) == (130, "Interrupted: the same command goes on where it stopped.")
     assert more <= 3  # those that were being written
     assert seconds < 30
 
@@ -92,7 +92,7 @@ def test_an_interrupt_ends_the_network_here_at_once(interrupted):
 @pytest.mark.slow
 def test_an_interrupt_waits_for_what_other_processes_are_at(interrupted):
     code, said, _, more = interrupted(3, ["--device", "cpu,cpu"], 1)
-    assert (code, said) == (130, "Interrupted.")
+    assert (code, said) == (130, "Interrupted: the same command goes on where it stopped.")
     assert 0 < more <= QUICK  # three micrographs in each of two processes
 
 

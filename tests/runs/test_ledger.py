@@ -9,7 +9,7 @@ ROW = LedgerRow(0, "m.mrc", "/data/m.mrc", "m", "key", picks=7, dropped_at_borde
 KEYS = {
     "index", "micrograph", "path", "stem", "key", "read_seconds", "prepare_seconds", "pick_seconds", "write_seconds",
     "seconds", "candidates", "picks", "edge", "distance", "error", "defocus",
-    "expected_false", "relion",
+    "expected_false", "relion", "from_run", "size", "modified", "checksum",
 }  # fmt: skip
 
 

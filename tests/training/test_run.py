@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import short_runs
+from cryotx_cli.config import CenterTrainConfig, FilmTrainConfig
 from cryotx_cli.errors import CheckpointError, DatasetError
 from cryotx_cli.training import run as run_module
 from cryotx_cli.training.run import (
@@ -24,6 +25,7 @@ from cryotx_cli.training.run import (
     Stopwatch,
     WeightAverage,
     keep_state,
+    make_folder,
     open_folder,
     require_finite,
     restore,
@@ -309,3 +311,19 @@ def test_the_folder_has_to_be_one(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="cannot be written"):
         run_module.make_folder(Path(tmp_path / "file"), short_runs.CenterTrainConfig())
+
+
+def test_files_of_others_are_kept(tmp_path):
+    (tmp_path / "best.safetensors").write_text("weights of another program")
+    with pytest.raises(DatasetError, match=r"holds best\.safetensors, which no run of cryotx train has written"):
+        make_folder(tmp_path, CenterTrainConfig())
+    assert not (tmp_path / "config.toml").exists()
+
+
+def test_a_run_that_trains_something_else_is_kept(tmp_path):
+    make_folder(tmp_path, CenterTrainConfig())
+    make_folder(tmp_path, FilmTrainConfig())  # nothing is lost yet
+    (tmp_path / "last.safetensors").write_text("weights")
+    make_folder(tmp_path, FilmTrainConfig())
+    with pytest.raises(DatasetError, match="something else"):
+        make_folder(tmp_path, CenterTrainConfig())

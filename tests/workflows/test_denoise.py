@@ -209,3 +209,17 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(MicrographError, match="No space left"):
         list(run)
     assert names(tmp_path / "out") == {"config.toml"}
+
+
+def test_files_that_no_earlier_run_has_written_are_kept(tmp_path: Path) -> None:
+    mics, out = write_mrc(tmp_path / "mics" / "a.mrc", field()).parent, tmp_path / "out"
+    out.mkdir()
+    (out / "a.mrc").write_text("another micrograph")
+
+    with pytest.raises(ConfigError, match=r"holds a\.mrc, which no earlier run"):
+        denoise(mics, out, DenoiseConfig(device="cpu"))
+
+    assert (out / "a.mrc").read_text() == "another micrograph"
+    (out / "a.mrc").unlink()
+    for _ in range(2):
+        assert [result.error for result in denoise(mics, out, DenoiseConfig(device="cpu"))] == [None]

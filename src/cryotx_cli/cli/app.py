@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 finished but some micrographs were skipped, 130 interrupted.
 """
 
+import sys
 import traceback
 from typing import Annotated, Any
 
@@ -21,7 +22,17 @@ from cryotx_cli.cli.simulate import simulate
 from cryotx_cli.cli.threshold import threshold
 from cryotx_cli.cli.train import train
 from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.streams import Streams, steady_streams
+from cryotx_cli.surroundings import explained, require_working_folder
 from cryotx_cli.version import __version__
+
+_AFTER_INTERRUPT = {
+    "pick": ": the same command goes on where it stopped.",
+    "make-coco": ": the same command goes on where it stopped.",
+    "train": ": the same command with --resume goes on from the state that was saved last.",
+}
+_PRINTING = ("check", "evaluate", "doctor")
+"""Commands whose result stands on standard output; that of all others is in files."""
 
 
 class _Commands(TyperGroup):
@@ -31,21 +42,33 @@ class _Commands(TyperGroup):
         # `cryotx pick ... --debug` is how people add it to a command that just failed.
         if "--debug" in args:
             args = ["--debug", *(argument for argument in args if argument != "--debug")]
+        # `cryotx help pick` is how people ask other programs.
+        plain = [argument for argument in args if argument != "--debug"]
+        if plain[:1] == ["help"]:
+            args = [*plain[1:2], "--help"]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            require_working_folder()
             return super().invoke(ctx)
-        except CryotxError as error:
+        except KeyboardInterrupt as interrupt:
+            typer.echo(f"Interrupted{_AFTER_INTERRUPT.get(ctx.invoked_subcommand, '.')}", err=True)
+            raise typer.Exit(130) from interrupt
+        except Exception as exception:
+            error = explained(exception)
+            if error is None:
+                raise
             if ctx.params["debug"]:
                 traceback.print_exc()
-            typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
-            if error.hint:
-                typer.echo(error.hint, err=True)
-            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
-        except KeyboardInterrupt as interrupt:
-            typer.echo("Interrupted.", err=True)
-            raise typer.Exit(130) from interrupt
+            _show(error)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from exception
+
+
+def _show(error: CryotxError) -> None:
+    typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
+    if error.hint:
+        typer.echo(error.hint, err=True)
 
 
 app = typer.Typer(
@@ -78,6 +101,23 @@ for command in (pick, threshold, check, convert, evaluate, denoise, make_coco, s
     app.command(cls=Command)(command)
 
 
-def main() -> None:
-    """Run the command line; the entry point of ``cryotx`` and ``python -m cryotx_cli``."""
-    app(prog_name="cryotx")
+def main(streams: Streams | None = None) -> None:
+    """Run the command line, and end the process with its exit code."""
+    streams = streams or steady_streams()
+    code: Any = 0
+    try:
+        app(prog_name="cryotx")
+    except SystemExit as ended:
+        code = ended.code
+    except Exception as exception:  # Typer itself loads libraries while it reads flags
+        error = explained(exception)
+        if error is None:
+            raise
+        _show(error)
+        code = 1
+    complaint = streams.complaint()
+    if complaint:
+        typer.echo(complaint, err=True)
+    if code in (0, None) and streams.lost and sys.argv[1:2] and sys.argv[1] in _PRINTING:
+        code = 1
+    sys.exit(code)

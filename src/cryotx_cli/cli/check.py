@@ -51,9 +51,11 @@ def check(
     cryotx check particles.star --against CtfFind/job003/micrographs_ctf.star
     cryotx check picks/ --against exposures.cs --json findings.json
     """
-    from cryotx_cli.files.whole_file import write_json
+    from cryotx_cli.files.whole_file import require_own_file, write_json
     from cryotx_cli.workflows.check import check as run
 
+    if json_file is not None:
+        require_own_file(json_file, "--json", '{\n  "passed"')
     result = run(picks, against, config)
     for finding in result.findings:
         _print_finding(finding)

@@ -10,6 +10,7 @@ import typer
 
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import EvaluateConfig
+from cryotx_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryotx_cli.report.evaluation_report import EvaluationReport
@@ -51,11 +52,17 @@ def evaluate(
     cryotx evaluate particles.star labels/ --diameter 160 --report agreement.html
     """
     from cryotx_cli.cli.console import status, table
-    from cryotx_cli.files.whole_file import write_json
+    from cryotx_cli.files.whole_file import require_own_file, write_json
     from cryotx_cli.wording import counted
     from cryotx_cli.workflows.evaluate import evaluate as compare
     from cryotx_cli.workflows.evaluate import evaluation_report
 
+    if micrographs is not None and report is None:
+        raise ConfigError("--micrographs: only the page of --report shows micrographs", "Add --report FILE.html.")
+    if json_file is not None:
+        require_own_file(json_file, "--json", '{\n  "radius"')
+    if report is not None:
+        require_own_file(report, "--report", '<meta name="generator" content="cryotx')
     result = compare(picks, truth, config.diameter, config.pixel_size, config.radius)
     for event in result.events:
         status(event.text)

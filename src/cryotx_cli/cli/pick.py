@@ -12,6 +12,7 @@ import typer
 from cryotx_cli.cli import SOME_SKIPPED
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import PickConfig
+from cryotx_cli.surroundings import require_memory
 
 if TYPE_CHECKING:
     from cryotx_cli.runs.result import PickSummary
@@ -45,6 +46,7 @@ def pick(
     from cryotx_cli.cli.console import progress, status
     from cryotx_cli.workflows.pick import start_pick
 
+    require_memory()
     if config.watch and config.diameter == "auto":
         status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
     run = start_pick(micrographs, out, config)

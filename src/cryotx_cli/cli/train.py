@@ -19,6 +19,7 @@ from cryotx_cli.config import (
     load_train_config,
 )
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.surroundings import require_memory
 
 if TYPE_CHECKING:
     from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
@@ -45,6 +46,7 @@ def train(
     from cryotx_cli.training.progress import FineTuned
     from cryotx_cli.workflows.train import train as run
 
+    require_memory()
     config = _with_coco_folder(config, out)
     reports = iter(run(out, config))
     first = next(reports, None)

@@ -135,7 +135,10 @@ class ThresholdConfig:
         _FORMATS,
     ] = None
     exposures: _Exposures = None
-    images: Annotated[bool, Doc("Draw the pictures of the run anew, if the micrographs are still there.")] = True
+    images: Annotated[
+        bool | None,
+        Doc("Draw the pictures anew, if the micrographs are still there; unset: if the run has pictures."),
+    ] = None
 
     def __post_init__(self) -> None:
         refuse_together(self, {"threshold": None, "fdr": None, "percentile": None, "expected_count": None})

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.errors import ConfigError, ParticleFileError
 
 
 @contextmanager
@@ -79,6 +79,33 @@ def write_json(path: str | Path, content: Any) -> None:
     with whole_file(path) as file:
         json.dump(content, file, indent=2)
         file.write("\n")
+
+
+def require_own_file(path: Path, flag: str, beginning: str) -> None:
+    """Refuse to replace a file that is there, unless it is one of its kind.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    flag
+        The flag that names it, for the message.
+    beginning
+        What all of its kind hold within their first few lines.
+
+    Raises
+    ------
+    ConfigError
+        There is a file, and it is not.
+    """
+    if not path.is_file():
+        return
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        if beginning in file.read(4096):
+            return
+    raise ConfigError(
+        f"{flag} {path}: there already, and not written by this command", f"Give {flag} another name, or remove it."
+    )
 
 
 @contextmanager

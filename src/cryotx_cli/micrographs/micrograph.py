@@ -232,7 +232,8 @@ def _kind(path: Path) -> Literal["mrc", "tiff", "picture"]:
     if is_there(path) and path.is_dir():
         raise MicrographError(f"{path}: is a folder, not a micrograph", "Give it without a suffix, or its files.")
     if not is_there(path):
-        raise MicrographError(f"{path}: no such file", "Check the path.")
+        reason = "a link that leads nowhere" if path.is_symlink() else "no such file"
+        raise MicrographError(f"{path}: {reason}", "Check the path.")
     if not path.is_file():  # reading a pipe waits for its other end for ever
         raise MicrographError(f"{path}: a pipe or a device, not a file", "Save the micrograph as a file first.")
     suffix = micrograph_suffix(path)

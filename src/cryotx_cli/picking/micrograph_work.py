@@ -16,7 +16,7 @@ from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.runs.candidates import Candidates, write_candidates
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
-from cryotx_cli.runs.jobs import PickJob, stored_candidates
+from cryotx_cli.runs.jobs import PickJob, checksum_of, stored_candidates
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.selection import Picks
 from cryotx_cli.runs.settled import Settled
@@ -24,13 +24,14 @@ from cryotx_cli.runs.settled import Settled
 
 @dataclass(frozen=True, eq=False)
 class ReadMicrograph:
-    """What the settings need of a micrograph: its image, the network's input, or candidates of an earlier run."""
+    """What the settings need of a micrograph: its image, the network's input, or candidates; and its checksum."""
 
     micrograph: Micrograph | None
     prepared: NDArray[np.float32] | None
     candidates: Candidates | None
     read_seconds: float
     prepare_seconds: float
+    checksum: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +91,15 @@ class MicrographWork:
         started = time.perf_counter()
         stored = stored_candidates(job, self._settled)
         has_thumbnail = not self._config.report or job.outputs.thumbnail.exists()
+        checksum = checksum_of(job.file.path) if job.content.checksum is None else job.content.checksum
         if stored is not None and has_thumbnail and not self._config.images:
-            return ReadMicrograph(None, None, stored, time.perf_counter() - started, 0.0)
+            return ReadMicrograph(None, None, stored, time.perf_counter() - started, 0.0, checksum)
         micrograph = read_micrograph(job.file, self._config.pixel_size)
         read = time.perf_counter()
         prepared = None
         if stored is None:
             prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
-        return ReadMicrograph(micrograph, prepared, stored, read - started, time.perf_counter() - read)
+        return ReadMicrograph(micrograph, prepared, stored, read - started, time.perf_counter() - read, checksum)
 
     def pick(self, job: PickJob, read: ReadMicrograph) -> PickedMicrograph:
         """Run the network, unless there are candidates already, and choose among them.
@@ -123,6 +125,7 @@ class MicrographWork:
             picks=len(picks.particles),
             dropped_at_border=picks.dropped_at_border,
             dropped_beside_better=picks.dropped_beside_better,
+            checksum=read.checksum,
         )
         return PickedMicrograph(job, read.micrograph, candidates, picks, row, events)
 

@@ -1,5 +1,6 @@
 """A picture of one micrograph with its picks, for the eye of a microscopist."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -60,7 +61,8 @@ def write_annotated_image(
     scale_x, scale_y = image.shape[1] / width, image.shape[0] / height
     _draw_circles(image, particles, scale_x, scale_y)
     _draw_scale_bar(image, micrograph.pixel_size / scale_x)
-    picture = np.vstack([_title_strip(image.shape[1], title, len(particles)), image])
+    readable = os.fsencode(title).decode(errors="replace")  # OpenCV dies of a name that is no text
+    picture = np.vstack([_title_strip(image.shape[1], readable, len(particles)), image])
     _write_png(path, picture)
 
 

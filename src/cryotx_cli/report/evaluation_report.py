@@ -98,7 +98,7 @@ class EvaluationReport:
         self._run = run_of_picks(picks)
         self._about = _about(picks, self._run, judged, agreement)
         self._rows = _rows_of(judged, self._run)
-        self._files = _find_files(judged, self._rows, micrographs)
+        self._files = _find_files(judged, self._rows, self._run, micrographs)
         self._micrographs = [self._show(one) for one in judged]
         places = disagreements_to_show(disagreements_in_gallery(self._micrographs))
         self._crops: dict[Disagreement, bytes | None] = dict.fromkeys(places)
@@ -212,7 +212,7 @@ def _rows_of(judged: Sequence[JudgedPicks], run: StoredRun | None) -> dict[str, 
 
 
 def _find_files(
-    judged: Sequence[JudgedPicks], rows: Mapping[str, LedgerRow], micrographs: Path | None
+    judged: Sequence[JudgedPicks], rows: Mapping[str, LedgerRow], run: StoredRun | None, micrographs: Path | None
 ) -> dict[str, MicrographFile]:
     """Return the file of each micrograph that is found, by the name in the truth."""
     files: dict[str, MicrographFile] = {}
@@ -222,7 +222,7 @@ def _find_files(
         files = {name: found[partner] for name, partner in pair_names(found, [one.name for one in judged]).items()}
     for one in judged:
         row = rows.get(one.name)
-        paths = [row.path if row else "", one.name, one.picks_name or ""]
+        paths = [run.folder.micrograph_of(row) if run and row else "", one.name, one.picks_name or ""]
         path = next((Path(path) for path in paths if path and Path(path).is_file()), None)
         if path is not None:
             files.setdefault(one.name, MicrographFile(path, one.name))

@@ -33,8 +33,8 @@ from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.star import write_particles_star
 from cryotx_cli.coordinates.formats.table import micrograph_formats, table_formats
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import ConfigError, CryotxError
-from cryotx_cli.micrographs.find import Inputs, listed
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.files.text_file import is_there
 from cryotx_cli.runs.ledger import Ledger, LedgerRow, stated_false
 
 _DECOYS_VERSION = 1
@@ -167,7 +167,8 @@ class PickFolder:
         for one in micrograph_formats():
             if one.index and one.name in formats:
                 files = ((row, self.outputs(row.stem, row.relion).coordinates[one.name]) for row, _ in picks)
-                pairs = ((row.micrograph, relion_path(file, row.path, row.micrograph)) for row, file in files)
+                found = ((row, file, self.micrograph_of(row)) for row, file in files)
+                pairs = ((row.micrograph, relion_path(file, path, row.micrograph)) for row, file, path in found)
                 one.index.write(self.path / one.in_run / one.index.file_name, pairs)
             elif one.index:
                 (self.path / one.in_run / one.index.file_name).unlink(missing_ok=True)
@@ -177,6 +178,17 @@ class PickFolder:
             elif table.in_run:
                 (self.path / table.in_run).unlink(missing_ok=True)
         write_particles_star(self.star, named, stated_false([row for row, _ in picks]))
+
+    def micrograph_of(self, row: LedgerRow) -> Path:
+        """Return where a micrograph of the run is now, which may have been moved together with it.
+
+        Names relative to a project are looked for from the folder of the run upwards; what is nowhere to be found has
+        the path that it had when it was picked.
+        """
+        folder = absolute_path(self.path)
+        beside = [absolute_path(folder / row.from_run)] if row.from_run else []
+        above = [] if PurePath(row.micrograph).is_absolute() else [one / row.micrograph for one in folder.parents]
+        return next((path for path in (*beside, Path(row.path), *above) if is_there(path)), Path(row.path))
 
 
 def is_run(path: Path) -> bool:
@@ -217,24 +229,10 @@ def write_coordinates(
             one.write(wanted[one.name], particles, side)
 
 
-def remove_picks(outputs: MicrographOutputs) -> None:
+def remove_picks(outputs: MicrographOutputs, picture: bool = True) -> None:
     """Remove picks of other settings, or of a file that can no longer be read: they must not pass for current ones."""
-    for path in (outputs.png, *outputs.coordinates.values()):
+    for path in (*[outputs.png] * picture, *outputs.coordinates.values()):
         path.unlink(missing_ok=True)
-
-
-def check_star_name(out: Path, inputs: Inputs) -> None:
-    """Check the name of the merged STAR file.
-
-    Raises
-    ------
-    ConfigError
-        It is not that of a STAR file, or it is one of the inputs.
-    """
-    if out.suffix.lower() != ".star" or out.is_dir():
-        raise ConfigError(f"--out {out}: not the name of a STAR file", "Give a file such as --out particles.star.")
-    if any(Path(given).resolve() == out.resolve() for given in listed(inputs)):
-        raise ConfigError(f"--out {out}: also an input, which would be overwritten", "Give --out another name.")
 
 
 def relion_path(file: Path, micrograph: str | Path, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,24 @@ from cryotx_cli.runs.settled import Settled
 from cryotx_cli.version import __version__
 
 
+@dataclass(frozen=True)
+class FileContent:
+    """What tells a micrograph file from others.
+
+    Parameters
+    ----------
+    size, modified
+        Bytes, and the time of modification in nanoseconds; of a copy those of the file that was picked first, of
+        another file of the same bytes and time a negative number instead.
+    checksum
+        CRC-32 of the file; None where it has not been read.
+    """
+
+    size: int
+    modified: int
+    checksum: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class PickJob:
     """One micrograph, where its files go, what chooses its picks, and fingerprints of all that decides them.
@@ -45,6 +64,7 @@ class PickJob:
     candidates_key: str
     picks_key: str
     selection: Selection
+    content: FileContent
     is_surveyed: bool = False
 
     @property
@@ -54,10 +74,20 @@ class PickJob:
 
     def row(self) -> LedgerRow:
         """Return its row of the ledger as long as nothing has been done."""
-        path = str(absolute_path(self.file.path))
-        stem = self.stem.as_posix()
-        key, defocus, relion = self.picks_key, self.file.defocus, self.relion.as_posix()
-        return LedgerRow(self.index, self.file.name, path, stem, key, defocus=defocus, relion=relion)
+        path = absolute_path(self.file.path)
+        return LedgerRow(
+            self.index,
+            self.file.name,
+            str(path),
+            self.stem.as_posix(),
+            self.picks_key,
+            defocus=self.file.defocus,
+            relion=self.relion.as_posix(),
+            from_run=os.path.relpath(path, absolute_path(self.outputs.candidates).parents[len(self.stem.parts)]),
+            size=self.content.size,
+            modified=self.content.modified,
+            checksum=self.content.checksum,
+        )
 
 
 class PickJobs:
@@ -87,6 +117,8 @@ class PickJobs:
         self._stems: set[Path] = set()
         self._relion: set[Path] = set()
         self._base: Path | None = None
+        self._earlier = folder.ledger.read()
+        self._contents: dict[tuple[str, int, int], FileContent] = {}  # by path, size and time
         self._named: dict[tuple[str, str], PickJob] = {}  # by format, and by what it calls the micrograph
 
     def plan(self, files: Sequence[MicrographFile]) -> list[PickJob]:
@@ -148,6 +180,7 @@ class PickJobs:
         return None if candidates is None else job.selection.choose(candidates).particles
 
     def _job(self, index: int, file: MicrographFile, stem: Path, relion: Path) -> PickJob:
+        content = self._content(file)
         candidates_key = fingerprint(
             __version__,
             self._picker,
@@ -155,11 +188,34 @@ class PickJobs:
             self.settled.config.pixel_size,
             self.settled.contrast,
             file.pixel_size,
-            *_identity(file.path),
+            file.name,
+            content.size,
+            content.modified,
         )
         settled, outputs = self.settled, self._folder.outputs(stem, relion)
         picks_key, is_surveyed = settled.picks_key(candidates_key), index in self.surveyed
-        return PickJob(index, file, stem, relion, outputs, candidates_key, picks_key, settled.selection, is_surveyed)
+        choice = settled.selection
+        return PickJob(index, file, stem, relion, outputs, candidates_key, picks_key, choice, content, is_surveyed)
+
+    def _content(self, file: MicrographFile) -> FileContent:
+        """Return what tells this file from others; a copy of the one that was picked earlier counts as that one."""
+        try:
+            status = file.path.stat()
+        except OSError:  # a file that is gone fails when it is read
+            return FileContent(0, 0, None)
+        key = (str(file.path), status.st_size, status.st_mtime_ns)
+        if key not in self._contents:
+            found, row = FileContent(status.st_size, status.st_mtime_ns, None), self._earlier.get(file.name)
+            if row is not None and row.size == found.size:
+                untouched = row.modified == found.modified and row.path == str(absolute_path(file.path))
+                if not untouched:
+                    found = replace(found, checksum=checksum_of(file.path))
+                if untouched or (row.checksum is not None and row.checksum == found.checksum):
+                    found = FileContent(row.size, row.modified, row.checksum)
+                elif row.modified == found.modified:  # another file of the same second
+                    found = replace(found, modified=-1 - (found.checksum or 0))
+            self._contents[key] = found
+        return self._contents[key]
 
     def _free_stem(self, file: MicrographFile) -> Path:
         """Return a stem that no micrograph before has; others may follow that would share it."""
@@ -191,16 +247,27 @@ def stored_candidates(job: PickJob, settled: Settled) -> Candidates | None:
     return read_candidates(job.outputs.candidates, job.candidates_key)
 
 
+def checksum_of(path: Path) -> int | None:
+    """Return the CRC-32 of a file; None if it cannot be read."""
+    checksum = 0
+    try:
+        with path.open("rb") as file:
+            while part := file.read(1 << 22):
+                checksum = zlib.crc32(part, checksum)
+    except OSError:
+        return None
+    return checksum
+
+
 def earlier_row(job: PickJob, row: LedgerRow) -> LedgerRow:
     """Return the row of a finished micrograph, which may stand elsewhere in this input."""
     here = job.row()
-    return replace(row, index=here.index, path=here.path, stem=here.stem, defocus=here.defocus, relion=here.relion)
-
-
-def _identity(path: Path) -> tuple[str, int, int]:
-    """Path, size and modification time: what changes when the file does. A file that is gone fails when it is read."""
-    try:
-        status = path.stat()
-    except OSError:
-        return str(path), 0, 0
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+    return replace(
+        row,
+        index=here.index,
+        path=here.path,
+        stem=here.stem,
+        defocus=here.defocus,
+        relion=here.relion,
+        from_run=here.from_run,
+    )

@@ -48,6 +48,11 @@ class LedgerRow:
         Path of its file in ``relion/`` without ``_autopick.star``; None in older ledgers: its stem.
     expected_false
         How many of the picks are expected to be no particles; None in a run without decoys.
+    from_run
+        The micrograph file relative to the folder of the run: both may be moved together.
+    size, modified, checksum
+        Bytes of the micrograph file, its time of modification in nanoseconds, and the CRC-32 of its content: a copy of
+        it needs no picking. None of the checksum where it has not been read.
     """
 
     index: int
@@ -68,6 +73,10 @@ class LedgerRow:
     defocus: float | None = None
     relion: str | None = None
     expected_false: float | None = None
+    from_run: str | None = None
+    size: int = 0
+    modified: int = 0
+    checksum: int | None = None
 
 
 class Ledger:

@@ -18,13 +18,14 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from cryotx_cli.config import RefitConfig, TrainConfig, save_config
-from cryotx_cli.errors import CheckpointError, DatasetError
+from cryotx_cli.config import RefitConfig, TrainConfig, load_train_config, save_config
+from cryotx_cli.errors import CheckpointError, CryotxError, DatasetError
 from cryotx_cli.files.whole_file import whole_file, whole_path
 
 LOG_EVERY = 20  # steps
 SAVE_SECONDS = 150.0
 _STATE = "state.pt"
+_ANOTHER = "Choose another --out."
 
 _DAMAGED = (
     OSError,
@@ -122,13 +123,29 @@ def make_folder(out: Path, config: TrainConfig) -> None:
     Raises
     ------
     DatasetError
-        If it cannot be made.
+        If it cannot be made, or holds files that would be replaced and are not those of such a run.
     """
+    _require_own(out, config)
     try:
         out.mkdir(parents=True, exist_ok=True)
         save_config(config if isinstance(config, RefitConfig) else replace(config, resume=False), out / "config.toml")
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written ({error.strerror})", "Choose another --out.") from error
+
+
+def _require_own(out: Path, config: TrainConfig) -> None:
+    weights = [out / name for name in ("best.safetensors", "last.safetensors") if (out / name).exists()]
+    there = [*weights, *(out / name for name in ("config.toml", "log.csv") if (out / name).exists())]
+    if not there:
+        return
+    try:
+        earlier: TrainConfig | None = load_train_config(out / "config.toml")
+    except CryotxError:
+        earlier = None
+    if earlier is None:
+        raise DatasetError(f"{out}: holds {there[0].name}, which no run of cryotx train has written", _ANOTHER)
+    if weights and type(earlier) is not type(config):
+        raise DatasetError(f"{out}: holds {there[0].name} of a run that trains something else", _ANOTHER)
 
 
 def plain_settings(config: TrainConfig) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Denoise many micrographs: read, denoise, write, several files at the same time."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.config import DenoiseConfig, DenoisingPipeline, save_config
+from cryotx_cli.config import DenoiseConfig, DenoisingPipeline, load_config, save_config
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.events import Tell
 from cryotx_cli.micrographs.denoise import denoise as denoise_on_cpu
@@ -118,26 +118,42 @@ def denoise(inputs: Inputs, out: str | Path, config: DenoiseConfig, tell: Tell =
     MicrographError
         No micrograph is found.
     ConfigError
-        An output would replace one of the micrographs.
+        An output would replace one of the micrographs, or a file that an earlier run has not written.
     DeviceError
         The device is not there.
     CryotxError
         The folder cannot be written.
     """
     denoiser = _denoiser(config.device)
-    files = _without_earlier_outputs(find_micrographs(inputs, tell), inputs, Path(out).resolve())
+    files = _without_earlier_outputs(find_micrographs(inputs, tell), inputs, Path(os.path.realpath(out)))
     stems = output_stems([str(absolute_path(file.path)) for file in files])
     targets = {file: Path(out, f"{stem}.{config.format}") for file, stem in zip(files, stems, strict=True)}
     sources = {os.path.realpath(file.path) for file in files}
     for path in targets.values():
         if os.path.realpath(path) in sources:
             raise ConfigError(f"{path}: the denoised image would replace a micrograph", "Give another folder to --out.")
+    _require_own(Path(out), list(targets.values()))
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         save_config(config, Path(out, "config.toml"))
     except OSError as error:
         raise CryotxError(f"{out}: cannot write there: {error.strerror}", "Give another folder to --out.") from error
     return DenoiseRun(targets, config, denoiser)
+
+
+def _require_own(out: Path, targets: Sequence[Path]) -> None:
+    """Refuse to replace files in a folder that does not say that they were denoised there."""
+    settings = out / "config.toml"
+    there = [path for path in (settings, *targets) if path.exists()]
+    if not there:
+        return
+    try:
+        load_config(DenoiseConfig, settings)
+    except CryotxError:
+        raise ConfigError(
+            f"--out {out}: holds {there[0].name}, which no earlier run of cryotx denoise has written",
+            "Give another folder to --out.",
+        ) from None
 
 
 def _denoiser(device: str) -> Denoiser:
@@ -150,9 +166,9 @@ def _denoiser(device: str) -> Denoiser:
 
 
 def _without_earlier_outputs(files: list[MicrographFile], inputs: Inputs, out: Path) -> list[MicrographFile]:
-    if not any(Path(given).is_dir() and Path(given).resolve() in out.parents for given in listed(inputs)):
+    if not any(Path(given).is_dir() and Path(os.path.realpath(given)) in out.parents for given in listed(inputs)):
         return files
-    others = [file for file in files if out not in file.path.resolve().parents]
+    others = [file for file in files if out not in Path(os.path.realpath(file.path)).parents]
     if not others:
         raise MicrographError(f"no micrographs found but those in {out}, where the denoised ones go", "Check INPUT.")
     return others

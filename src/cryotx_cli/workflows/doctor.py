@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import platform
 import shutil
@@ -14,11 +15,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
 from cryotx_cli.config import DoctorConfig, PickConfig
 from cryotx_cli.errors import CryotxError
-from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.surroundings import (
+    address_space_limit,
+    broken_library,
+    first_line,
+    is_from_pythonpath,
+    remedy_for,
+    require_memory,
+)
 from cryotx_cli.version import __version__
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "mrcfile", "safetensors", "pydantic")
@@ -62,6 +68,10 @@ def examine(config: DoctorConfig) -> Iterator[Examined]:
     """
     yield Examined("cryotx", f"{__version__}, in {Path(__file__).parents[1]}")
     yield _python()
+    memory = _memory()
+    if memory is not None:  # loading PyTorch would end this process, too
+        yield memory
+        return
     libraries = list(_libraries())
     yield from libraries
     yield _cores()
@@ -81,23 +91,43 @@ def _python() -> Examined:
     )
 
 
+def _memory() -> Examined | None:
+    """Return what is wrong with the limit of the shell, if it has one that is too low."""
+    try:
+        require_memory()
+    except CryotxError as error:
+        return Examined("Memory", f"{(address_space_limit() or 0) / 1e9:.1f} GB", error.message, error.hint, True)
+    return None
+
+
 def _libraries() -> Iterator[Examined]:
     for name in _LIBRARIES:
-        try:
-            yield Examined(name, version(name))
-        except PackageNotFoundError:
-            yield _missing(name)
+        yield _library(name, version(name)) if _is_installed(name) else _missing(name)
     opencv = [(name, version(name)) for name in _OPENCV if _is_installed(name)]
     if not opencv:
         yield _missing("opencv")
         return
     value = ", ".join(f"{number} ({name})" for name, number in opencv)
     if len(opencv) == 1:
-        yield Examined("opencv", value)
+        yield _library("cv2", value, "opencv")
     else:
         # All of them install the same module: the last one wins, and removing one breaks the others.
         remedy = f"pip uninstall -y {' '.join(name for name, _ in opencv)}; then install cryotx again."
         yield Examined("opencv", value, "these builds of OpenCV overwrite each other", remedy)
+
+
+def _library(module: str, value: str, name: str = "") -> Examined:
+    """Import a library: that of another program may stand in the way of the one that is installed."""
+    name = name or module
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:
+        culprit, file = broken_library(error) or (module, "")
+        because = "" if culprit == module else f", because {culprit} cannot"
+        reason = f"cannot be imported{because}{f', from {file}' if file else ''}: {first_line(error)}"
+        return Examined(name, value, reason, remedy_for(file), True)
+    file = getattr(found, "__file__", None) or ""
+    return Examined(name, f"{value}, in {Path(file).parent}" if is_from_pythonpath(file) else value)
 
 
 def _is_installed(name: str) -> bool:
@@ -186,7 +216,10 @@ def _weights(name: str) -> Iterator[Examined]:
 
 def _trial(config: DoctorConfig) -> Examined:
     """Load the weights and pick an image of noise."""
+    import numpy as np
+
     from cryotx_cli.detector.load_picker import load_picker
+    from cryotx_cli.micrographs.micrograph import Micrograph
 
     noise = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
     micrograph = Micrograph(noise, 2.0, Path("noise"))
@@ -198,7 +231,7 @@ def _trial(config: DoctorConfig) -> Examined:
     except CryotxError as error:
         return Examined("Picking", "does not work", error.message, error.hint, True)
     except (RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         return Examined("Picking", "does not work", reason, f"Try --device cpu. {_INSTALL_GPU}.", True)
     return Examined(
         "Picking", f"works: {loaded - started:.1f} s to load, {time.perf_counter() - loaded:.1f} s for 512 x 512 pixels"

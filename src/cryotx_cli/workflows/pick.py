@@ -30,8 +30,9 @@ from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.gallery import GALLERY_SIZE
 from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
 from cryotx_cli.runs.false_discovery import FalseDiscovery
-from cryotx_cli.runs.folder import PickFolder, check_star_name
+from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.jobs import PickJob, PickJobs
+from cryotx_cli.runs.out_name import check_star_name
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult, PickSummary
 
@@ -60,7 +61,7 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     Raises
     ------
     ConfigError
-        `out` is not a STAR file that may be written, or no Dask scheduler answers at the address.
+        `out` is not a STAR file that may be written, or is not of an earlier run, or no Dask scheduler answers.
     MicrographError
         No micrograph is found, or none can be read to estimate the diameter.
     ParticleFileError

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from cryotx_cli.config import ThresholdConfig
 from cryotx_cli.coordinates.formats.cryosparc import exposures_of
 from cryotx_cli.coordinates.formats.entry import Exposure
@@ -19,6 +21,7 @@ from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
 from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.out_name import require_own_star
 from cryotx_cli.runs.stored import StoredRun, cut_by_decoys, read_run
 
 
@@ -35,6 +38,7 @@ class _Chosen:
     row: LedgerRow
     particles: Particles
     shape: tuple[int, int]
+    unchanged: bool  # the picks are those from before: what shows them stays right
 
 
 class ThresholdRun:
@@ -73,8 +77,8 @@ class ThresholdRun:
             )
         exposures = self._exposures([row.micrograph for row in before.picked])
         chosen = [self._choose(row) for row in before.picked]
-        self._write(chosen, exposures)
-        self._to_draw = chosen if images and settled.config.images else []
+        self._write(chosen, exposures, images)
+        self._to_draw = chosen if images else []
         if settled.config.images and not images:
             self.events.tell(Event("Pictures are left out; cryotx pick draws them when it runs again."))
         self.micrographs = len(chosen)
@@ -93,10 +97,10 @@ class ThresholdRun:
             try:
                 self._draw(one)
                 yield Redrawn(one.row.micrograph, None)
-            except MicrographError as error:
-                yield Redrawn(one.row.micrograph, error.message)
-            except OSError as error:
-                yield Redrawn(one.row.micrograph, f"{error.filename}: {error.strerror}")
+            except (MicrographError, OSError) as error:
+                kept = self._folder.outputs(one.row.stem).png.exists()  # one of the same picks
+                reason = error.message if isinstance(error, MicrographError) else f"{error.filename}: {error.strerror}"
+                yield Redrawn(one.row.micrograph, None if kept else reason)
 
     def _exposures(self, names: Sequence[str]) -> Mapping[str, Exposure]:
         """Check what may go wrong with the formats before anything is changed."""
@@ -118,6 +122,9 @@ class ThresholdRun:
             )
         key, candidates = stored
         picks = self._settled.selection.choose(candidates)
+        before = self._before.settled.selection.choose(candidates).particles
+        is_current = row.key == self._before.settled.picks_key(key)  # not of a choice that was interrupted
+        unchanged = is_current and np.array_equal(before.centres, picks.particles.centres)
         row = replace(
             row,
             key=self._settled.picks_key(key),
@@ -126,16 +133,16 @@ class ThresholdRun:
             dropped_beside_better=picks.dropped_beside_better,
             expected_false=self._found.expected_false(picks.particles.scores) if self._found else None,
         )
-        return _Chosen(row, picks.particles, (candidates.height, candidates.width))
+        return _Chosen(row, picks.particles, (candidates.height, candidates.width), unchanged)
 
-    def _write(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure]) -> None:
+    def _write(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure], images: bool) -> None:
         settled, folder = self._settled, self._folder
         # Until its files are written a micrograph counts as one with other settings: cryotx pick would do it anew.
         folder.ledger.start([*(replace(one.row, key="") for one in chosen), *self._before.skipped])
         settled.save(folder.config)
         for one in chosen:
             outputs = folder.outputs(one.row.stem, one.row.relion)
-            remove_picks(outputs)
+            remove_picks(outputs, picture=not (images and one.unchanged))
             write_coordinates(outputs, one.particles, settled.formats, settled.diameter)
         folder.write_merged([(one.row, one.particles) for one in chosen], settled.formats, exposures)
         folder.ledger.start([*(one.row for one in chosen), *self._before.skipped])
@@ -143,7 +150,7 @@ class ThresholdRun:
             write_run_report(StoredRun(folder, settled))
 
     def _draw(self, one: _Chosen) -> None:
-        path = Path(one.row.path)
+        path = self._folder.micrograph_of(one.row)
         # The pixel size of the run counts, whatever the header says.
         file = MicrographFile(path, one.row.micrograph, one.particles.pixel_size)
         micrograph = read_micrograph(file)
@@ -175,7 +182,7 @@ def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
     Raises
     ------
     ConfigError
-        The run's settings do not allow the new ones.
+        The run's settings do not allow the new ones, or another program's file has taken the place of its STAR file.
     CryotxError
         There is no such run, candidates are missing, or the folder cannot be written.
     """
@@ -185,9 +192,10 @@ def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
             f"--fdr: {before.folder.path} has no decoys to tell it by",
             "Give --threshold, or start cryotx pick with --fdr: it makes them, and keeps its candidates.",
         )
+    require_own_star(before.folder.star)
     after = cut_by_decoys(before.folder, before.settled.changed(**_changes(before, config)))
     try:
-        return ThresholdRun(before, after, config.images)
+        return ThresholdRun(before, after, after.settled.config.images if config.images is None else config.images)
     except OSError as error:
         raise CryotxError(
             f"{before.folder.path}: cannot write there ({error.strerror})", "Repeat the command when there is room."
@@ -209,6 +217,8 @@ def _changes(before: StoredRun, config: ThresholdConfig) -> dict[str, object]:
     for name in ("max_per_micrograph", "min_distance", "edge", "formats", "exposures"):
         if getattr(config, name) is not None:
             changes[name] = getattr(config, name)
+    if config.images:  # cryotx pick keeps them from now on
+        changes["images"] = True
     if config.formats is not None:
         changes["boxes"] = "box" in config.formats
     return changes

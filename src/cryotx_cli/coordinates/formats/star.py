@@ -7,7 +7,7 @@ own convention and that of `Particles`: nothing is flipped or shifted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from cryotx_cli.coordinates.formats.cbox import is_cbox
@@ -57,6 +57,17 @@ def write_particles_star(path: str | Path, particles: Iterable[tuple[str, Partic
             # The doubled % survives the formatting of the row.
             file.writelines(_rows(of_micrograph, _quoted(name).replace("%", "%%") + " " + _ROW))
         file.write("\n")
+
+
+def is_particles_star_of_ours(path: Path) -> bool:
+    """Whether a file begins as those of `write_particles_star` do, whose columns no other program writes."""
+    header = _header("data_particles", ("_rlnMicrographName", *_COORDINATE_COLUMNS)).split()
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            lines = (line for line in islice(file, 1 + len(header)) if not line.startswith("#"))
+            return " ".join(lines).split()[: len(header)] == header
+    except OSError:
+        return False
 
 
 def write_micrograph_star(path: str | Path, particles: Particles) -> None:
