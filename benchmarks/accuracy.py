@@ -106,8 +106,11 @@ def measure(picker: Picker, data: list[Labelled], diameter: float, radius_px: fl
     }
 
 
-def simulated_scenes(count: int) -> Iterator[Scene]:
-    """Whole micrographs as the calibration's crops are drawn: diameters of 24 network px, times or by up to 1.25."""
+def simulated_scenes(count: int, clean: bool = False) -> Iterator[Scene]:
+    """Whole micrographs as the calibration's crops are drawn: diameters of 24 network px, times or by up to 1.25.
+
+    Clean ones have nothing but particles and noise.
+    """
     rng = np.random.default_rng(HELD_OUT_SEED)
     structures = [procedural_structure(rng) for _ in range(40)]
     for number in range(count):
@@ -116,7 +119,10 @@ def simulated_scenes(count: int) -> Iterator[Scene]:
         diameter = structure.diameter / 1.25 ** rng.uniform(-1, 1)  # what the user says
         pixel_size = diameter / PIXELS_PER_DIAMETER
         shape = (_SIMULATED_SIDE, _SIMULATED_SIDE)
-        made = simulate_micrograph(structure, distractor, draw_conditions(rng), shape, pixel_size, rng)
+        conditions = draw_conditions(rng)
+        if clean:
+            conditions = replace(conditions, soup=0.0, fragments=0.0, junk=0.0, film=0.0, artefacts=0.0)
+        made = simulate_micrograph(structure, distractor, conditions, shape, pixel_size, rng)
         image = np.ascontiguousarray(develop(made.image, rng), np.float32)
         yield Scene(Micrograph(image, pixel_size, Path(f"simulated {number}")), made.centres, made.ignored, diameter)
 

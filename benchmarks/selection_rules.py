@@ -1,76 +1,139 @@
 """What each part of `--threshold auto` is worth: F1 with and without it, on real and on simulated micrographs.
 
-    python benchmarks/selection_rules.py FOLDER [--structures DIR] [--simulated 48] [--weights default]
+    python benchmarks/selection_rules.py FOLDER ... [--structures DIR] [--simulated 48] [--weights default]
 
-FOLDER is that of accuracy.py. `simulated` are whole micrographs as accuracy.py --simulated draws them, `second` the 24
-of second_simulator.py (which --structures is for). Each row leaves one part out: the cut of the highest expected F1
-alone; without the rule that a micrograph of guesses keeps only what convinces alone; without the rule that picks far
-less sure than their fellows go; nothing left out; and that with picks on support film, too. F1 of the command's own
-choice over all micrographs of a set, and for the simulated ones also the mean over micrographs.
+Each FOLDER is one as that of accuracy.py, whose sets are runs of `cryotx pick`. `simulated` are whole micrographs as
+accuracy.py --simulated draws them, `second` the 24 of second_simulator.py (which --structures is for), in runs of six.
+The cut of a run is that of the highest expected F1 of the scores alone; with what noise explains taken away; with the
+rule that picks far less sure than their fellows go; with both, as it is; and each micrograph has a cut of its own, as
+with --decoys 0. F1 over all micrographs of a set, and for the simulated ones also the mean over micrographs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
 
-from accuracy import measure, read_set, simulated_scenes
+from accuracy import Labelled, read_set, simulated_scenes
+from cryotx_cli.config import PickConfig
+from cryotx_cli.coordinates.agreement import Counts, match
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.runs import selection
+from cryotx_cli.runs import false_discovery
+from cryotx_cli.runs.false_discovery import FalseDiscovery
+from cryotx_cli.runs.selection import automatic_cut
+from cryotx_cli.runs.stored import read_run
+from cryotx_cli.workflows.pick import start_pick
 from machine import describe_machine
-from scoring import Scene, judge, summary
+from run_cuts import Judged, runs_of
 from second_simulator import simulate
 from second_specimen import voxel_maps
 
-_GUESSES, _FELLOWS = {"_MOSTLY_WRONG": -1.0}, {"_ODDS": np.inf}
-ROWS = {
-    "highest expected F1 alone": _GUESSES | _FELLOWS,
-    "guesses are kept": _GUESSES,
-    "unlike their fellows are kept": _FELLOWS,
-    "as it is": {},
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Candidates and labels of a real micrograph."""
+
+    found: Particles
+    labelled: Labelled
+    radius_px: float
+
+    @property
+    def all_scores(self) -> np.ndarray:
+        return self.found.scores
+
+    def at(self, cut: float) -> Counts:
+        kept = self.found.above(cut)
+        kept = kept.select(self.labelled.labelled_area(kept.centres))
+        hits = int((match(kept.centres, self.labelled.truth, self.radius_px) >= 0).sum())
+        return Counts(len(kept), len(self.labelled.truth), hits)
+
+
+Micrographs = Sequence[Labels] | Sequence[Judged]
+Rule = Callable[[FalseDiscovery, Labels | Judged], float]
+
+
+def of_run(noise: bool, fellows: bool) -> Rule:
+    def cut(found: FalseDiscovery, one: Labels | Judged) -> float:
+        nothing = np.zeros_like(found.noise)
+        found = found if noise else replace(found, noise=nothing, tail=nothing)
+        with patch.dict(vars(false_discovery), {} if fellows else {"_FELLOWS": np.inf}):
+            return found.automatic_cut()
+
+    return cut
+
+
+RULES: dict[str, Rule] = {
+    "highest expected F1 of the scores": of_run(noise=False, fellows=False),
+    "with noise taken away": of_run(noise=True, fellows=False),
+    "with fellows": of_run(noise=False, fellows=True),
+    "with both, as it is": of_run(noise=True, fellows=True),
+    "each micrograph alone": lambda found, one: automatic_cut(one.all_scores),
 }
-ON_FILM = "as it is, with picks on film"
 
 
-def scored(picker: Picker, scenes: list[Scene]) -> str:
-    judged = [judge(picker, scene) for scene in scenes]
-    each = [summary([one])["F1"] for one in judged if one.wanted or one.own_picks]
-    return f"{summary(judged)['F1']:.3f} / {np.mean(each):.3f}"
+def real(picker: Picker, folder: Path, info: dict[str, float]) -> tuple[list[Labels], FalseDiscovery]:
+    data = read_set(folder, info)
+    config = PickConfig(
+        diameter=info["diameter_px"] * info["pixel_size"],
+        pixel_size=info["pixel_size"],
+        contrast="dark",
+        images=False,
+        report=False,
+    )
+    with TemporaryDirectory() as out:
+        list(start_pick([one.micrograph.source for one in data], Path(out, "p.star"), config, picker))
+        run = read_run(Path(out, "p.star"))
+        found = {Path(row.path): run.available(row) for row in run.picked}
+        decoys = run.false_discovery
+    assert decoys is not None
+    labels = []
+    for one in data:
+        available = found[Path(one.micrograph.source)]
+        assert available is not None
+        labels.append(Labels(available[0], one, info["diameter_px"] / 2))
+    return labels, decoys
+
+
+def scored(runs: Sequence[tuple[Micrographs, FalseDiscovery]], rule: Rule, mean: bool) -> str:
+    each = [one.at(rule(found, one)) for micrographs, found in runs for one in micrographs]
+    everything = f"{sum(each, Counts()).f1:.3f}"
+    return f"{everything} / {np.mean([one.f1 for one in each if one.truth or one.picks]):.3f}" if mean else everything
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--structures", type=Path)
     parser.add_argument("--simulated", type=int, default=48, metavar="N")
+    parser.add_argument("--second", type=int, default=24, metavar="N")
     parser.add_argument("--weights", default="default")
     args = parser.parse_args()
     print(describe_machine("torch", "numpy"))
-    checkpoint = load_checkpoint(args.weights)
-    careful, careless = Picker(checkpoint), Picker(replace(checkpoint, film={}))
-    infos = json.loads((args.folder / "datasets.json").read_text())
+    picker = Picker(load_checkpoint(args.weights))
     maps = voxel_maps(args.structures, np.random.default_rng([1]))
-    scenes = {
-        "simulated": list(simulated_scenes(args.simulated)),
-        "second": [simulate(maps, number, 1536, 1).scene for number in range(24)],
+    runs: dict[str, list[tuple[Micrographs, FalseDiscovery]]] = {}
+    for folder in args.folders:
+        for name, info in json.loads((folder / "datasets.json").read_text()).items():
+            runs[name] = [real(picker, folder / name, info)]
+    drawn = {
+        "simulated": simulated_scenes(args.simulated),
+        "second": (simulate(maps, number, 1536, 1).scene for number in range(args.second)),
     }
-    print(f"{'':32}" + "".join(f"{name:>8}" for name in infos) + "".join(f"{name:>16}" for name in scenes))
-    for name, changed in (ROWS | {ON_FILM: {}}).items():
-        picker = careless if name == ON_FILM else careful
-        with patch.dict(vars(selection), changed):
-            cells = []
-            for set_name, info in infos.items():
-                data = read_set(args.folder / set_name, info)
-                numbers = measure(picker, data, info["diameter_px"] * info["pixel_size"], info["diameter_px"] / 2)
-                cells.append(f"{numbers['F1']:8.3f}")
-            cells += [f"{scored(picker, found):>16}" for found in scenes.values()]
-        print(f"{name:32}" + "".join(cells), flush=True)
+    for name, scenes in drawn.items():
+        runs[name] = list(runs_of(picker, scenes))
+    print(f"\n| | {' | '.join(runs)} |\n|---" + "|---" * len(runs) + "|")
+    for name, rule in RULES.items():
+        cells = [scored(ones, rule, mean=which in drawn) for which, ones in runs.items()]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,10 @@ class FalseDiscovery:
         """Probability of each score that its candidate is false: noise, or something else that is no particle."""
         return self._at(self._false, scores)
 
+    def noise_of(self, scores: Scores) -> Scores:
+        """Probability of each score that noise explains its candidate."""
+        return self._at(self.noise, scores)
+
     @cached_property
     def _false(self) -> Scores:
         """Probability of each logit of the grid to be false, never rising with it."""
@@ -97,7 +101,7 @@ class FalseDiscovery:
         """
         if self.is_noise:
             return float("inf")
-        likely = (1 - self._at(self.noise, self.candidates)) * self.candidates
+        likely = (1 - self.noise_of(self.candidates)) * self.candidates
         kept = self.candidates[
             (likely >= expected_f1_cut(likely, 0.0)) & (self._at(self.tail, self.candidates) <= _MOST_NOISE)
         ]
