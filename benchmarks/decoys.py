@@ -33,10 +33,10 @@ from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import Micrograph, write_micrograph
 from cryotx_cli.runs.stored import read_run
+from cryotx_cli.simulator.camera import develop
 from cryotx_cli.simulator.conditions import draw_conditions
 from cryotx_cli.simulator.micrograph import simulate_micrograph
 from cryotx_cli.simulator.structures import procedural_structure
-from cryotx_cli.training.center.data import develop
 from cryotx_cli.workflows.pick import start_pick
 from machine import describe_machine
 from run_cuts import Judged, Run, best_cut, judge, runs_of
