@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.detector.particle_picker import ParticlePicker
+from cryotx_cli.detector.particle_picker import DiameterEstimate, ParticlePicker
+from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, SizeSweep, sweep
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, read_micrograph
@@ -20,50 +21,58 @@ SAMPLE = 10
 """How many micrographs an estimate is made from."""
 _TOGETHER = 3  # micrographs in memory at once
 
-_AGREE = 0.15  # of the estimate: F1 hardly falls within it
 _DISAGREE = 1.25
 _CONFIDENT = 0.5
 _ENOUGH = 100  # confident picks: a few are often contamination or ice
 
 
-@dataclass(frozen=True)
-class DiameterEstimate:
-    """A particle diameter and what each micrograph alone says of it.
+def estimate_diameter(
+    files: Sequence[MicrographFile | Micrograph],
+    pixel_size: float | None,
+    picker: ParticlePicker,
+    bright: bool | None = False,
+) -> DiameterEstimate:
+    """Estimate from micrographs spread over the whole set, the same ones whatever the order of the input.
 
     Parameters
     ----------
-    value
-        The median in Å.
-    each
-        Å, one for each micrograph that shows particles, in rising order.
-    tried
-        How many micrographs were looked at.
-    """
-
-    value: float
-    each: tuple[float, ...]
-    tried: int
-
-    @property
-    def agreeing(self) -> int:
-        """How many micrographs say the same within 15 %."""
-        return sum(abs(one / self.value - 1) <= _AGREE for one in self.each)
-
-    def __str__(self) -> str:
-        spread = f"{self.each[0]:.0f} to {self.each[-1]:.0f} Å"
-        return f"{self.agreeing} of {self.tried} agree within {_AGREE:.0%}, they say {spread}"
-
-
-def estimate_diameter(
-    files: Sequence[MicrographFile | Micrograph], pixel_size: float | None, picker: ParticlePicker
-) -> DiameterEstimate:
-    """Estimate from micrographs spread over the whole set, the same ones whatever the order of the input.
+    files, pixel_size, picker
+        Of the run.
+    bright
+        Whether particles are bright; None: bright ones are looked for where no dark ones convince.
 
     Raises
     ------
     MicrographError
         No micrograph can be read, or none shows particles.
     """
+    if not picker.compares_with_noise:
+        return _estimate_one_by_one(files, pixel_size, picker)
+    found = _swept(files, pixel_size, picker, SAMPLE, bright=bool(bright))
+    best = found.best()
+    evidence = best.evidence if best else 0.0
+    if bright is None and evidence < CONVINCING_F1:
+        turned = _swept(files, pixel_size, picker, _TOGETHER, bright=True)
+        best = turned.best()
+        if best is not None and best.evidence >= max(CONVINCING_F1, evidence + CLEARLY_BETTER):
+            return turned.estimate()
+    return found.estimate()
+
+
+def _swept(
+    files: Sequence[MicrographFile | Micrograph],
+    pixel_size: float | None,
+    picker: ParticlePicker,
+    count: int,
+    bright: bool,
+) -> SizeSweep:
+    micrographs = (replace(one, image=-one.image) if bright else one for one in _sample(files, pixel_size, count))
+    return sweep(picker, micrographs, min(count, len(files)))
+
+
+def _estimate_one_by_one(
+    files: Sequence[MicrographFile | Micrograph], pixel_size: float | None, picker: ParticlePicker
+) -> DiameterEstimate:
     each: list[float] = []
     tried = 0
     for micrograph in _sample(files, pixel_size, SAMPLE):  # one at a time: ten may fill the memory
@@ -72,10 +81,10 @@ def estimate_diameter(
             each.append(picker.estimate_diameter([micrograph]))
         except MicrographError:  # nothing on this one
             continue
-    if not each:
-        # What no micrograph shows alone a few may show together.
-        each = [picker.estimate_diameter(list(_sample(files, pixel_size, _TOGETHER)))]
-    return DiameterEstimate(float(np.median(each)), tuple(sorted(each)), tried)
+    if each:
+        return DiameterEstimate(float(np.median(each)), tuple(sorted(each)), tried)
+    # What no micrograph shows alone a few may show together.
+    return DiameterEstimate(picker.estimate_diameter(list(_sample(files, pixel_size, _TOGETHER))), (), tried)
 
 
 def is_inverted(
@@ -121,7 +130,7 @@ def kept_estimate(path: Path, key: str) -> DiameterEstimate | None:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         estimate = DiameterEstimate(float(stored["value"]), tuple(map(float, stored["each"])), int(stored["tried"]))
-        return estimate if stored["key"] == key and estimate.each else None
+        return estimate if stored["key"] == key and estimate.value > 0 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -30,6 +30,49 @@ class Located:
     events: tuple[Event, ...] = ()
 
 
+_AGREE = 0.15  # of the estimate: F1 hardly falls within it
+
+
+@dataclass(frozen=True)
+class DiameterEstimate:
+    """A particle diameter and what each micrograph alone says of it.
+
+    Parameters
+    ----------
+    value
+        Å, what they say together.
+    each
+        Å, one for each micrograph that says something alone, in rising order.
+    tried
+        How many micrographs were looked at.
+    """
+
+    value: float
+    each: tuple[float, ...]
+    tried: int
+
+    @property
+    def agreeing(self) -> int:
+        """How many micrographs say the same within 15 %."""
+        return sum(abs(one / self.value - 1) <= _AGREE for one in self.each)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether fewer than half of the micrographs agree."""
+        return 2 * self.agreeing < self.tried
+
+    def __str__(self) -> str:
+        if self.tried == 1:
+            return "from one micrograph"
+        if not self.each:
+            return f"from {self.tried} micrographs together, each of which shows too little alone"
+        low, high = f"{self.each[0]:.0f}", f"{self.each[-1]:.0f}"
+        spread = f"{low} Å" if low == high else f"{low} to {high} Å"
+        silent = self.tried - len(self.each)
+        rest = f"; {silent} {'shows' if silent == 1 else 'show'} too little alone" if silent else ""
+        return f"{self.agreeing} of {self.tried} agree within {_AGREE:.0%}, they say {spread}{rest}"
+
+
 class ParticlePicker(Protocol):
     """Finds every candidate particle in one micrograph at a time and keeps no memory of the last one."""
 

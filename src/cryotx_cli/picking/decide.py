@@ -6,22 +6,25 @@ from collections.abc import Sequence
 
 from cryotx_cli.detector.diameter_estimate import (
     SAMPLE,
-    DiameterEstimate,
     estimate_diameter,
     is_inverted,
     keep_estimate,
     kept_estimate,
 )
 from cryotx_cli.detector.load_picker import LoadedPicker
+from cryotx_cli.detector.particle_picker import DiameterEstimate
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.micrograph import MicrographFile
 from cryotx_cli.runs.arrivals import Arrivals
 from cryotx_cli.runs.folder import PickFolder, fingerprint
-from cryotx_cli.runs.settled import Settled, settle
+from cryotx_cli.runs.settled import Settled, known_to_be_bright, settle
 
 _BRIGHT = (
     "Particles are bright in these micrographs: they seem to be inverted, and are picked as such (--contrast bright; "
     "--contrast dark if that is wrong)."
+)
+_DOUBTFUL = (
+    "The diameter is not sure ({}): look whether the circles in the pictures fit, and give --diameter if you know it."
 )
 
 
@@ -69,13 +72,15 @@ class Decision:
     def _estimate_diameter(self) -> float:
         """Take the diameter that an earlier run has estimated with these weights, or else estimate it."""
         config, picker, files = self._loaded.config, self._loaded.picker, self._files
-        key = fingerprint(picker.fingerprint, config.pixel_size)
+        key = fingerprint(picker.fingerprint, config.pixel_size, config.contrast)
         self.estimate = None if config.restart else kept_estimate(self._folder.diameter, key)
         if self.estimate is None:
             if self._arrivals is not None:
                 files = self._arrivals.first(SAMPLE, config.stop_after, self._folder.stop)
-            self.estimate = estimate_diameter(files, config.pixel_size, picker)
+            self.estimate = estimate_diameter(files, config.pixel_size, picker, known_to_be_bright(config.contrast))
             keep_estimate(self._folder.diameter, self.estimate, key)
+        if self.estimate.is_doubtful:
+            self._tell(Event(_DOUBTFUL.format(self.estimate), "warning"))
         return self.estimate.value
 
     def _is_bright(self, diameter: float) -> bool:

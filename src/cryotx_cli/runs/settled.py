@@ -101,6 +101,11 @@ def settle(config: PickConfig, estimate: Callable[[], float], is_bright: Callabl
     return _settled(config, diameter, contrast)
 
 
+def known_to_be_bright(contrast: str) -> bool | None:
+    """Whether the settings say that particles are bright; None where they leave it open."""
+    return {"dark": False, "bright": True}.get(contrast)
+
+
 def read_settled(path: Path) -> Settled:
     """Return what `Settled.save` wrote.
 

@@ -20,7 +20,7 @@ from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.picking.survey import survey
 from cryotx_cli.runs.candidates import Candidates
-from cryotx_cli.runs.settled import settle
+from cryotx_cli.runs.settled import known_to_be_bright, settle
 
 Image = NDArray[Any] | Micrograph
 """A micrograph in memory: (height, width) pixels, alone or with their pixel size."""
@@ -181,8 +181,10 @@ def _pick(micrographs: Sequence[MicrographFile | Micrograph], config: PickConfig
 
     bright = False
 
+    known = known_to_be_bright(config.contrast)
+
     def estimate() -> float:
-        return estimate_diameter(micrographs, config.pixel_size, loaded.picker).value
+        return estimate_diameter(micrographs, config.pixel_size, loaded.picker, known).value
 
     def is_bright(diameter: float) -> bool:
         nonlocal bright

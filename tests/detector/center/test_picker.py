@@ -348,32 +348,6 @@ def test_padding_is_padding_on_each_side(checkpoint, turns):
     assert_allclose(picker.detect(np.rot90(upright, turns)).centres, np.array(centres[1:]) - 0.5)
 
 
-# --- the diameter ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("diameter", [95.0, 160.0, 330.0])
-def test_the_diameter_is_estimated_without_a_hint(checkpoint, diameter):
-    shape, pixel_size = (900, 900), 2.5
-    step = 1.8 * diameter / pixel_size
-    micrographs = [
-        micrograph_of(spread(shape, step, seed), diameter / pixel_size, shape, pixel_size, seed) for seed in range(2)
-    ]
-    assert SeeingPicker(checkpoint).estimate_diameter(micrographs) == pytest.approx(diameter, rel=0.05)
-
-
-def test_without_particles_there_is_no_diameter_to_estimate(checkpoint):
-    with pytest.raises(MicrographError, match="no particles") as caught:
-        SeeingPicker(checkpoint).estimate_diameter([blank((600, 600))])
-    assert "tried 75 to 420 Å" in caught.value.message
-    assert "--diameter" in caught.value.hint
-
-
-def test_scales_that_do_not_fit_a_small_image_are_left_out_of_the_estimate(checkpoint):
-    shape, pixel_size = (150, 150), 2.0
-    micrograph = micrograph_of(spread(shape, 72.0), 50.0, shape, pixel_size)
-    assert SeeingPicker(checkpoint).estimate_diameter([micrograph]) == pytest.approx(100, rel=0.07)
-
-
 class ToldPicker(Picker):
     """Finds in a micrograph, at a diameter, what a function says: rows of (x, y, score, diameter), in px."""
 
@@ -384,44 +358,6 @@ class ToldPicker(Picker):
     def pick(self, micrograph, diameter):
         table = np.array(self.rows(micrograph, diameter), float).reshape(-1, 4)
         return Particles(table[:, :2], table[:, 2], table[:, 3], micrograph.pixel_size)
-
-
-def test_a_large_micrograph_is_tried_in_its_middle(checkpoint):
-    # Its pixels say where they are; 10 Å each.
-    row, column = np.indices((701, 900))
-    seen = {}
-
-    def note(micrograph, diameter):
-        top, left = divmod(int(micrograph.image[0, 0]), 1000)
-        seen[diameter] = left, top, *micrograph.image.shape[::-1]
-        return []
-
-    with pytest.raises(MicrographError):
-        ToldPicker(checkpoint).find(note).estimate_diameter([Micrograph(1000 * row + column, 10.0, Path("mic.mrc"))])
-    # 640 px of the network's, of which a diameter has 24.
-    sides = {diameter: round(640 * diameter / 24 / 10) for diameter in (75, 105, 150, 210, 300, 420)}
-    assert sides == {75: 200, 105: 280, 150: 400, 210: 560, 300: 800, 420: 1120}
-    assert seen == {
-        diameter: (max(0, (900 - side) // 2), max(0, (701 - side) // 2), min(side, 900), min(side, 701))
-        for diameter, side in sides.items()
-    }
-
-
-def test_the_size_is_the_upper_quartile_of_those_more_likely_than_not(checkpoint):
-    likely = [(50 * i, 0, 0.9, width) for i, width in enumerate([30, 32, 34, 36, 38])]
-    unlikely = [(50 * i, 300, 0.5, 90) for i in range(30)]
-    picker = ToldPicker(checkpoint).find(lambda *_: [*likely, *unlikely])
-    assert picker.estimate_diameter([blank((4000, 4000), 2.0)]) == pytest.approx(72.0)
-
-
-def test_the_scale_with_most_evidence_is_refined_twice(checkpoint):
-    # Most is seen at 150 Å; the sizes that are measured lie half way from the scale to 100 Å.
-    def half_way(micrograph, diameter):
-        size = (diameter + 100) / 2 / micrograph.pixel_size
-        return [(200 * i, 100, 0.95 if diameter == 150 else 0.6, size) for i in range(5)]
-
-    found = ToldPicker(checkpoint).find(half_way).estimate_diameter([blank((2000, 2000), 2.0)])
-    assert found == pytest.approx(100 + 50 / 2 / 2 / 2)
 
 
 # --- the contrast ----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries
 from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.detections import Detections
 from cryotx_cli.detector.particle_picker import Located
+from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, apart, middle_of, sweep
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -24,9 +25,7 @@ from cryotx_cli.micrographs.tiling import tiles
 from cryotx_cli.runs.selection import highest_expected_f1
 
 _WHOLE, _TILE, _OVERLAP = 1536, 1024, 72  # network px; three diameters of context on the seams
-_DIAMETERS = (75.0, 105.0, 150.0, 210.0, 300.0, 420.0)  # Å, tried by estimate_diameter
-_MIDDLE = 640  # network px of a micrograph that estimate_diameter looks at
-_CONVINCING_F1 = 0.65  # expected, of the candidates of one contrast
+_MIDDLE = 640  # network px of a micrograph that decides on the contrast
 _SMALLEST = 32  # network px: less holds no particle with its surroundings
 _SMEARED = 3  # network px beside padding: what smooths an image mixes the two
 
@@ -103,36 +102,14 @@ class Picker:
         return Located(particles.inside(height, width).sorted_by_score())
 
     def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
-        """Estimate the particle diameter in Å from a few micrographs, without any hint.
-
-        Each is picked at several scales, large ones in their middle only. At the right scale the candidates part best
-        into right and wrong ones, so the scale with the highest expected F1 comes first; from there the median of the
-        predicted diameters sets the next scale, twice.
+        """Estimate the particle diameter in Å from a few micrographs together, without any hint.
 
         Raises
         ------
         MicrographError
-            If no micrograph shows particles at any scale.
+            If they show no particles of any size.
         """
-        evidence, sizes = {}, {}
-        for diameter in _DIAMETERS:
-            found = [self._candidates(micrograph, diameter) for micrograph in micrographs]
-            scores = np.concatenate([particles.scores for particles in found])
-            likely = np.concatenate([p.diameters[p.scores > 0.5] * p.pixel_size for p in found])
-            if len(likely):
-                evidence[diameter], sizes[diameter] = highest_expected_f1(scores), _longest(likely)
-        if not evidence:
-            raise MicrographError(
-                f"--diameter auto: no particles seen in {len(micrographs)} micrographs, tried {_DIAMETERS[0]:g} to "
-                f"{_DIAMETERS[-1]:g} Å",
-                "Give the diameter in Å, for example --diameter 160.",
-            )
-        estimate = sizes[max(evidence, key=lambda diameter: evidence[diameter])]
-        for _ in range(2):
-            found = [self._candidates(micrograph, estimate) for micrograph in micrographs]
-            likely = np.concatenate([p.diameters[p.scores > 0.5] * p.pixel_size for p in found])
-            estimate = _longest(likely) if len(likely) else estimate
-        return estimate
+        return sweep(self, micrographs, len(micrographs)).estimate().value
 
     def is_inverted(self, micrographs: Iterable[Micrograph], diameter: float) -> bool:
         """Whether the particles of a few micrographs are bright, as after an inversion, and not dark as in raw ones.
@@ -147,10 +124,10 @@ class Picker:
         """
         micrographs = list(micrographs)
         evidence = self._evidence(micrographs, diameter)
-        if evidence >= _CONVINCING_F1:
+        if evidence >= CONVINCING_F1:
             return False
         inverted = [replace(micrograph, image=-micrograph.image) for micrograph in micrographs]
-        return self._evidence(inverted, diameter) >= max(_CONVINCING_F1, evidence + 0.2)
+        return self._evidence(inverted, diameter) >= max(CONVINCING_F1, evidence + CLEARLY_BETTER)
 
     def _evidence(self, micrographs: Sequence[Micrograph], diameter: float) -> float:
         found = [self._candidates(micrograph, diameter).scores for micrograph in micrographs]
@@ -158,15 +135,11 @@ class Picker:
 
     def _candidates(self, micrograph: Micrograph, diameter: float) -> Particles:
         """Candidates half a diameter apart, in the middle of a micrograph of many diameters."""
-        side = int(_MIDDLE * diameter / PIXELS_PER_DIAMETER / micrograph.pixel_size)
-        height, width = micrograph.image.shape
-        y, x = max(0, (height - side) // 2), max(0, (width - side) // 2)
-        middle = replace(micrograph, image=micrograph.image[y : y + side, x : x + side])
         try:
-            found = self.pick(middle, diameter)
+            found = self.pick(middle_of(micrograph, diameter, _MIDDLE), diameter)
         except MicrographError:  # fewer than two diameters wide at this scale
             return Particles.empty(micrograph.pixel_size)
-        return found.with_minimum_distance(0.5 * diameter / micrograph.pixel_size)
+        return apart(found, diameter)
 
     def detect(self, image: NDArray[np.float32]) -> Detections:
         """Run the network on a prepared image of any size, in tiles if it is large; nothing is found in padding.
@@ -204,11 +177,6 @@ def _on_host(queries: Queries) -> Detections:
     logits, radii, x, y, valid = torch.stack([column.double() for column in columns]).cpu().numpy()
     known = valid > 0
     return Detections(np.column_stack([x, y])[known], radii[known], logits[known])
-
-
-def _longest(diameters: NDArray[np.float64]) -> float:
-    """Return the upper quartile of predicted diameters: views along the longest extent of a particle look smaller."""
-    return float(np.quantile(diameters, 0.75))
 
 
 def _fingerprint(checkpoint: Checkpoint) -> str:
