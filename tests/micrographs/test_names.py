@@ -82,6 +82,10 @@ def test_the_name_that_agrees_best_is_the_partner():
     # Names of files are those of the micrographs themselves before they are stems of others.
     names = ["a.mrc", "a.mrc.mrc"]
     assert pair_names(names, names) == dict(zip(names, names, strict=True))
+    files = ["mics/a.mrc", "mics/a.mrc.mrc"]
+    assert pair_names(["a", "a.mrc"], files) == {files[0]: "a", files[1]: "a.mrc"}  # stems, as Topaz has them
+    assert pair_names(files, ["a", "a.mrc"]) == {"a": files[0], "a.mrc": files[1]}
+    assert pair_names(["mics/a.mrc"], files) == {files[0]: "mics/a.mrc"}
     # The micrograph is that of the name that agrees to the ending.
     assert pairing(["a", "a_DW"], ["a_DW.mrc"]).partners == {"a_DW.mrc": "a_DW"}
 
@@ -91,6 +95,8 @@ def test_what_is_not_certain_is_refused_with_both_names():
         pair_names(["a"], ["a_DW.mrc", "a_noDW.mrc"])
     with pytest.raises(ParticleFileError, match=r"picks of a_automatch and of a_autopick could both belong to a\.mrc"):
         pair_names(["a_autopick", "a_automatch"], ["a.mrc"])
+    with pytest.raises(ParticleFileError, match=r"picks of a\.mrc could belong to mics/a\.mrc or mics/a\.mrc\.mrc"):
+        pair_names(["a.mrc"], ["mics/a.mrc", "mics/a.mrc.mrc"])
     uncertain = pairing(["a_autopick", "a_automatch", "b", "c"], ["a.mrc", "b.mrc", "x/c.mrc", "y/c.mrc"])
     assert uncertain.partners == {"b.mrc": "b"}
     assert len(uncertain.problems) == 2

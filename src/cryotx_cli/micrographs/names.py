@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -78,32 +78,68 @@ def pairing(names: Iterable[str], others: Iterable[str]) -> Pairing:
     21-digit prefix of CryoSPARC; without the endings of pickers and extraction; without those of motion correction.
     Folders, compared from the file upwards, decide between several. What is still not certain is a problem, not a pair.
     """
-    others = list(others)
+    others, left = list(others), list(names)
     partners: dict[str, str] = {}
     problems: list[str] = []
-    kept: dict[str, str] = {}  # partners whose names agree to the ending
-    left = list(names)
-    for keys in (_WHOLE_NAMES, _WITHOUT_PICKERS, _WITHOUT_MOTION):
-        found: dict[str, str] = {}
-        refused: set[str] = set()
-        tables = [_by_key(key, others) for key in keys]
-        unpaired = []
-        for name in left:
-            groups = (table.get(key(name)) for key, table in zip(keys, tables, strict=True))
-            best = _in_nearest_folders(name, next(filter(None, groups), []))
-            if len(best) > 1:
-                problems.append(f"the picks of {name} could belong to {' or '.join(best)}")
-            elif not best:
-                unpaired.append(name)
-            elif best[0] in found:
-                problems.append(f"the picks of {name} and of {found[best[0]]} could both belong to {best[0]}")
-                refused.add(best[0])
-            elif best[0] not in kept:  # whose name agrees to the ending has it
-                found[best[0]] = name
-        partners |= {other: name for other, name in found.items() if other not in refused}
-        kept |= found
-        left = unpaired
+    for agreement in (_WHOLE_NAMES, _WITHOUT_PICKERS, _WITHOUT_MOTION):
+        found = _files_or_stems(left, others) if agreement is _WHOLE_NAMES else {}
+        for way in agreement:
+            found |= _candidates([name for name in left if name not in found], others, [way])
+        left = [name for name in left if name not in found]
+        # One that another name agrees with better is that name's.
+        free = {name: [other for other in best if other not in partners] for name, best in found.items()}
+        pairs, unclear = _matched({name: best for name, best in free.items() if best})
+        partners |= pairs
+        problems += unclear
     return Pairing(partners, problems)
+
+
+def _files_or_stems(names: Sequence[str], others: Sequence[str]) -> dict[str, list[str]]:
+    """Return the candidates of names that are those of files, or their stems, on either side.
+
+    ``a.mrc`` may be that file, or the stem of ``a.mrc.mrc``: it is what allows all names to have a partner.
+    """
+    either = _candidates(names, others, [_FILES, _STEMS, _OTHERS_STEMS])
+    for ways in ([_FILES], [_FILES, _STEMS], [_FILES, _OTHERS_STEMS]):
+        pairs, unclear = _matched(_candidates([*either], others, ways))
+        if len(pairs) == len(either) and not unclear:
+            as_stems = _candidates([*either], others, [_STEMS])
+            if ways == [_FILES] and len(as_stems) == len(either) and not set(either) <= set(others):
+                break  # all of them may be either
+            return {name: [other] for other, name in pairs.items()}
+    return either
+
+
+def _candidates(names: Sequence[str], others: Iterable[str], ways: Sequence[_Way]) -> dict[str, list[str]]:
+    """Return those of the others that names agree with in one of these ways and share the most folders with."""
+    found: dict[str, dict[str, None]] = {}
+    for of_name, of_other in ways:
+        table: dict[str, list[str]] = {}
+        for other in others if names else ():
+            table.setdefault(of_other(other), []).append(other)
+        for name in names:
+            found.setdefault(name, {}).update(dict.fromkeys(table.get(of_name(name), ())))
+    return {name: _in_nearest_folders(name, [*here]) for name, here in found.items() if here}
+
+
+def _matched(candidates: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
+    """Pair names with one of their candidates each, and say which could have several, or share one.
+
+    What is the only candidate of a name is no candidate of another one.
+    """
+    left = dict(candidates)
+    partners: dict[str, str] = {}
+    problems: list[str] = []
+    shared: set[str] = set()
+    while sure := {name: best[0] for name, best in left.items() if len(best) == 1}:
+        for name, other in sure.items():
+            if other in partners:
+                problems.append(f"the picks of {name} and of {partners[other]} could both belong to {other}")
+                shared.add(other)
+            partners[other] = name
+        left = {name: [one for one in best if one not in partners] for name, best in left.items() if name not in sure}
+    problems += [f"the picks of {name} could belong to {' or '.join(candidates[name])}" for name in left]
+    return {other: name for other, name in partners.items() if other not in shared}, problems
 
 
 def difference(name: str, others: Iterable[str]) -> str:
@@ -213,14 +249,18 @@ def relion_stems(names: Sequence[str], stems: Sequence[Path]) -> list[Path]:
     """
     wanted = [_in_project(name) or stem for name, stem in zip(names, stems, strict=True)]
     users = Counter(wanted)
+    whole = [place.with_name(file_name(name)) for place, name in zip(wanted, names, strict=True)]
+    users.update(file for file, place in zip(whole, wanted, strict=True) if file != place)  # a.mrc, and a.mrc.mrc
     apart = [place if users[place] == 1 else stem for place, stem in zip(wanted, stems, strict=True)]
     return apart if len(set(apart)) == len(apart) else list(stems)
 
 
 def _in_project(name: str) -> Path | None:
     stem = relion_stem(name)
-    useless = stem.is_absolute() or ".." in stem.parts or not stem.name or parts_of_windows(name)
-    return None if useless else Path(stem)
+    if stem.is_absolute() or ".." in stem.parts or not stem.name or parts_of_windows(name):
+        return None
+    # RELION cuts off whatever follows the last point: a.b is cut in files that it would not read alone.
+    return Path(stem.with_name(without_micrograph_suffix(file_name(name)) or stem.name))
 
 
 def _job_parts(path: PurePosixPath) -> int:
@@ -242,17 +282,20 @@ def _stem(name: str) -> str:
 
 
 _Key = Callable[[str], str]
-# A backslash may belong to a name: folders of Windows come second.
-_WHOLE_NAMES: tuple[_Key, ...] = (_posix_name, _posix_stem, file_name, _stem, bare_name)
-_WITHOUT_PICKERS: tuple[_Key, ...] = (name_without_picker,)
-_WITHOUT_MOTION: tuple[_Key, ...] = (name_of_origin,)
-
-
-def _by_key(key: _Key, names: Iterable[str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(key(name), []).append(name)
-    return groups
+_Way = tuple[_Key, _Key]  # what has to be equal: of a name, and of one of the others
+_FILES, _STEMS, _OTHERS_STEMS = (_posix_name, _posix_name), (_posix_name, _posix_stem), (_posix_stem, _posix_name)
+# Of the ways of one agreement the first that finds something counts; a backslash may belong to a name, so that folders
+# of Windows come second.
+_WHOLE_NAMES: tuple[_Way, ...] = (
+    (_posix_stem, _posix_stem),
+    (file_name, file_name),
+    (file_name, _stem),
+    (_stem, file_name),
+    (_stem, _stem),
+    (bare_name, bare_name),
+)
+_WITHOUT_PICKERS: tuple[_Way, ...] = ((name_without_picker, name_without_picker),)
+_WITHOUT_MOTION: tuple[_Way, ...] = ((name_of_origin, name_of_origin),)
 
 
 def _in_nearest_folders(name: str, candidates: Sequence[str]) -> list[str]:

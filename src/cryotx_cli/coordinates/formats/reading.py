@@ -35,7 +35,8 @@ def read_particles(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
     path
         A file, told by its suffix, or by its content where the suffix says nothing; or a folder of such files, in it
         and below it. Of a folder that holds several kinds only one is read: STAR files, else crYOLO's, CryoSPARC's, box
-        files, EMAN2's, CSV files, Topaz tables.
+        files, EMAN2's, CSV files, Topaz tables. Files without coordinates are passed over, as are those beside and
+        below a list of RELION that the list does not name, and the copies in other formats beside crYOLO's CBOX folder.
     tell
         Takes what is odd about the files and does not keep them from being read; the same of many files once.
 
@@ -43,8 +44,8 @@ def read_particles(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
     -------
     dict of str to Particles
         By micrograph name: the one in the file, else the file's path within the folder without its suffix and without
-        RELION's ``_autopick`` or ``_manualpick`` or EMAN2's ``_info``. Coordinates are as in the file: nothing is
-        flipped.
+        what its format puts behind it: RELION's ``_autopick`` or ``_manualpick``, EMAN2's ``_info``. An empty file
+        means that a micrograph has no particles. Coordinates are as in the file: nothing is flipped.
 
     Raises
     ------

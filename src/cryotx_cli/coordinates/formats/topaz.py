@@ -33,7 +33,7 @@ def topaz_names(names: Sequence[str]) -> list[str]:
     users: dict[str, str] = {}
     for name in names:
         stem = without_micrograph_suffix(file_name(name))
-        if not stem or not stem.isprintable() or '"' in stem:
+        if not stem.strip() or not stem.isprintable() or '"' in stem:
             raise ParticleFileError(
                 f"the micrograph name {name!r} cannot be written for Topaz: it is empty or holds quotes or tabs",
                 "Rename the micrograph.",
