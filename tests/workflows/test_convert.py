@@ -149,7 +149,7 @@ def test_nothing_is_flipped_unasked_and_no_height_is_made_up(project):
     with pytest.raises(ConfigError, match=r"--flip-y needs the heights") as caught:
         to("csv", "picks.star", "csv", flip_y=True)
     assert "--micrographs" in caught.value.hint
-    with pytest.raises(ParticleFileError, match=r"y runs from 82 to 802, its micrograph has 300 rows"):
+    with pytest.raises(ParticleFileError, match=r"reach to \(402, 802\), and the micrograph has 400 x 300 px"):
         to("csv", "picks.star", "csv", flip_y=True, scale=4, micrographs=Path("mics"))
     assert not Path("csv").exists()
 
@@ -264,3 +264,86 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(project, source, out
     with pytest.raises(CryotxError, match=reason):
         convert(source, out, ConvertConfig(**settings))
     assert sorted(project.rglob("*")) == before
+
+
+# --- two grids -------------------------------------------------------------------------------------------------------
+
+
+def change(path, **fields):
+    rows = np.load(path)
+    for name, value in fields.items():
+        rows[name.replace("__", "/")] = value
+    with Path(path).open("wb") as file:
+        np.save(file, rows)
+
+
+def test_fractions_of_a_binned_image_become_pixels_of_the_micrograph(project):
+    to("cryosparc", "picks.star", "p.cs")
+    change("p.cs", location__micrograph_shape=(HEIGHT // 2, WIDTH // 2), location__micrograph_psize_A=3)
+    (event,) = to("star", "p.cs", "full.star", micrographs=Path("mics")).events
+    assert "2 micrographs were rescaled by 2, from 200 x 150 px of 3 Å per pixel to 400 x 300 px" in event.text
+    full = by_stem("full.star")
+    # A location is a fraction of the image, whose border stays where it is: x + 1/2 doubles.
+    assert_allclose(full["a"].centres, A.centres + 0.5, atol=2e-3)
+    to("cryosparc", "p.cs", "q.cs")
+    assert_allclose(np.load("q.cs")["location/center_x_frac"], (np.array([100, 10, 390]) + 0.5) / WIDTH, atol=1e-5)
+
+
+def test_exposures_of_other_pixels_are_compared(project):
+    change("exposures.cs", micrograph_blob__shape=(2 * HEIGHT, 2 * WIDTH), micrograph_blob__psize_A=0.75)
+    to("cryosparc", "picks.star", "twice.cs", micrographs=Path("mics"))
+    rows = np.load("twice.cs")
+    assert_allclose(rows["location/center_x_frac"] * 2 * WIDTH, (np.array([100, 10, 390]) + 0.5) * 2 - 0.5, atol=1e-3)
+    change("exposures.cs", micrograph_blob__shape=(HEIGHT // 2, WIDTH // 2), micrograph_blob__psize_A=1.5)
+    with pytest.raises(ParticleFileError, match=r"reach to \(100, 200\), and the exposure has 200 x 150 px"):
+        to("cryosparc", "picks.star", "cut.cs")
+    change("exposures.cs", micrograph_blob__shape=(HEIGHT, WIDTH // 2))
+    with pytest.raises(ParticleFileError, match=r"400 x 300 px.*, and the exposure has 200 x 300 px"):
+        to("cryosparc", "picks.star", "other.cs", micrographs=Path("mics"))
+
+
+STAR_OF = """data_optics
+
+loop_
+_rlnOpticsGroup
+_rlnMicrographPixelSize
+1 {size}
+
+data_{block}
+
+loop_
+_rlnMicrographName
+_rlnOpticsGroup
+{columns}
+mics/a.mrc 1 {place}
+"""
+XY = "_rlnCoordinateX\n_rlnCoordinateY"
+
+
+def test_a_star_file_of_another_pixel_size_is_refused_until_somebody_decides(project):
+    Path("p.star").write_text(STAR_OF.format(size=1.2, block="particles", columns=XY, place="100 200"))
+    Path("m.star").write_text(STAR_OF.format(size=2.4, block="micrographs", columns="", place=""))
+    with pytest.raises(
+        ParticleFileError, match=r"pixels of 1\.2 Å per pixel, and the micrograph has .*2\.4 Å"
+    ) as caught:
+        convert("p.star", "out.star", ConvertConfig(micrographs=Path("m.star")))
+    assert "--scale 0.5 " in caught.value.hint
+    for scale, expected in ((0.5, [[49.75, 99.75]]), (1, [[100, 200]])):
+        done = convert("p.star", "out.star", ConvertConfig(micrographs=Path("m.star"), scale=scale, overwrite=True))
+        assert_allclose(read_particles("out.star")["mics/a.mrc"].centres, expected)
+        assert done.events == ()
+
+
+def test_a_list_that_contradicts_the_headers_is_told_of(project):
+    with mrcfile.open("mics/a.mrc", mode="r+") as mrc:
+        mrc.voxel_size = 2.4
+    Path("m.star").write_text(STAR_OF.format(size=1.2, block="micrographs", columns="", place=""))
+    write_particles_star("one.star", [("a", A)])
+    (event,) = convert("one.star", "out.star", ConvertConfig(micrographs=Path("m.star"))).events
+    assert (event.level, "m.star says 1.2 Å, the header of mics/a.mrc 2.4 Å" in event.text) == ("warning", True)
+
+
+def test_what_was_odd_about_the_input_is_told(project):
+    Path("t.star").write_text(f"data_\nloop_\n{XY}\n_rlnHelicalTubeID\n1 2 1\n")
+    (event,) = convert("t.star", "t.csv", ConvertConfig()).events
+    assert event.text.startswith("t.star: these are segments of filaments")

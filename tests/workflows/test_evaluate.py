@@ -309,3 +309,20 @@ def test_agrees_with_an_independent_scorer_on_real_labels(tmp_path):
     assert result.counts.precision == pytest.approx(expected["precision"])
     assert result.counts.recall == pytest.approx(expected["recall"])
     assert result.average_precision == pytest.approx(expected["ap"], rel=1e-3)
+
+
+def test_sides_on_images_of_two_sizes_are_brought_together():
+    truth = Particles([[19.5, 39.5]], [1], [10.0], 1.0, np.nan, (100, 200))
+    picks = Particles([[9.5, 19.5]], [1], [5.0], 2.0, np.nan, (50, 100))
+    result = evaluate({"a": picks}, {"a": truth})
+    assert result.counts.matched == 1
+    np.testing.assert_allclose(result.micrographs[0].picks.centres, truth.centres)
+    assert "rescaled by 2" in result.events[0].text
+
+
+def test_sides_in_pixels_of_two_sizes_are_refused():
+    truth, picks = particles_of(TRUTH, pixel_size=1.0), particles_of(TRUTH, pixel_size=2.0)
+    with pytest.raises(ParticleFileError, match=r"pixels of 2 Å per pixel, and the truth has 1 Å") as caught:
+        evaluate({"a": picks}, {"a": truth})
+    assert "--scale 2 " in caught.value.hint
+    assert evaluate({"a": picks}, {"a": truth}, pixel_size=1.5).counts.matched == len(TRUTH)

@@ -5,6 +5,7 @@ Images cost time, so only those of the few micrographs with most picks are read;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,11 +16,11 @@ from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, me
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
 from cryotx_cli.checks.target import PickedTarget
 from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER
+from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE, Grid, factor_between
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, read_header, read_micrograph
 from cryotx_cli.wording import counted
 
-_SAME_PIXEL_SIZE = 0.01  # relative; headers and optics tables round differently
 _DUPLICATE_DIAMETERS = 0.1
 _DUPLICATE_SIDES = 0.002  # of the long side where the diameter is not known: 8 px of 4096
 _BINNED_EXTENT, _BINNED_PICKS = 0.6, 50  # all of 50 picks in 0.6 x 0.6 of the image: never by chance
@@ -64,6 +65,7 @@ def check_places(
         _check_outside(pairs),
         _check_edge(pairs, diameter, box),
         _check_binning(pairs),
+        _check_grid(pairs),
         _check_pixel_size(pairs),
         _check_duplicates(pairs, diameter),
         _check_orientation(pairs, fits),
@@ -179,17 +181,50 @@ def _check_binning(pairs: Sequence[PickedTarget]) -> Finding | None:
     )
 
 
+def _check_grid(pairs: Sequence[PickedTarget]) -> Finding | None:
+    """Compare the images that picks say they lie on with the micrographs."""
+    grids = [(pair, Grid.of(pair.particles), Grid(pair.shape, pair.pixel_size)) for pair in pairs if pair.shape]
+    stated = [(pair, one, other) for pair, one, other in grids if one.shape]
+    differ = [(pair, one, other) for pair, one, other in stated if one.shape != other.shape]
+    if differ:
+        rescalable = all(factor_between(one, other) is not None for _, one, other in differ)
+        return Finding(
+            "grid",
+            "fail",
+            f"the picks of {counted(len(differ), 'micrographs')} lie on images of another size",
+            tuple(f"{pair.name}: picks on {one}, micrograph {other}" for pair, one, other in differ[:MAX_EXAMPLES]),
+            "cryotx convert PICKS OUT with --micrographs, or --exposures, brings them into the pixels of these."
+            if rescalable
+            else "These are no images of the same field of view: give the micrographs that were picked.",
+        )
+    sizes = [(pair, one.pixel_size, other.pixel_size) for pair, one, other in stated]
+    odd = [
+        f"{pair.name}: picks {one:.4g} Å, micrograph {other:.4g} Å"
+        for pair, one, other in sizes
+        if one and other and abs(one / other - 1) > SAME_PIXEL_SIZE
+    ]
+    if not odd:
+        return None
+    told = f"the picks of {counted(len(odd), 'micrographs')} lie on images of the same shape and another pixel size"
+    return Finding("grid", "warn", told, tuple(odd[:MAX_EXAMPLES]), "Coordinates stay right; one pixel size is wrong.")
+
+
 def _check_pixel_size(pairs: Sequence[PickedTarget]) -> Finding:
     compared = [
         (pair.name, one, other, what)
         for pair in pairs
         for one, other, what in (
-            (pair.particles.pixel_size, pair.target.pixel_size or pair.header_pixel_size, "picks"),
+            # Where both shapes are known, they tell more than what is said of the pixels.
+            (
+                math.nan if pair.particles.shape and pair.shape else pair.particles.pixel_size,
+                pair.target.pixel_size or pair.header_pixel_size,
+                "picks",
+            ),
             (pair.target.pixel_size, pair.header_pixel_size, "list"),
         )
         if one and other and one > 0
     ]
-    differ = [row for row in compared if abs(row[1] / row[2] - 1) > _SAME_PIXEL_SIZE]
+    differ = [row for row in compared if abs(row[1] / row[2] - 1) > SAME_PIXEL_SIZE]
     of_picks = [row for row in differ if row[3] == "picks"]
     if of_picks:
         return Finding(
@@ -210,7 +245,7 @@ def _check_pixel_size(pairs: Sequence[PickedTarget]) -> Finding:
     known = {round(pair.pixel_size, 4) for pair in pairs if pair.pixel_size}
     if not known:
         return Finding("pixel size", "skip", "neither picks nor micrographs know it")
-    if max(known) > min(known) * (1 + _SAME_PIXEL_SIZE):
+    if max(known) > min(known) * (1 + SAME_PIXEL_SIZE):
         summary = f"the micrographs have pixel sizes from {min(known):g} to {max(known):g} Å"
         return Finding("pixel size", "warn", summary, (), "Import them as optics groups of their own.")
     agree = "picks and micrographs agree" if any(row[3] == "picks" for row in compared) else "micrographs agree"

@@ -31,7 +31,7 @@ def convert(
     done = run(source, out, config)
     for event in done.events:
         status(event.text)
-    changes = [f"scaled by {config.scale:g}"] * (config.scale != 1) + ["y flipped"] * config.flip_y
+    changes = [f"scaled by {config.scale or 1:g}"] * (config.scale not in (None, 1)) + ["y flipped"] * config.flip_y
     status(
         f"Wrote {counted(done.particles, 'particles')} of {counted(done.micrographs, 'micrographs')} as "
         f"{done.file_format} to {done.out}: {' and '.join(changes) or 'coordinates as they were'}"

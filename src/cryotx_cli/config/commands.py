@@ -27,7 +27,11 @@ class ConvertConfig:
     flip_y: Annotated[bool, Panel("Changes"), Doc("Turn the micrographs upside down: row 0 becomes the last one.")] = (
         False
     )
-    scale: Annotated[float, Gt(0), Doc("Multiply coordinates: 4 for those of micrographs binned by 4.")] = 1.0
+    scale: Annotated[
+        float | None,
+        Gt(0),
+        Doc("Multiply coordinates: 4 for those of micrographs binned by 4; 1: they fit, whatever pixel sizes say."),
+    ] = None
     box: Annotated[int | None, Ge(1), Doc("Side of the boxes in pixels of OUT; unset: those of IN.")] = None
     micrographs: Annotated[
         Path | None,

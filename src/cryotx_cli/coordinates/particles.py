@@ -34,6 +34,8 @@ class Particles:
     box_px
         Median side in pixels of the boxes that a coordinate file draws around them; NaN where it draws none. A box is
         no diameter: programs put it 1.3 to 2 times as wide, or as their user has asked.
+    shape
+        (height, width) in pixels of the image that the centres lie on; None where a coordinate file does not say.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Particles:
     diameters: NDArray[np.float64]
     pixel_size: float
     box_px: float = math.nan
+    shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         centres = np.asarray(self.centres, np.float64)
@@ -100,6 +103,7 @@ class Particles:
             diameters=self.diameters * factor,
             pixel_size=self.pixel_size / factor,
             box_px=self.box_px * factor,
+            shape=(round(self.shape[0] * factor), round(self.shape[1] * factor)) if self.shape else None,
         )
 
     def flipped_y(self, height: int) -> Particles:

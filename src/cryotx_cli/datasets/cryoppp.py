@@ -82,7 +82,12 @@ class CryopppMicrograph:
         if _is_picture(self.file.path):
             return labels
         header = read_header(self.file.path)
-        return replace(labels, centres=_turned(labels.centres, header.height), pixel_size=header.pixel_size or np.nan)
+        return replace(
+            labels,
+            centres=_turned(labels.centres, header.height),
+            pixel_size=header.pixel_size or np.nan,
+            shape=(header.height, header.width),
+        )
 
 
 def cryoppp_tree(path: str | Path) -> Path | None:

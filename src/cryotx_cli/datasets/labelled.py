@@ -8,14 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.grid import Grid, grid_of, on_grids
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import annotation_file, open_coco
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import DatasetError, MicrographError
 from cryotx_cli.events import Tell, warn
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
+from cryotx_cli.micrographs.micrograph import read_header
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 from cryotx_cli.wording import some_of
+
+_OTHER_PIXELS = (
+    "cryotx convert LABELS OUT --micrographs FOLDER --scale {factor} turns them into pixels of the micrographs; "
+    "--scale 1 says that they are that already."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +131,8 @@ def _in_coordinate_files(data: Path, micrographs: str | Path | None, tell: Tell)
             f"{data}: the labels are of {some_of(sorted(labels))}, but of the micrographs {where}",
             "Give the folder or STAR file of the labelled micrographs with --micrographs. " + NAMES_AGREE,
         )
+    grids = {partners[file.name]: _grid(file, labels[partners[file.name]]) for file in files if file.name in partners}
+    labels = on_grids(labels, grids, "the micrograph", _OTHER_PIXELS, tell)
     found = []
     for file in files:
         if file.name in partners:
@@ -132,6 +141,13 @@ def _in_coordinate_files(data: Path, micrographs: str | Path | None, tell: Tell)
             found.append(MicrographLabels(replace(file, pixel_size=size), here))
     left = tuple(sorted(set(labels) - set(partners.values())))
     return LabelSet(tuple(found), len(files) - len(found), left)
+
+
+def _grid(file: MicrographFile, labels: Particles) -> Grid:
+    try:
+        return grid_of(file, read_header(file.path), labels)
+    except MicrographError:  # reading it will say why
+        return grid_of(file, None, labels)
 
 
 def _beside(data: Path, names: Collection[str]) -> list[MicrographFile]:

@@ -2,7 +2,7 @@
 
 import json
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,9 @@ class Candidates:
     particles: Particles
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "particles", replace(self.particles, shape=(self.height, self.width)))
 
 
 def write_candidates(path: Path, candidates: Candidates, key: str) -> None:

@@ -164,6 +164,7 @@ class PickFolder:
             A file cannot be written.
         """
         named = [(row.micrograph, particles) for row, particles in picks]
+        write_particles_star(self.star, named, stated_false([row for row, _ in picks]))
         for one in micrograph_formats():
             if one.index and one.name in formats:
                 files = ((row, self.outputs(row.stem, row.relion).coordinates[one.name]) for row, _ in picks)
@@ -177,7 +178,6 @@ class PickFolder:
                 table.write(self.path / table.in_run, named, exposures)
             elif table.in_run:
                 (self.path / table.in_run).unlink(missing_ok=True)
-        write_particles_star(self.star, named, stated_false([row for row, _ in picks]))
 
     def micrograph_of(self, row: LedgerRow) -> Path:
         """Return where a micrograph of the run is now, which may have been moved together with it.

@@ -13,7 +13,7 @@ from cryotx_cli.config import CheckConfig
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_exposures
 from cryotx_cli.errors import ConfigError
-from cryotx_cli.events import Event
+from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import find_micrographs
 from cryotx_cli.runs.stored import file_of_picks
@@ -50,22 +50,22 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     picks = file_of_picks(Path(picks))
     told: list[Event] = []
     particles = read_particles(picks, told.append)
-    targets, importer = _targets(listed(against), particles)
+    targets, importer = _targets(listed(against), particles, told.append)
     result = check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
     return replace(result, findings=[*(Finding("file", "warn", event.text) for event in told), *result.findings])
 
 
-def _targets(against: list[str | Path], names: Iterable[str]) -> tuple[list[Target], Importer]:
+def _targets(against: list[str | Path], names: Iterable[str], tell: Tell) -> tuple[list[Target], Importer]:
     suffixes = {Path(given).suffix.lower() for given in against}
-    if ".cs" in suffixes:
+    if suffixes & {".cs", ".csg"}:
         if len(against) > 1:
             raise ConfigError("--against takes one file of exposures (.cs) and nothing beside it", "Check them apart.")
-        return _exposed(Path(against[0])), "cryosparc"
+        return _exposed(Path(against[0]), tell), "cryosparc"
     files = find_micrographs(against, named=names)
     return [*map(Target.of, files)], "relion" if suffixes == {".star"} else "any"
 
 
-def _exposed(exposures: Path) -> list[Target]:
+def _exposed(exposures: Path, tell: Tell) -> list[Target]:
     # Paths are relative to the CryoSPARC project, in whose job folders exposures files lie.
     folders = [Path(), *exposures.absolute().parents]
     return [
@@ -75,5 +75,5 @@ def _exposed(exposures: Path) -> list[Target]:
             (one.height, one.width),
             one.pixel_size,
         )
-        for name, one in read_exposures(exposures).items()
+        for name, one in read_exposures(exposures, tell).items()
     ]

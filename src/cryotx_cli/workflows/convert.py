@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from cryotx_cli.config import ConvertConfig, CoordinateFormatName
-from cryotx_cli.coordinates.formats import format_of, read_particles
+from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.box import box_side_px
-from cryotx_cli.coordinates.formats.cryosparc import exposures_of
+from cryotx_cli.coordinates.formats.cryosparc import OTHER_EXPOSURES, exposures_of, grid_of_exposure
 from cryotx_cli.coordinates.formats.entry import CoordinateFormat, Exposure, MicrographFormat, TableFormat
 from cryotx_cli.coordinates.formats.table import format_named, readable_formats
+from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE, Grid, grid_of, on_grids
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import ConfigError, ParticleFileError
-from cryotx_cli.events import Event
+from cryotx_cli.errors import ConfigError, MicrographError, ParticleFileError
+from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs, read_header
 from cryotx_cli.micrographs.names import NAMES_AGREE, difference, output_stems, pair_names
 from cryotx_cli.runs.folder import relion_path
+from cryotx_cli.wording import counted
+
+_OTHER_PIXELS = (
+    "--scale {factor} turns them into pixels of the micrograph; --scale 1 says that they are that already. Or give the "
+    "micrographs that were picked."
+)
 
 
 @dataclass(frozen=True)
@@ -93,11 +100,15 @@ def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conve
     picks = read_particles(source, events.append)
     if not picks:
         raise ParticleFileError(f"{source}: holds no particles", "Check IN.")
-    files, exposures = _micrographs(config, picks), _exposures(config, picks)
-    particles = {name: here.scaled(config.scale) if config.scale != 1 else here for name, here in picks.items()}
+    files, exposures = _micrographs(config, picks), _exposures(config, picks, events.append)
+    particles = {name: _scaled(here, config.scale) for name, here in picks.items()}
+    if files:
+        particles = _on_micrographs(particles, files, config, events.append)
+    if exposures:
+        particles = _on_exposures(particles, exposures, events.append)
     if config.flip_y:
-        heights = _heights(source, config.scale, picks, files, exposures)
-        particles = {name: _flipped(name, here, heights[name]) for name, here in particles.items()}
+        heights = _heights(source, particles)
+        particles = {name: here.flipped_y(heights[name]) for name, here in particles.items()}
     boxed = isinstance(target, MicrographFormat) and target.holds_boxes
     sides = _box_sides(source, config, particles) if boxed else {}
     converted = [_Converted(name, here, files.get(name), sides.get(name)) for name, here in particles.items()]
@@ -143,10 +154,10 @@ def _micrographs(config: ConvertConfig, picks: Mapping[str, Particles]) -> dict[
     return files
 
 
-def _exposures(config: ConvertConfig, picks: Mapping[str, Particles]) -> dict[str, Exposure]:
+def _exposures(config: ConvertConfig, picks: Mapping[str, Particles], tell: Tell) -> dict[str, Exposure]:
     if config.exposures is None:
         return {}
-    exposures = exposures_of(config.exposures, picks)
+    exposures = exposures_of(config.exposures, picks, tell)
     _require_all(picks, exposures, f"exposure in {config.exposures}", [one.path for one in exposures.values()])
     return exposures
 
@@ -163,36 +174,68 @@ def _require_all(
         )
 
 
-def _heights(
-    source: Path,
-    scale: float,
-    picks: Mapping[str, Particles],
-    files: Mapping[str, MicrographFile],
-    exposures: Mapping[str, Exposure],
-) -> dict[str, int]:
+def _scaled(particles: Particles, scale: float | None) -> Particles:
+    if scale is None:
+        return particles
+    # Who gives a scale knows the pixels; what a file says of their size no longer counts.
+    return replace(particles.scaled(scale), pixel_size=np.nan if particles.shape is None else particles.pixel_size)
+
+
+def _on_micrographs(
+    particles: Mapping[str, Particles], files: Mapping[str, MicrographFile], config: ConvertConfig, tell: Tell
+) -> dict[str, Particles]:
+    """Bring particles into the pixels of the micrographs that OUT belongs to."""
+    grids, contradictions = dict[str, Grid](), list[str]()
+    for name, here in particles.items():
+        file = files[name]
+        try:
+            header = read_header(file.path)
+        except MicrographError:
+            if config.flip_y:
+                raise
+            header = None  # a list of micrographs that lie elsewhere still gives their names
+        in_list, in_header = file.pixel_size, header.pixel_size if header else None
+        if in_list and in_header and abs(in_list / in_header - 1) > SAME_PIXEL_SIZE:
+            told = f"{config.micrographs} says {in_list:.4g} Å, the header of {file.path} {in_header:.4g} Å"
+            contradictions.append(told)
+        grids[name] = grid_of(file, header, here)
+    if contradictions:
+        more = f" (so for {counted(len(contradictions), 'micrographs')})" if len(contradictions) > 1 else ""
+        tell(Event(f"pixel sizes contradict each other: {contradictions[0]}{more}", "warning"))
+    found = on_grids(particles, grids, "the micrograph", _OTHER_PIXELS, tell)
+    _require_near(found, "the micrograph")
+    return found
+
+
+def _on_exposures(
+    particles: Mapping[str, Particles], exposures: Mapping[str, Exposure], tell: Tell
+) -> dict[str, Particles]:
+    grids = {name: grid_of_exposure(exposures[name]) for name in particles}
+    found = on_grids(particles, grids, "the exposure", OTHER_EXPOSURES, tell)
+    _require_near(found, "the exposure")
+    return found
+
+
+def _require_near(particles: Mapping[str, Particles], what: str) -> None:
+    """Refuse particles most of which cannot be of an image of this size; a few beyond the border are usual."""
+    for name, here in particles.items():
+        if here.shape and len(here.inside(*here.shape, -max(here.shape) / 10)) < 0.9 * len(here):
+            x, y = here.centres.max(axis=0)
+            raise ParticleFileError(
+                f"{name}: its particles reach to ({x:.0f}, {y:.0f}), and {what} has {Grid(here.shape)}",
+                "They are coordinates of another image, perhaps of a larger one: see --scale.",
+            )
+
+
+def _heights(source: Path, particles: Mapping[str, Particles]) -> dict[str, int]:
     """Height in pixels of each micrograph that the output belongs to."""
-    if files:
-        return {name: read_header(files[name].path).height for name in picks}
-    if exposures:
-        return {name: exposures[name].height for name in picks}
-    one = format_of(source) if source.is_file() else None
-    if isinstance(one, TableFormat) and one.heights:
-        return {name: round(height * scale) for name, height in one.heights(source).items()}
+    heights = {name: here.shape[0] for name, here in particles.items() if here.shape}
+    if len(heights) == len(particles):
+        return heights
     raise ConfigError(
         f"--flip-y needs the heights of the micrographs, which {source} does not hold",
         "Give the micrographs, for example --micrographs FOLDER.",
     )
-
-
-def _flipped(name: str, particles: Particles, height: int) -> Particles:
-    y = particles.centres[:, 1]
-    # Particles cut by the border are usual; ones that lie far off belong to an image of another size.
-    if len(y) and (y.min() < -height / 10 or y.max() > 1.1 * height):
-        raise ParticleFileError(
-            f"{name}: y runs from {y.min():.0f} to {y.max():.0f}, its micrograph has {height} rows",
-            "The flip needs the heights of the micrographs that the coordinates belong to; see --scale.",
-        )
-    return particles.flipped_y(height)
 
 
 def _box_sides(source: Path, config: ConvertConfig, particles: Mapping[str, Particles]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cryotx_cli.coordinates.agreement import Counts, average_precision, dice, disc_overlap, match
 from cryotx_cli.coordinates.coco_agreement import CocoPrecision, PicksAndTruth, coco_average_precision
 from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.coordinates.grid import Grid, on_grids
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
 from cryotx_cli.errors import ConfigError, ParticleFileError
@@ -24,6 +25,11 @@ from cryotx_cli.report.model import RunAgreement
 from cryotx_cli.report.truth import Truth
 from cryotx_cli.runs.stored import file_of_picks
 from cryotx_cli.wording import some_of
+
+_OTHER_PIXELS = (
+    "cryotx convert PICKS OUT --scale {factor} turns them into pixels of the truth; --pixel-size says that both are in "
+    "the same pixels."
+)
 
 Coordinates = str | Path | Particles | Mapping[str, Particles]
 """A coordinate file or folder, the particles of one micrograph, or particles by micrograph."""
@@ -201,6 +207,10 @@ def evaluate(
             f"{_called(truth, 'truth')} names {some_of(true)}",
             NAMES_AGREE,
         )
+    if pixel_size is not None:  # who states it says that both sides are in these pixels
+        found, true = ({n: replace(here, pixel_size=pixel_size) for n, here in side.items()} for side in (found, true))
+    grids = {partner: Grid.of(true[name]) for name, partner in partners.items()}
+    found = on_grids(found, grids, "the truth", _OTHER_PIXELS, events.append)
     diameters = _diameters_px(found, true, partners, diameter, pixel_size)
     rows = [
         _evaluate_micrograph(name, found.get(partners.get(name, "")), of_truth, diameters[name], radius)

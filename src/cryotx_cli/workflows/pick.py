@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from cryotx_cli.config import PickConfig, device_names
-from cryotx_cli.coordinates.formats.cryosparc import exposures_of
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.detector.load_picker import LoadedPicker, load_picker
@@ -21,6 +20,7 @@ from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.picking.cluster import Cluster, Connection, connect
 from cryotx_cli.picking.decide import Decision
 from cryotx_cli.picking.device_processes import DeviceProcesses
+from cryotx_cli.picking.exposures import exposures_of_run
 from cryotx_cli.picking.local_threads import LocalThreads
 from cryotx_cli.picking.overview import Overview
 from cryotx_cli.picking.remarks import Remarks
@@ -77,12 +77,10 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     files = arrivals.files if arrivals else find_micrographs(inputs, events.tell)
     names = [file.name for file in files]
     require_names(names, config.formats)
-    exposures = exposures_of(config.exposures, names) if config.exposures else {}
+    exposures = exposures_of_run(files, config, events.tell)
     folder = PickFolder(out)
     folder.remove_unfinished()
     folder.stop.unlink(missing_ok=True)
-    if config.exposures:
-        _tell_of_missing_exposures(names, exposures, events)
     connection = connect(config.scheduler) if config.scheduler is not None else None
     loaded = load_picker(config) if picker is None else LoadedPicker(picker, config, (), "")
     for event in loaded.events:
@@ -101,14 +99,6 @@ def _workers(connection: Connection | None, settings: WorkerSettings, loaded: Lo
     if len(devices) > 1:
         return DeviceProcesses(devices, settings, events.tell)
     return LocalThreads(settings, loaded.picker, loaded.device_reason)
-
-
-def _tell_of_missing_exposures(names: Sequence[str], exposures: Mapping[str, Exposure], events: Events) -> None:
-    without = [name for name in names if name not in exposures]
-    if without:
-        examples = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
-        text = f"{len(without)} not among the exposures, left out of particles.cs: {examples}"
-        events.tell(Event(text, "warning"))
 
 
 class PickRun:

@@ -106,7 +106,7 @@ class ThresholdRun:
         """Check what may go wrong with the formats before anything is changed."""
         require_names(names, self._settled.formats)
         file = self._settled.config.exposures
-        exposures = exposures_of(file, names) if file is not None else {}
+        exposures = exposures_of(file, names, self.events.tell) if file is not None else {}
         if file is not None and len(exposures) < len(names):
             without = len(names) - len(exposures)
             self.events.tell(Event(f"{without} not among the exposures, left out of particles.cs.", "warning"))

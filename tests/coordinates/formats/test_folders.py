@@ -182,7 +182,7 @@ def test_odd_names_in_tables_survive(tmp_path, name):
     text = (tmp_path / "p.star").read_text().replace("\n", "\r\n")
     (tmp_path / "p.star").write_text(text, newline="")
     assert list(read_particles(tmp_path / "p.star")) == [name]
-    write_cs(tmp_path / "p.cs", [(Exposure(1, 1, name, 300, 400, 1.0), PARTICLES)])
+    write_cs(tmp_path / "p.cs", [(Exposure(1, 1, name, 300, 400, 1.5), PARTICLES)])
     assert list(read_particles(tmp_path / "p.cs")) == [name]
 
 

@@ -14,7 +14,6 @@ from cryotx_cli.coordinates.formats.cbox import read_cbox, write_cbox
 from cryotx_cli.coordinates.formats.cryosparc import (
     exposures_of,
     read_cs,
-    read_cs_heights,
     read_exposures,
     write_cs,
 )
@@ -283,13 +282,13 @@ def test_no_particles_are_no_rows_of_the_same_fields(tmp_path):
     assert read_cs(path) == {}
 
 
-def test_heights_and_the_leading_mark_of_paths(tmp_path):
+def test_shapes_and_the_leading_mark_of_paths(tmp_path):
     path = written_cs(tmp_path, TWO, ("b.mrc",))
     rows = np.load(path)
     rows["location/micrograph_path"] = b">J1/b.mrc"
     with path.open("wb") as file:
         np.save(file, rows)
-    assert read_cs_heights(path) == {"J1/b.mrc": 3710}
+    assert {name: here.shape for name, here in read_cs(path).items()} == {"J1/b.mrc": (3710, 3838)}
 
 
 def test_exposures_pair_by_name_without_the_unique_number(tmp_path):

@@ -138,7 +138,6 @@ TOMOGRAMS = {
     "b.star": loop("particles", f"{NAMED} rlnCoordinateZ", "t.tomostar 1 2 0", "t.tomostar 1 2 9"),
     "c.star": loop("particles", "rlnTomoName rlnCenteredCoordinateXAngst rlnCenteredCoordinateYAngst", "t1 1 2"),
     "a.cbox": loop("cryolo", CBOX_3D, "1 2 7 40 40 <NA>"),
-    "b.cbox": loop("cryolo", CBOX_3D, "1 2 <NA> 40 40 40"),
     "c.cbox": loop("cryolo", CBOX_3D, "1 2 <NA> 40 40 <NA>") + loop("cryolo_include", "slice_index", "12"),
     "a.csv": "x,y,z\n1,2,3\n",
     "a.txt": "image_name\tx_coord\ty_coord\tz_coord\nt\t1\t2\t3\n",
@@ -156,6 +155,8 @@ def test_a_z_of_nothing_is_no_tomogram(tmp_path):
     assert read(tmp_path / "p.star", flat) == ({"m.mrc": [[1, 2], [3, 4]]}, [])
     box = loop("cryolo", CBOX_3D, "1 2 <NA> 40 40 <NA>") + loop("cryolo_include", "slice_index")
     assert read(tmp_path / "m.cbox", box) == ({"m": [[21, 22]]}, [])
+    box = loop("cryolo", CBOX_3D, "1 2 0 40 40 40") + loop("cryolo_include", "slice_index")
+    assert read(tmp_path / "n.cbox", box) == ({"n": [[21, 22]]}, [])
     assert read(tmp_path / "m.csv", "x,y,z\n1,2,0\n3,4,\n") == ({"m": [[1, 2], [3, 4]]}, [])
 
 

@@ -103,17 +103,13 @@ def read_cbox(path: str | Path, tell: Tell = warn) -> Particles:
 
 
 def _refuse_tomogram(path: Path, tables: Sequence[Table], table: Table) -> None:
-    deep = [name for name in ("CoordinateZ", "Depth") if name in table and _any_but_zero(table, name)]
-    slices = tables_with(tables, "slice_index")
-    if deep or any(map(len, slices)):
+    # Boxes in micrographs have a depth as well, but no z.
+    deep = "CoordinateZ" in table and np.nan_to_num(table.optional_numbers("CoordinateZ")).any()
+    if deep or any(map(len, tables_with(tables, "slice_index"))):
         raise ParticleFileError(
-            f"{path}: holds boxes in a tomogram ({f'_{deep[0]}' if deep else '_slice_index'}), not in a micrograph",
+            f"{path}: holds boxes in a tomogram ({'_CoordinateZ' if deep else '_slice_index'}), not in a micrograph",
             "cryotx works on 2D micrographs only: give boxes without z.",
         )
-
-
-def _any_but_zero(table: Table, column: str) -> bool:
-    return bool(np.nan_to_num(table.optional_numbers(column)).any())
 
 
 def is_cbox(beginning: bytes) -> bool:

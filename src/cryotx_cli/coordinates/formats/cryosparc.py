@@ -3,46 +3,51 @@
 Particle locations are fractions of the micrograph's width and height, y down the stored rows. Each one names the
 exposure that it lies on by CryoSPARC's own number of it, so that writing takes the user's exposures file. Fields and
 types are those of ``cryosparc.dataset`` (cryosparc-tools) and of particle picking jobs.
-
-Strings are stored at a fixed length; older versions stored Python objects, which are never loaded, because loading
-them runs code that the file brings along.
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.coordinates.formats.cs_table import is_cs, read_cs_table
 from cryotx_cli.coordinates.formats.entry import Exposure, TableFormat
+from cryotx_cli.coordinates.formats.scores import known_scores
+from cryotx_cli.coordinates.grid import Grid, on_grid
 from cryotx_cli.coordinates.particles import Particles, checked_particles
-from cryotx_cli.errors import NoCoordinatesError, ParticleFileError
-from cryotx_cli.events import Tell, warn
-from cryotx_cli.files.text_file import require_file
+from cryotx_cli.errors import ParticleFileError
+from cryotx_cli.events import Event, Tell, warn
 from cryotx_cli.files.whole_file import whole_binary_file
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 
-_MAX_HEADER_BYTES = 100_000  # exposures carry a few hundred fields; NumPy's own limit suffices for about 200
+_LOCATION = tuple(
+    f"location/{field}" for field in ("micrograph_path", "micrograph_shape", "center_x_frac", "center_y_frac")
+)
+_SHIFTS = ("alignments2D/shift", "alignments3D/shift")
+OTHER_EXPOSURES = (
+    "Give the exposures that were made of these micrographs. Or cryotx convert --scale {factor} makes the coordinates "
+    "those of the exposures; --scale 1 says that they are that already."
+)
 _EXPORT = "In CryoSPARC, export the output of the job, or save it with cryosparc-tools in its default format."
 
-_UNREADABLE = (ValueError, TypeError, ArithmeticError, EOFError, MemoryError, RecursionError, SyntaxError, TokenError)
 
-
-def read_exposures(path: str | Path) -> dict[str, Exposure]:
+def read_exposures(path: str | Path, tell: Tell = warn) -> dict[str, Exposure]:
     """Read the exposures that a CryoSPARC job put out.
 
     Parameters
     ----------
     path
-        The job's .cs file with ``micrograph_blob`` fields: that of Import Micrographs, of Patch Motion Correction or
-        of Curate Exposures; of other jobs it is the one named ``..._passthrough_exposures.cs``.
+        The job's .cs file with ``micrograph_blob`` fields, or one that has these in the passthrough file beside it, or
+        the .csg file that names both.
+    tell
+        Hears where they are from.
 
     Returns
     -------
@@ -55,15 +60,14 @@ def read_exposures(path: str | Path) -> dict[str, Exposure]:
         If the file cannot be read or holds no exposures.
     """
     path = Path(path)
-    rows = _read_rows(path)
     blob = "micrograph_blob"
-    _require_fields(rows, path, "uid", f"{blob}/path", f"{blob}/shape", f"{blob}/psize_A", kind="exposures")
-    group_field = next((f for f in ("mscope_params/exp_group_id", "ctf/exp_group_id") if f in _fields(rows)), None)
-    groups = _counts(rows, group_field, path) if group_field else np.ones(len(rows), np.int64)
-    uids, shapes = _counts(rows, "uid", path), _shapes(rows, f"{blob}/shape", path)
-    pixel_sizes = _numbers(rows, f"{blob}/psize_A", path)
+    table = read_cs_table(path, ("uid", f"{blob}/path", f"{blob}/shape", f"{blob}/psize_A"), "exposures", tell)
+    group_field = next((f for f in ("mscope_params/exp_group_id", "ctf/exp_group_id") if f in table), None)
+    groups = table.counts(group_field) if group_field else np.ones(len(table), np.int64)
+    uids, shapes = table.counts("uid"), table.shapes(f"{blob}/shape")
+    pixel_sizes = table.numbers(f"{blob}/psize_A")
     exposures = {}
-    for i, name in enumerate(_names(rows, f"{blob}/path", path)):
+    for i, name in enumerate(table.texts(f"{blob}/path")):
         height, width = shapes[i].tolist()
         exposures[name] = Exposure(int(uids[i]), int(groups[i]), name, height, width, float(pixel_sizes[i]))
     if not exposures:
@@ -71,7 +75,7 @@ def read_exposures(path: str | Path) -> dict[str, Exposure]:
     return exposures
 
 
-def exposures_of(path: str | Path, names: Iterable[str]) -> dict[str, Exposure]:
+def exposures_of(path: str | Path, names: Iterable[str], tell: Tell = warn) -> dict[str, Exposure]:
     """Read exposures and find those of the micrographs with these names.
 
     Returns
@@ -84,7 +88,7 @@ def exposures_of(path: str | Path, names: Iterable[str]) -> dict[str, Exposure]:
     ParticleFileError
         If the exposures cannot be read, none of them fits, or it is not certain which one fits.
     """
-    exposures, names = read_exposures(path), list(names)
+    exposures, names = read_exposures(path, tell), list(names)
     partners = pair_names(names, exposures)
     if not partners:
         raise ParticleFileError(
@@ -99,12 +103,13 @@ def write_cs(path: str | Path, particles: Iterable[tuple[Exposure, Particles]]) 
     """Write particle locations with all fields that CryoSPARC's picking jobs give them.
 
     The score goes into ``pick_stats/ncc_score`` and the median diameter (0 where it is not known) into
-    ``location/min_dist_A``. The same particle gets the same ``uid`` in every file.
+    ``location/min_dist_A``. Particles on an image of another size are rescaled to that of the exposure. The same
+    particle gets the same ``uid`` in every file.
 
     Raises
     ------
     ParticleFileError
-        If the file cannot be written.
+        If the file cannot be written, or particles are not in the pixels of their exposure and cannot be brought there.
     """
     pairs = list(particles)
     path_bytes = max((len(exposure.path.encode()) for exposure, _ in pairs), default=1)
@@ -133,49 +138,59 @@ def write_cs(path: str | Path, particles: Iterable[tuple[Exposure, Particles]]) 
 def read_cs(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
     """Read particle locations.
 
+    Parameters
+    ----------
+    path
+        A .cs file; where it has no locations, as after a selection, those are in the passthrough file beside it. Or the
+        .csg file that names both.
+    tell
+        Takes what was odd. Particles without a micrograph are left out and counted.
+
     Returns
     -------
     dict of str to Particles
         By ``location/micrograph_path``. Scores are ``pick_stats/ncc_score``, 1 where the file has none; pixel sizes are
-        ``location/micrograph_psize_A``, NaN where it has none; diameters are NaN. Centres are as exact as fractions of
-        single precision, about 1/4000 px.
+        ``location/micrograph_psize_A``, NaN where it has none; shapes are ``location/micrograph_shape``; diameters are
+        NaN. Centres are as exact as fractions of single precision, about 1/4000 px.
 
     Raises
     ------
     ParticleFileError
         If the file cannot be read, holds Python objects or holds no locations.
     """
-    path = Path(path)
-    rows, names = _read_locations(path)
-    shapes = _shapes(rows, "location/micrograph_shape", path)
-    fractions = [_numbers(rows, f"location/center_{axis}_frac", path) for axis in "xy"]
-    centres = np.column_stack(fractions) * shapes[:, ::-1]
-    scored, sized = "pick_stats/ncc_score", "location/micrograph_psize_A"
-    scores = _numbers(rows, scored, path) if scored in _fields(rows) else np.ones(len(rows))
-    pixel_sizes = _numbers(rows, sized, path) if sized in _fields(rows) else np.full(len(rows), np.nan)
+    table = read_cs_table(Path(path), _LOCATION, "particle locations", tell)
+    names = table.texts("location/micrograph_path")
+    placed = np.array([bool(name) for name in names], bool)
+    if not placed.all():
+        if not placed.any():
+            raise ParticleFileError(f"{path}: none of its {len(table)} particles lies on a micrograph")
+        tell(Event(f"{np.count_nonzero(~placed)} of {len(table)} particles lie on no micrograph: left out", "warning"))
+        table, names = table.select(placed), [name for name in names if name]
+    if any(field in table and np.any(table[field]) for field in _SHIFTS):
+        tell(Event("the shifts of a refinement (alignments) were not applied: CryoSPARC recentres on extraction"))
+    shapes, sizes = table.shapes("location/micrograph_shape"), table.optional_numbers("location/micrograph_psize_A")
+    fractions = np.column_stack([table.numbers(f"location/center_{axis}_frac") for axis in "xy"])
+    scored = "pick_stats/ncc_score"
+    scores = known_scores(table.optional_numbers(scored), tell) if scored in table else np.ones(len(table))
     found = {}
     for name, index in _groups(names).items():
-        pixel_size = float(pixel_sizes[index[0]])
-        pixel_size = pixel_size if pixel_size > 0 else np.nan
-        found[name] = checked_particles(path, centres[index], scores[index], pixel_size=pixel_size)
+        height, width = shapes[index[0]].tolist()
+        if (shapes[index] != shapes[index[0]]).any():
+            raise ParticleFileError(f"{path}: location/micrograph_shape of {name} is not the same in all rows")
+        size = float(sizes[index[0]]) if 0 < sizes[index[0]] < np.inf else np.nan
+        here = checked_particles(Path(path), fractions[index] * (width, height), scores[index], pixel_size=size)
+        found[name] = replace(here, shape=(height, width))
     return found
 
 
-def read_cs_heights(path: str | Path) -> dict[str, int]:
-    """Return the height in pixels of each micrograph that a .cs file of particle locations names.
-
-    Raises
-    ------
-    ParticleFileError
-        As `read_cs` does.
-    """
-    path = Path(path)
-    rows, names = _read_locations(path)
-    heights = _shapes(rows, "location/micrograph_shape", path)[:, 0].tolist()
-    return dict(zip(names, heights, strict=True))
+def grid_of_exposure(exposure: Exposure) -> Grid:
+    """Return the pixels that locations on an exposure are fractions of."""
+    return Grid((exposure.height, exposure.width), exposure.pixel_size if exposure.pixel_size > 0 else None)
 
 
 def _rows_of(exposure: Exposure, particles: Particles, dtype: np.dtype[Any]) -> NDArray[Any]:
+    grid = grid_of_exposure(exposure)
+    particles, _ = on_grid(exposure.path, particles, grid, "the exposure", OTHER_EXPOSURES)
     rows = np.zeros(len(particles), dtype)
     known = particles.diameters[np.isfinite(particles.diameters)]
     fractions = (particles.centres / (exposure.width, exposure.height)).astype(np.float32)
@@ -203,96 +218,6 @@ def _uids(exposure_uid: int, fractions: NDArray[np.float32]) -> list[int]:
     return uids
 
 
-def _read_rows(path: Path) -> NDArray[Any]:
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(6)
-        if magic == b"\x95CSDAT":
-            raise ParticleFileError(f"{path}: a compressed CryoSPARC stream, not a NumPy table", _EXPORT)
-        if magic != b"\x93NUMPY":
-            raise ParticleFileError(f"{path}: not a .cs file: it does not begin as a NumPy table", _EXPORT)
-        # Mapped, not read: a header that promises more than the file holds costs no memory.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # headers as Python 2 wrote them are announced
-            rows = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=_MAX_HEADER_BYTES)
-    except OSError as error:
-        raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
-    except _UNREADABLE as error:
-        objects = "Python objects" in str(error)
-        reason = "it holds Python objects, which may run code when loaded" if objects else f"{error}"
-        raise ParticleFileError(f"{path}: cannot be read as .cs: {reason[:300]}", _EXPORT) from error
-    if rows.dtype.names is None or rows.ndim != 1:
-        raise ParticleFileError(f"{path}: a NumPy array of shape {rows.shape}, not a table with named fields", _EXPORT)
-    return np.asarray(rows)
-
-
-def _read_locations(path: Path) -> tuple[NDArray[Any], list[str]]:
-    rows = _read_rows(path)
-    fields = ("micrograph_path", "micrograph_shape", "center_x_frac", "center_y_frac")
-    _require_fields(rows, path, *(f"location/{field}" for field in fields), kind="particle locations")
-    return rows, _names(rows, "location/micrograph_path", path)
-
-
-def _fields(rows: NDArray[Any]) -> tuple[str, ...]:
-    return rows.dtype.names or ()
-
-
-def _require_fields(rows: NDArray[Any], path: Path, *fields: str, kind: str) -> None:
-    missing = [field for field in fields if field not in _fields(rows)]
-    if missing:
-        groups = ", ".join(sorted({field.partition("/")[0] for field in _fields(rows)}))
-        raise NoCoordinatesError(
-            f"{path}: not a .cs file of {kind}: no {', '.join(missing)}; it holds {groups[:300]}", _EXPORT
-        )
-
-
-def _names(rows: NDArray[Any], field: str, path: Path) -> list[str]:
-    column = rows[field]
-    if column.dtype.kind not in "SU" or column.ndim != 1:
-        raise ParticleFileError(f"{path}: {field} is of type {column.dtype}, not text")
-    names, once = [], dict[Any, str]()
-    try:
-        for value in column:
-            # Equal names are kept once: a million particles lie on a thousand micrographs.
-            if value not in once:
-                # Project paths of some versions begin with ">", which stands for the folder of the file.
-                once[value] = (value.decode() if isinstance(value, bytes) else str(value)).removeprefix(">")
-            names.append(once[value])
-    except (ValueError, OverflowError) as error:
-        raise ParticleFileError(f"{path}: {field} holds a name that is not UTF-8: {error}") from error
-    return names
-
-
-def _numbers(rows: NDArray[Any], field: str, path: Path) -> NDArray[np.float64]:
-    column = rows[field]
-    if column.dtype.kind not in "iuf" or column.ndim != 1:
-        raise ParticleFileError(f"{path}: {field} is of type {column.dtype}, not numbers")
-    numbers = column.astype(np.float64)
-    if not np.isfinite(numbers).all():
-        row = np.flatnonzero(~np.isfinite(numbers))[0] + 1
-        raise ParticleFileError(f"{path}: {field} is not a finite number in row {row}")
-    return numbers
-
-
-def _counts(rows: NDArray[Any], field: str, path: Path) -> NDArray[Any]:
-    column = rows[field]
-    if column.dtype.kind not in "iu" or column.ndim != 1 or (column < 0).any():
-        raise ParticleFileError(f"{path}: {field} is of type {column.dtype} or negative, not a number that counts")
-    return column
-
-
-def _shapes(rows: NDArray[Any], field: str, path: Path) -> NDArray[np.int64]:
-    """Height and width of each row's micrograph, (n, 2)."""
-    column = rows[field]
-    if column.dtype.kind not in "iu" or column.shape[1:] != (2,):
-        raise ParticleFileError(f"{path}: {field} is of type {column.dtype} {column.shape[1:]}, not height and width")
-    shapes = column.astype(np.int64)
-    if (shapes <= 0).any():
-        raise ParticleFileError(f"{path}: {field} is not positive in row {np.flatnonzero((shapes <= 0).any(1))[0] + 1}")
-    return shapes
-
-
 def _groups(names: list[str]) -> dict[str, NDArray[np.intp]]:
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(names):
@@ -308,10 +233,9 @@ def _write_known(path: Path, particles: Iterable[tuple[str, Particles]], exposur
 CRYOSPARC = TableFormat(
     name="cryosparc",
     suffix=".cs",
-    recognises=lambda beginning: beginning.startswith((b"\x93NUMPY", b"\x95CSDAT")),
+    recognises=is_cs,
     read=read_cs,
     write=_write_known,
-    heights=read_cs_heights,
     takes_exposures=True,
     in_run="cryosparc/particles.cs",
 )

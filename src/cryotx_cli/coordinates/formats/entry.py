@@ -125,13 +125,10 @@ class TableFormat(CoordinateFormat):
     names
         What the format calls these micrographs. Raises `ParticleFileError` if a name cannot be written, or two of them
         could not be told apart.
-    heights
-        Reads the heights of the micrographs by their names, where a file states them.
     takes_exposures
         Whether it can only be written of micrographs that CryoSPARC knows.
     """
 
     write: Callable[[Path, Iterable[tuple[str, Particles]], Mapping[str, Exposure]], None]
     names: Callable[[Sequence[str]], list[str]] = list
-    heights: Callable[[Path], dict[str, int]] | None = None
     takes_exposures: bool = False

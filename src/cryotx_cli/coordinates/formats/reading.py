@@ -145,7 +145,7 @@ def _read_kind(
             passed_over.append(error)
             continue
         for name, particles in here.items():
-            if name in found and not np.array_equal(particles.centres, found[name].centres):
+            if name in found and not _same(particles, found[name]):
                 raise ParticleFileError(
                     f"{file} and {source[name]} both hold coordinates of {name}",
                     "Give one of the two files or folders.",
@@ -154,6 +154,12 @@ def _read_kind(
                 found[name], source[name] = particles, file
         covered |= {file.parent} if file in lists else set()
     return found
+
+
+def _same(one: Particles, other: Particles) -> bool:
+    """Tell whether two files have the same places, in any order."""
+    a, b = (here.centres[np.lexsort(here.centres.T)] for here in (one, other))
+    return np.array_equal(a, b)
 
 
 def _index(file: Path) -> CoordinateIndex | None:
