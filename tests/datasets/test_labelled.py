@@ -1,6 +1,7 @@
 """A lab's own labels: from every format they reach the right micrograph, and what has no labels is not empty."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,15 +12,17 @@ from numpy.testing import assert_allclose
 
 from cryotx_cli.coordinates.formats.box import write_box
 from cryotx_cli.coordinates.formats.cbox import write_cbox
+from cryotx_cli.coordinates.formats.cryosparc import write_cs
 from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.formats.eman import write_eman_info
+from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.star import write_micrograph_star, write_particles_star
 from cryotx_cli.coordinates.formats.topaz import write_topaz
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.coco import labelled_image, write_coco
 from cryotx_cli.datasets.cryoppp import write_labels
 from cryotx_cli.datasets.labelled import find_labels
-from cryotx_cli.errors import DatasetError, MicrographError
+from cryotx_cli.errors import DatasetError, MicrographError, ParticleFileError
 
 HEIGHT, WIDTH = 60, 80
 CENTRES = {"m1": [[10, 20], [30, 41]], "m2": [[55, 8]]}
@@ -121,6 +124,18 @@ def test_the_labels_know_the_pixel_size_where_the_micrographs_list_does_not(tmp_
     (first, _) = find_labels(cryosparc_survivors(tmp_path / "labels"), micrographs).micrographs
 
     assert first.file.pixel_size == pytest.approx(1.25)
+
+
+def test_labels_on_an_image_of_another_size_are_rescaled(tmp_path, micrographs):
+    exposure = Exposure(1, 1, "J1/m1.mrc", 2 * HEIGHT, 2 * WIDTH, 1.0)
+    write_cs(tmp_path / "p.cs", [(exposure, labels("m1"))])
+    told = []
+    (one,) = find_labels(tmp_path / "p.cs", micrographs, told.append).micrographs
+    np.testing.assert_allclose(one.labels.centres, (np.array(CENTRES["m1"]) + 0.5) / 2 - 0.5, atol=1e-3)
+    assert "rescaled by 0.5" in told[0].text
+    write_cs(tmp_path / "p.cs", [(replace(exposure, width=WIDTH), labels("m1"))])
+    with pytest.raises(ParticleFileError, match="and the micrograph has"):
+        find_labels(tmp_path / "p.cs", micrographs)
 
 
 def test_micrographs_are_found_where_relion_says_they_are(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 from cryotx_cli.checks.names import PickCheck
 from cryotx_cli.config import CheckConfig
 from cryotx_cli.coordinates.formats.box import write_box
+from cryotx_cli.coordinates.formats.cryosparc import write_cs
+from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.star import write_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, MicrographError, ParticleFileError
@@ -189,3 +191,41 @@ def test_nothing_is_written(project, tmp_path):
     check("picks.star", ["MotionCorr"], CheckConfig())
 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def locations(shape, psize):
+    """Write picks as fractions of images of this shape and pixel size."""
+    exposures = [Exposure(11 + i, 1, f"J1/{UID}{Path(name).name}", *shape, psize) for i, name in enumerate(NAMES)]
+    factor = shape[0] / SIDE
+    picks = []
+    for i, exposure in enumerate(exposures):
+        centres = (micrograph(i)[1] + 0.5) * factor - 0.5
+        unknown = np.full(len(centres), np.nan)
+        picks.append((exposure, Particles(centres, np.ones(len(centres)), unknown, np.nan)))
+    write_cs("p.cs", picks)
+    return "p.cs"
+
+
+def test_fractions_of_other_images_fail(project):
+    result = check(locations((200, 200), 3.0), ["MotionCorr"], CheckConfig())
+    (finding,) = [one for one in result.findings if one.check == "grid"]
+    assert finding.level == "fail"
+    assert "picks on 200 x 200 px of 3 Å per pixel, micrograph 400 x 400 px of 1.5 Å" in finding.examples[0]
+    assert "cryotx convert PICKS OUT with --micrographs" in finding.advice
+    result = check(locations((300, 200), 3.0), ["MotionCorr"], CheckConfig())
+    (finding,) = [one for one in result.findings if one.check == "grid"]
+    assert "no images of the same field of view" in finding.advice
+
+
+def test_fractions_of_the_same_image_with_another_pixel_size_warn(project):
+    result = check(locations((SIDE, SIDE), 3.0), ["MotionCorr"], CheckConfig())
+    assert level(result, "grid") == "warn"
+    assert result.passed
+    assert level(check(locations((SIDE, SIDE), PIXEL_SIZE), ["MotionCorr"], CheckConfig()), "grid") == ""
+
+
+def test_what_is_odd_about_the_picks_is_a_finding(project):
+    Path("a.star").write_text("data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnHelicalTubeID\n50 50 1\n")
+    (finding,) = [one for one in check("a.star", ["MotionCorr"], CheckConfig()).findings if one.check == "file"]
+    assert finding.level == "warn"
+    assert "segments of filaments" in finding.summary

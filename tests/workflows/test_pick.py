@@ -19,7 +19,8 @@ from cryotx_cli.coordinates.formats.box import read_box
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
-from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError
+from cryotx_cli.errors import ConfigError, CryotxError, DeviceError, MicrographError, ParticleFileError
+from cryotx_cli.micrographs.micrograph import read_header
 from cryotx_cli.picking import micrograph_work
 from cryotx_cli.runs.ledger import Ledger
 from cryotx_cli.workflows.pick import start_pick
@@ -136,6 +137,30 @@ def test_pictures_and_boxes_can_be_left_out(tmp_path):
         "ledger.jsonl",
         "relion",
     ]
+
+
+def exposures_of_b(shape, psize):
+    kinds = [("uid", "u8"), ("micrograph_blob/path", "S9"), ("micrograph_blob/shape", "u4", 2)]
+    rows = np.zeros(1, [*kinds, ("micrograph_blob/psize_A", "f4")])
+    rows[0] = (1, b"J1/b.mrc", shape, psize)
+    with Path("e.cs").open("wb") as file:
+        np.save(file, rows)
+    return Path("e.cs")
+
+
+def test_exposures_in_other_pixels_than_the_micrographs(tmp_path, monkeypatch):
+    folder_of(tmp_path, ["b.mrc"])
+    monkeypatch.chdir(tmp_path)
+    size = read_header("mics/b.mrc").pixel_size
+    config = replace(CONFIG, exposures=exposures_of_b((48, 64), 2 * size), images=False)
+    ((result,), started) = run(["mics"], "p.star", config)
+    assert any("Picks in particles.cs are rescaled by 0.5" in event.text for event in started.events)
+    read = read_particles("p/cryosparc/particles.cs")["J1/b.mrc"]
+    assert read.shape == (48, 64)
+    np.testing.assert_allclose(read.centres, (result.particles.centres + 0.5) / 2 - 0.5, atol=1e-4)
+    with pytest.raises(ParticleFileError, match=r"128 x 96 px.*, and the exposure has 64 x 96 px"):
+        run(["mics"], "q.star", replace(config, exposures=exposures_of_b((96, 64), size)))
+    assert not Path("q.star").exists()
 
 
 def test_every_format_that_is_asked_for_in_a_folder_of_its_own(tmp_path, monkeypatch):

@@ -32,7 +32,8 @@ def convert(
     for event in done.events:
         status(event.text)
     changes = [f"scaled by {config.scale or 1:g}"] * (config.scale not in (None, 1)) + ["y flipped"] * config.flip_y
+    unchanged = "coordinates as read" if done.events else "coordinates as they were"
     status(
         f"Wrote {counted(done.particles, 'particles')} of {counted(done.micrographs, 'micrographs')} as "
-        f"{done.file_format} to {done.out}: {' and '.join(changes) or 'coordinates as they were'}"
+        f"{done.file_format} to {done.out}: {' and '.join(changes) or unchanged}"
     )

@@ -1,4 +1,4 @@
-"""CryoSPARC's files as jobs leave them: places in the passthrough file, groups, rows without a micrograph or a score."""
+"""CryoSPARC's files as jobs leave them: places in the passthrough file, groups, rows without micrograph or score."""
 
 import re
 from pathlib import Path

@@ -353,9 +353,9 @@ def test_a_pixel_size_that_is_none_is_not_known(tmp_path, size):
 
 
 def test_a_diameter_that_is_not_known_is_written_as_zero(tmp_path):
-    unknown = Particles(TWO.centres, TWO.scores, np.full(2, np.nan), 1.0)
+    unknown = Particles(TWO.centres, TWO.scores, np.full(2, np.nan), np.nan)
     assert np.load(written_cs(tmp_path, unknown))["location/min_dist_A"].tolist() == [0] * 4
-    one_known = Particles(TWO.centres, TWO.scores, np.array([np.nan, 50.0]), 1.0)
+    one_known = Particles(TWO.centres, TWO.scores, np.array([np.nan, 50.0]), np.nan)
     assert_allclose(np.load(written_cs(tmp_path, one_known))["location/min_dist_A"], 50 * 0.885)
 
 
@@ -433,7 +433,6 @@ def test_broken_cs_files_are_refused_with_the_reason(tmp_path, content, reason):
     ("field", "value", "reason"),
     [
         ("location/center_x_frac", np.nan, "not a finite number in row 2"),
-        ("pick_stats/ncc_score", np.inf, "ncc_score is not a finite number in row 2"),
         ("location/micrograph_shape", 0, "not positive in row 2"),
         ("location/micrograph_shape", [0, 3838], "not positive in row 2"),
         ("location/micrograph_path", b"\xff\xfe", "UTF-8"),
