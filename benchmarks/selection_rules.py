@@ -1,6 +1,6 @@
 """What each part of `--threshold auto` is worth: F1 with and without it, on real and on simulated micrographs.
 
-    python benchmarks/selection_rules.py FOLDER ... [--structures DIR] [--simulated 48] [--weights default]
+    python benchmarks/selection_rules.py FOLDER ... [--structures DIR] [--simulated 48] [--weights default] [--on-film]
 
 Each FOLDER is one as that of accuracy.py, whose sets are runs of `cryotx pick`. `simulated` are whole micrographs as
 accuracy.py --simulated draws them, `second` the 24 of second_simulator.py (which --structures is for), in runs of six.
@@ -116,9 +116,11 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=48, metavar="N")
     parser.add_argument("--second", type=int, default=24, metavar="N")
     parser.add_argument("--weights", default="default")
+    parser.add_argument("--on-film", action="store_true", help="with picks on support film, too")
     args = parser.parse_args()
     print(describe_machine("torch", "numpy"))
-    picker = Picker(load_checkpoint(args.weights))
+    checkpoint = load_checkpoint(args.weights)
+    picker = Picker(replace(checkpoint, film={}) if args.on_film else checkpoint)
     maps = voxel_maps(args.structures, np.random.default_rng([1]))
     runs: dict[str, list[tuple[Micrographs, FalseDiscovery]]] = {}
     for folder in args.folders:

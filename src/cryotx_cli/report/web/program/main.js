@@ -1,7 +1,6 @@
 /** Everything that follows the threshold, and when it is drawn. */
 
 import { drawAgreementPlots } from "./agreement_plots.js";
-import { showBar, watchCut } from "./slider.js";
 import { forget } from "./canvas.js";
 import { showCrops } from "./crops.js";
 import { count, data, scoreAt } from "./data.js";
@@ -10,6 +9,7 @@ import { arrange, drawVisibleCards, showCounts } from "./gallery.js";
 import { showOutliers } from "./outliers.js";
 import { drawPlots } from "./plots.js";
 import { best } from "./rates.js";
+import { showBar, watchCut } from "./slider.js";
 import { recount, state } from "./state.js";
 import { fillTable, sortTable } from "./table.js";
 import { watchTheme } from "./theme.js";
