@@ -925,3 +925,63 @@ def test_a_gpu_is_fed_by_several_readers_with_the_bytes_and_the_memory_of_one(tm
     assert contents(tmp_path / "one") == contents(tmp_path / "several")
     assert pickers["one"].most <= 3
     assert pickers["several"].most <= 6
+
+
+# ---- CryoSPARC's exposures as the input ------------------------------------------------------------------------------
+
+
+def write_exposures(path, names, **fields):
+    kinds = [(name.replace("__", "/"), kind) for name, (kind, _) in fields.items()]
+    rows = np.zeros(
+        len(names),
+        [
+            ("uid", "u8"),
+            ("micrograph_blob/path", "S80"),
+            ("micrograph_blob/shape", "u4", 2),
+            ("micrograph_blob/psize_A", "f4"),
+            *kinds,
+        ],
+    )
+    rows["uid"] = range(7, 7 + len(names))
+    rows["micrograph_blob/path"], rows["micrograph_blob/shape"] = [name.encode() for name in names], (96, 128)
+    rows["micrograph_blob/psize_A"] = 2.5
+    for name, (_, values) in fields.items():
+        rows[name.replace("__", "/")] = values
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.save(file, rows)
+    return path
+
+
+@pytest.mark.parametrize("mark", ["", ">"])
+def test_exposures_are_an_input_with_names_pixel_sizes_and_defoci(tmp_path, mark):
+    project = tmp_path / "P1"
+    names = [f"J2/motioncorrected/00000000000000000000{i}_m{i}_patch_aligned.mrc" for i in (2, 1)]
+    for number, name in enumerate(names):
+        write_mrc(project / name, number)
+    given = [mark + name for name in names]
+    exposures = write_exposures(project / "J3/curated_exposures.cs", given, ctf__df1_A=("f4", [9000, 0]))
+    results, _ = run([exposures], tmp_path / "p.star", replace(CONFIG, images=False))
+    assert [(one.file.name, one.file.pixel_size, one.file.defocus) for one in results] == [
+        (names[0], 2.5, 9000.0),
+        (names[1], 2.5, None),
+    ]
+    assert [one.file.path for one in results] == [project / name for name in names]
+    assert list(read_particles_star(tmp_path / "p.star")) == names
+    locations = np.load(tmp_path / "p/cryosparc/particles.cs")
+    assert set(
+        zip(locations["location/micrograph_path"].tolist(), locations["location/micrograph_uid"], strict=True)
+    ) == {
+        (names[0].encode(), 7),
+        (names[1].encode(), 8),
+    }
+    assert load_config(PickConfig, tmp_path / "p/config.toml").exposures == exposures
+
+
+def test_exposures_without_their_project_say_where_it_is_looked_for(tmp_path):
+    exposures = write_exposures(tmp_path / "e.cs", ["J2/m1.mrc"])
+    with pytest.raises(
+        MicrographError, match=r"e\.cs: none of its 1 micrograph is there, for example J2/m1\.mrc"
+    ) as caught:
+        run([exposures], tmp_path / "p.star")
+    assert "project" in caught.value.hint

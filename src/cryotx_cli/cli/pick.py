@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def pick(
     micrographs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Micrographs: files, folders, globs or a micrographs STAR file."),
+        typer.Argument(
+            metavar="INPUT...",
+            help="Micrographs: files, folders, globs, a micrographs STAR file or CryoSPARC exposures.",
+        ),
     ],
     out: Annotated[
         Path,

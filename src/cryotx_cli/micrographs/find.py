@@ -18,12 +18,13 @@ from cryotx_cli.events import Event, Tell
 from cryotx_cli.files.folders import visible_folders
 from cryotx_cli.files.star_blocks import Table, contents, read_tables, table_for, table_with, tables_with
 from cryotx_cli.files.text_file import is_there
+from cryotx_cli.micrographs.exposures import EXPOSURE_SUFFIXES, list_exposures
 from cryotx_cli.micrographs.names import MICROGRAPH_SUFFIXES, image_suffix, micrograph_suffix, parts_of_windows
 from cryotx_cli.micrographs.versions import choose_versions, versions_of
 from cryotx_cli.wording import counted, some_of
 
 Inputs = str | Path | Sequence[str | Path]
-"""Files, folders, glob patterns and micrographs STAR files; one alone need not be in a list."""
+"""Files, folders, patterns, micrographs STAR files and CryoSPARC exposures; one alone need not be in a list."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def find_micrographs(inputs: Inputs, tell: Tell = lambda _: None, named: Iterabl
         If an input does not exist, or nothing is found; the message says what was looked for.
     """
     found: dict[str, MicrographFile] = {}
-    inputs, search = listed(inputs), _Search(named)
+    inputs, search = listed(inputs), _Search(named, tell)
     for given in inputs:
         for file in search.expand(given):
             found.setdefault(os.path.realpath(file.path), file)
@@ -174,8 +175,8 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 class _Search:
     """Expands inputs, and remembers what it has left out."""
 
-    def __init__(self, named: Iterable[str]) -> None:
-        self._named = list(named)
+    def __init__(self, named: Iterable[str], tell: Tell) -> None:
+        self._named, self._tell = list(named), tell
         self._left_out: dict[Path, Path] = {}
         self._explicit: list[Path] = []
         self._run_of_folder: dict[Path, Path | None] = {}
@@ -189,6 +190,8 @@ class _Search:
             yield from self._in_folder(path)
         elif there and path.suffix.lower() == ".star":
             yield from _in_star(path)
+        elif there and path.suffix.lower() in EXPOSURE_SUFFIXES:
+            yield from _in_exposures(path, self._tell)
         elif there:
             self._explicit += self._outside_runs([path])
             yield from (MicrographFile(one, str(one)) for one in self._outside_runs([path]))
@@ -284,8 +287,22 @@ def _in_star(star: Path) -> Iterator[MicrographFile]:
         yield MicrographFile(_resolve(name, star), name, pixel_size, defoci.get(name))
 
 
+def _in_exposures(path: Path, tell: Tell) -> Iterator[MicrographFile]:
+    files = [
+        MicrographFile(_resolve(name, path), name, pixel_size, defocus)
+        for name, pixel_size, defocus in list_exposures(path, tell)
+    ]
+    if not any(is_there(file.path) for file in files):
+        raise MicrographError(
+            f"{path}: none of its {counted(len(files), 'micrographs')} is there, for example {files[0].name}; looked "
+            "in the working folder and in those above the file",
+            "Its paths begin in the folder of the CryoSPARC project: start cryotx there, or put the file there.",
+        )
+    yield from files
+
+
 def _resolve(name: str, star: Path) -> Path:
-    # RELION writes names relative to its project folder, in which Micrographs STAR files lie a few folders deep.
+    # RELION and CryoSPARC write names relative to their project folders, in which such lists lie a few folders deep.
     folders = [Path(), *star.absolute().parents]
     places = chain((folder / name for folder in folders), _of_windows(name, star))
     return next((place for place in places if is_there(place)), Path(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.cryosparc import OTHER_EXPOSURES, exposures_of, grid_of_exposure
@@ -13,10 +14,18 @@ from cryotx_cli.coordinates.grid import on_grid
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.events import Event, Tell
+from cryotx_cli.micrographs.exposures import EXPOSURE_SUFFIXES
+from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_header
 
 _COMPARED = 3
 """Micrographs whose headers are read to see whether CryoSPARC has them in other pixels."""
+
+
+def with_exposures_of(inputs: Inputs, config: PickConfig) -> PickConfig:
+    """Return settings whose exposures are those among the inputs, unless they name others or several are there."""
+    given = [Path(one) for one in listed(inputs) if Path(one).suffix.lower() in EXPOSURE_SUFFIXES]
+    return replace(config, exposures=given[0]) if len(given) == 1 and not (config.exposures or config.watch) else config
 
 
 def exposures_of_run(files: Sequence[MicrographFile], config: PickConfig, tell: Tell) -> Mapping[str, Exposure]:

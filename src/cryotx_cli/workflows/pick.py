@@ -20,7 +20,7 @@ from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.picking.cluster import Cluster, Connection, connect
 from cryotx_cli.picking.decide import Decision
 from cryotx_cli.picking.device_processes import DeviceProcesses
-from cryotx_cli.picking.exposures import exposures_of_run
+from cryotx_cli.picking.exposures import exposures_of_run, with_exposures_of
 from cryotx_cli.picking.local_threads import LocalThreads
 from cryotx_cli.picking.overview import Overview
 from cryotx_cli.picking.remarks import Remarks
@@ -45,7 +45,7 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     Parameters
     ----------
     inputs
-        Files, folders, globs or a micrographs STAR file.
+        Files, folders, globs, a micrographs STAR file or CryoSPARC exposures, which are then those of ``particles.cs``.
     out
         Merged STAR file to write; a folder of the same name without the suffix holds everything else.
     config
@@ -71,7 +71,7 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     CryotxError
         The output folder cannot be written.
     """
-    out, events = Path(out), Events()
+    out, events, config = Path(out), Events(), with_exposures_of(inputs, config)
     check_star_name(out, inputs)
     arrivals = Arrivals(inputs, events.tell) if config.watch else None
     files = arrivals.files if arrivals else find_micrographs(inputs, events.tell)

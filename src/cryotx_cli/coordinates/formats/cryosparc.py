@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.coordinates.formats.cs_table import is_cs, read_cs_table
 from cryotx_cli.coordinates.formats.entry import Exposure, TableFormat
 from cryotx_cli.coordinates.formats.scores import known_scores
 from cryotx_cli.coordinates.grid import Grid, on_grid
 from cryotx_cli.coordinates.particles import Particles, checked_particles
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.events import Event, Tell, warn
+from cryotx_cli.files.cs_table import is_cs, read_cs_table
 from cryotx_cli.files.whole_file import whole_binary_file
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 
