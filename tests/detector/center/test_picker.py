@@ -404,7 +404,7 @@ def test_the_contrast_turns_only_for_convincing_and_clearly_better_evidence(chec
 @pytest.mark.parametrize(("apart", "inverted"), [(24.0, False), (26.0, True)])
 def test_candidates_within_half_a_diameter_are_one_for_the_evidence(checkpoint, apart, inverted):
     # 100 Å are 50 px. Beside sure ones lie poor ones: if they count, the dark contrast does not convince.
-    micrograph = blank((2000, 2000), 2.0)
+    micrograph = blank(pixel_size=2.0)
     micrograph.image[:] = -100.0
 
     def beside(seen, diameter):
