@@ -249,6 +249,19 @@ def test_an_odd_size_gives_what_the_image_filled_up_with_grey_gives(checkpoint, 
     assert_allclose(found.where(kept[0]).logits, expected.where(kept[1]).logits, atol=1e-4)
 
 
+@pytest.mark.parametrize(("shape", "given"), [((37, 53), (48, 64)), ((64, 33), (64, 48)), ((65, 48), (80, 48))])
+def test_the_network_is_given_sides_that_are_multiples_of_16(checkpoint, shape, given):
+    picker = Picker(checkpoint)
+    network, batches = picker.model, []
+    picker.model = lambda batch: network(batches.append(batch) or batch)
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    picker.detect(image)
+    expected = np.zeros(given, np.float32)
+    expected[: shape[0], : shape[1]] = image
+    (batch,) = batches
+    assert_array_equal(batch[0, 0].numpy(), expected)
+
+
 def test_the_checkpoint_decides_about_the_decoder(checkpoint):
     weights = {k: v.clone() for k, v in checkpoint.weights.items()}
     for layer in (0, 1):
