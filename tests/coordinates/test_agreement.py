@@ -95,6 +95,7 @@ def test_counts_add_up_to_micro_averages():
         (Counts(0, 5, 0), (0, 0, 0)),
         (Counts(5, 0, 0), (0, 0, 0)),
         (Counts(3, 3, 3), (1, 1, 1)),
+        (Counts(1, 1, 1), (1, 1, 1)),
     ],
 )
 def test_counts_with_an_empty_side(counts, expected):
