@@ -153,6 +153,7 @@ def test_a_run_that_goes_on_ends_with_the_report_of_one_that_was_never_stopped(t
     pick(["mics"], "p.star")
     whole = Path("p/report.html").read_bytes()
     shutil.rmtree("p")
+    Path("p.star").unlink()
     run = start_pick(["mics"], "p.star", PickConfig(diameter=20.0), StubPicker())
     next(iter(run))
     del run
