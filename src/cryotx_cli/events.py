@@ -38,11 +38,17 @@ def warn(event: Event) -> None:
 
 
 class Events:
-    """All that was told so far, in order: iterate over it, or `listen` to hear the rest as it comes."""
+    """All that was told so far, in order: iterate over it, or `listen` to hear the rest as it comes.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    listeners
+        Hear everything.
+    """
+
+    def __init__(self, *listeners: Tell) -> None:
         self._told: list[Event] = []
-        self._listeners: list[Tell] = []
+        self._listeners = list(listeners)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(tuple(self._told))

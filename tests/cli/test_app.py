@@ -28,7 +28,7 @@ def failing_pick(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let `cryotx pick` end with an exception of one's choice."""
 
     def fail_with(error: BaseException) -> None:
-        def start_pick(*_: object) -> None:
+        def start_pick(*_: object, **__: object) -> None:
             raise error
 
         monkeypatch.setattr(pick_workflow, "start_pick", start_pick)
@@ -166,3 +166,60 @@ def test_module_and_command_are_the_same_program() -> None:
 
     assert finished.returncode == 2
     assert "Try 'cryotx pick -h' for help." in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pick", "m", "--apix", "1"], "--apix. It is --pixel-size here."),
+        (["pick", "m", "--angpix=1.2"], "--angpix. It is --pixel-size here."),
+        (["pick", "m", "--pixel_size", "1"], "--pixel_size. It is --pixel-size here."),
+        (["pick", "m", "--particle-diameter", "1"], "--particle-diameter. It is --diameter here."),
+        (["pick", "m", "-o", "p.star"], "-o. It is --out here."),
+        (["pick", "-i", "m"], "-i. INPUT... goes without a flag."),
+        (["pick", "m", "--gpu", "0"], "--gpu. It is --device here."),
+        (["evaluate", "a", "b", "--px", "1"], "--px. It is --pixel-size here."),
+        (["train", "--labels", "a"], "--labels. It is --data here."),
+        (["pick", "m", "--nonsense"], "No such option: --nonsense"),
+    ],
+)
+def test_what_other_programs_call_a_flag_gets_a_hint(arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_flag_without_its_value_gets_no_hint() -> None:
+    assert "It is" not in run("pick", "m", "--out").stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--pixel-size", "-1"], "Error: --pixel-size: should be greater than 0, found -1.0"),
+        (["--max-per-micrograph", "0"], "Error: --max-per-micrograph: should be"),
+        (["--threshold", "0.5", "--fdr", "0.1"], "Error: --threshold 0.5 and --fdr 0.1 exclude each other"),
+        (["--stop-after", "3"], "Error: --stop-after needs --watch"),
+    ],
+)
+def test_errors_call_settings_as_they_were_typed(flags: list[str], said: str) -> None:
+    result = run("pick", "m", "--out", "p.star", *flags)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(said)
+
+
+def test_errors_about_a_file_of_settings_call_them_as_the_file_does(tmp_path: Any) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("pixel_size = -1\n")
+
+    result = run("pick", "m", "--out", "p.star", "--config", str(file), "--min-distance", "-2")
+
+    assert f"{file}: pixel_size: should be" in result.stderr
+    assert "--min-distance: should be" in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_may_come_first(command: str) -> None:
+    assert run("help", command).stdout == run(command, "--help").stdout

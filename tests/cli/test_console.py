@@ -1,9 +1,13 @@
 """What commands print the same way."""
 
+import io
+import re
+import time
+
 import pytest
 
 from cryotx_cli.cli import console
-from cryotx_cli.cli.console import duration, facts, progress, table
+from cryotx_cli.cli.console import duration, facts, progress, said_if_slow, table
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,7 @@ def test_a_log_file_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: py
     lines = captured.err.splitlines()
     assert lines[0] == "Skipped b.mrc: [all] zeros"
     assert lines[1].startswith("3/3 micrographs, ")
-    assert lines[1].endswith(" 0 s left, loss [0.5]")
+    assert lines[1].endswith(" in all, loss [0.5]")
 
 
 def test_a_line_comes_now_and_then_with_rate_and_time_left(
@@ -46,7 +50,7 @@ def test_a_line_comes_now_and_then_with_rate_and_time_left(
         "3/10 micrographs, 4.0 s each, 28 s left",
         "6/10 micrographs, 4.0 s each, 16 s left",
         "9/10 micrographs, 4.0 s each, 4 s left",
-        "10/10 micrographs, 4.0 s each, 0 s left",
+        "10/10 micrographs, 4.0 s each, 40 s in all",
     ]
 
 
@@ -61,7 +65,58 @@ def test_fast_work_is_counted_by_the_second(
             now += 0.5
             bar.advance()
 
-    assert capsys.readouterr().err == "4/4 micrographs, 2.0 micrographs/s, 0 s left\n"
+    assert capsys.readouterr().err == "4/4 micrographs, 2.0 micrographs/s, 2 s in all\n"
+
+
+def test_what_an_earlier_start_has_done_is_in_no_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+
+    with progress(1000, "steps", earlier=990) as bar:
+        bar.advance(5, earlier=True)
+        now += 12.0
+        bar.advance(3)
+        now += 8.0
+        bar.advance(2)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "998/1000 steps, 4.0 s each, 8 s left",
+        "1000/1000 steps, 4.0 s each, 20 s in all",
+    ]
+
+
+def test_no_rate_is_told_of_what_took_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(3, "pictures") as bar:
+        bar.advance(3)
+
+    assert capsys.readouterr().err == "3/3 pictures\n"
+
+
+def test_a_terminal_has_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, screen = 0.0, io.StringIO()
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    terminal = console.Console(file=screen, force_terminal=True, width=80)
+    monkeypatch.setattr(console, "_stderr", lambda: terminal)
+
+    with progress(1000, "steps", earlier=990) as bar:
+        now += 12.0
+        bar.advance(3)
+
+    assert "993/1000 4.0 s each, 28 s left" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+
+
+def test_slow_work_is_announced_and_quick_work_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "_SLOW", 0.05)
+    with said_if_slow("Quick"):
+        pass
+    with said_if_slow("Slow"):
+        time.sleep(0.5)
+
+    assert capsys.readouterr().err == "Slow\n"
 
 
 def test_tables_in_a_file_are_not_folded(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_pick_is_told_from_what_goes_in_to_where_it_runs() -> None:
         "Input": "INPUT... --pixel-size --diameter --contrast --watch --stop-after",
         "Model": "--weights",
         "Choice of picks": "--on-film --threshold --fdr --percentile --expected-count --max-per-micrograph --selection "
-        "--min-distance --edge --decoys",
+        "--min-distance --edge --box --decoys",
         "Output": "--out --formats --exposures --images --boxes --report --restart",
         "Where it runs": "--device --scheduler",
         "Other": "--config -h",

@@ -20,7 +20,7 @@ def test_every_micrograph_is_written_and_counted(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.stderr
     lines = result.stderr.splitlines()
-    assert lines[-4].startswith("4/4 micrographs, ")
+    assert lines[-4].startswith("4/4 micrographs")
     for line, name in zip(lines[-3:-1], ("sim01", "sim02"), strict=True):
         labels = list((tmp_path / "sim" / name).rglob("*.csv"))
         count = sum(len(csv.read_text().splitlines()) - 1 for csv in labels)

@@ -46,7 +46,7 @@ def test_progress_tells_loss_validation_and_end(started: list[tuple[Path, RunCon
     assert lines[0] == "Step 40: loss 2.500, F1 0.625 on held-out micrographs"
     assert lines[1].startswith("60/60 steps, ")
     assert lines[1].endswith(", loss 2.000")
-    assert lines[2] == "Stopped at step 60 of 60 after 1 min 15 s; the run is in run"
+    assert lines[2] == "Finished: 60 steps in 1 min 15 s; cryotx pick --weights run"
 
 
 def adapted(helped: bool) -> FineTuned:
@@ -91,7 +91,7 @@ def test_adapting_ends_with_a_table_of_before_and_after(adapting: bool, tmp_path
     assert rows[-1][:3] == (["after", "110", "0.845"] if adapting else ["after", "125", "0.720"])
     told = result.stderr.splitlines()[-1]
     if adapting:
-        assert told == "Adapted in 1 min 15 s: cryotx pick --weights run/best.safetensors"
+        assert told == "Adapted in 1 min 15 s: cryotx pick --weights run"
     else:
         assert told.startswith("Adapting did not help on the held-back micrographs (1 min 15 s): run/best.safetensors")
 
@@ -134,3 +134,25 @@ def test_the_source_of_micrographs_has_to_be_named(started: list[tuple[Path, Run
     assert result.exit_code == 2
     assert "--simulate" in result.stderr
     assert not started
+
+
+def test_a_run_that_is_told_to_stop_says_how_it_goes_on(started: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(out: Path, config: RunConfig) -> Iterator[StepReport]:
+        yield StepReport(31, 60, 2.0, None, 75.0)
+
+    monkeypatch.setattr(workflow, "train", stopped)
+
+    last = train("--simulate", "--out", "run", "--steps", "60", "--minutes", "1.5").stderr.splitlines()[-1]
+
+    assert last == (
+        "Stopped at step 31 of 60 after 1 min 15 s, its minutes being over: the same command with --resume goes on, "
+        "and cryotx pick --weights run has the weights so far"
+    )
+
+
+def test_a_run_that_has_ended_before_says_so(started: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "train", lambda out, config: iter(()))
+
+    result = train("--simulate", "--out", "run", "--resume")
+
+    assert result.stderr == "Nothing to do: the run in run has come to its end before.\n"

@@ -16,6 +16,7 @@ from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.film import FilmFinder
 from cryotx_cli.detector.center.network import CenterDETR
+from cryotx_cli.detector.checkpoint import checkpoint_path
 from cryotx_cli.errors import CheckpointError
 
 TINY = CenterConfig(widths=(4, 8, 8, 8), depths=(1, 1, 1), hidden_dim=16, thin_dim=8, heads=2, decoder_layers=1)
@@ -184,3 +185,13 @@ def test_the_default_calibration_is_the_logistic_function():
 def test_between_knots_a_calibration_is_linear_and_beyond_them_constant():
     calibration = Calibration((-2.0, 0.0, 4.0), (0.1, 0.3, 0.9))
     assert_allclose(calibration(np.array([[-9.0, -1.0], [1.0, 9.0]])), [[0.1, 0.2], [0.45, 0.9]])
+
+
+def test_the_folder_of_a_run_means_its_best_weights(tmp_path):
+    assert checkpoint_path(tmp_path) == tmp_path / "best.safetensors"
+    (tmp_path / "last.safetensors").touch()
+    assert checkpoint_path(tmp_path) == tmp_path / "last.safetensors"  # refitting tells nothing of the best
+    (tmp_path / "best.safetensors").touch()
+    assert checkpoint_path(tmp_path) == tmp_path / "best.safetensors"
+    (tmp_path / "best.safetensors").unlink()
+    assert checkpoint_path(tmp_path / "last.safetensors") == tmp_path / "last.safetensors"

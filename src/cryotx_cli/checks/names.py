@@ -85,6 +85,7 @@ def check_picks(
     diameter: float | None = None,
     box: int | None = None,
     sample: int = SAMPLE,
+    run: Path | None = None,
 ) -> PickCheck:
     """Check picks against the micrographs that they will be imported with.
 
@@ -96,7 +97,7 @@ def check_picks(
         The micrographs.
     importer
         relion compares names letter by letter, cryosparc without folders.
-    diameter, box, sample
+    diameter, box, sample, run
         As `check_places` takes them.
 
     Returns
@@ -118,12 +119,14 @@ def check_picks(
         _check_unpicked(targets, picks, partners),
     ]
     micrographs = [PickedTarget(name, picks[name], target) for name, target in partners.items()]
-    places, fits = check_places(micrographs, diameter=diameter, box=box, sample=sample)
+    places, fits = check_places(micrographs, diameter=diameter, box=box, sample=sample, run=run)
     findings = [one for one in names if one is not None] + places
     return PickCheck(len(targets), len(partners), count, findings, fits)
 
 
-def check_run(star: Path, targets: Sequence[Target], diameter: float, sample: int = 3) -> list[Finding]:
+def check_run(
+    star: Path, targets: Sequence[Target], diameter: float, sample: int = 3, box: int | None = None
+) -> list[Finding]:
     """Check what ``cryotx pick`` has written, by reading it again.
 
     Parameters
@@ -137,6 +140,8 @@ def check_run(star: Path, targets: Sequence[Target], diameter: float, sample: in
         Of the particles in Å.
     sample
         How many images to read.
+    box
+        Side of the boxes to extract in pixels; None: what suits the diameter.
 
     Returns
     -------
@@ -148,7 +153,15 @@ def check_run(star: Path, targets: Sequence[Target], diameter: float, sample: in
     ParticleFileError
         If the file cannot be read.
     """
-    result = check_picks(read_particles_star(star), targets, "relion", diameter=diameter, sample=sample)
+    result = check_picks(
+        read_particles_star(star),
+        targets,
+        "relion",
+        diameter=diameter,
+        box=box,
+        sample=sample,
+        run=star.with_suffix(""),
+    )
     return [one for one in result.findings if one.level in ("warn", "fail") and one.check != "pixel size"]
 
 

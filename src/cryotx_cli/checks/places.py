@@ -6,8 +6,10 @@ Images cost time, so only those of the few micrographs with most picks are read;
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -33,7 +35,12 @@ _LOOKS: dict[Orientation, str] = {
 
 
 def check_places(
-    micrographs: Sequence[PickedTarget], *, diameter: float | None, box: int | None, sample: int
+    micrographs: Sequence[PickedTarget],
+    *,
+    diameter: float | None,
+    box: int | None,
+    sample: int,
+    run: Path | None = None,
 ) -> tuple[list[Finding], dict[str, Fit]]:
     """Check the places of picks.
 
@@ -48,6 +55,8 @@ def check_places(
     sample
         Of how many micrographs, those with most picks, to read the images. Headers are read of the others, and not
         even those of PNG and JPG files, which have to be decoded for it, nor of micrographs whose shape is given.
+    run
+        The run of ``cryotx pick`` that the picks are of; None where they are of none.
 
     Returns
     -------
@@ -63,7 +72,7 @@ def check_places(
     findings = [
         _check_files(unreadable),
         _check_outside(pairs),
-        _check_edge(pairs, diameter, box),
+        _check_edge(pairs, diameter, box, run),
         _check_binning(pairs),
         _check_grid(pairs),
         _check_pixel_size(pairs),
@@ -136,15 +145,16 @@ def _extent(pair: PickedTarget) -> str:
     return f"({x:.0f}, {y:.0f})"
 
 
-def _check_edge(pairs: Sequence[PickedTarget], diameter: float | None, box: int | None) -> Finding:
+def _check_edge(pairs: Sequence[PickedTarget], diameter: float | None, box: int | None, run: Path | None) -> Finding:
     near: list[tuple[str, int, int]] = []
-    total, boxes = 0, set()
+    total, boxes, margin = 0, set(), 0.0
     for pair in pairs:
         side = box or pair.box_px(diameter)
         if side and pair.shape:
             inside = pair.particles.inside(*pair.shape)
             cut = len(inside) - len(inside.inside(*pair.shape, side / 2))
             near += [(pair.name, cut, side)] if cut else []
+            margin = max(margin, side / 2 * (pair.pixel_size or 0.0))
             total += len(inside)
             boxes.add(side)
     if not boxes:
@@ -157,9 +167,18 @@ def _check_edge(pairs: Sequence[PickedTarget], diameter: float | None, box: int 
         "warn",
         f"{sum(n for _, n, _ in near)} of {total} picks are nearer to the edge than half a box of {sides}",
         tuple(f"{name}: {n}" for name, n, _ in near[:MAX_EXAMPLES]),
-        "Their boxes are cut: RELION repeats the border's pixels in them, CryoSPARC leaves them out. Remove them with "
-        "cryotx threshold RUN --edge, in Å, or accept the loss.",
+        "Their boxes are cut: RELION repeats the border's pixels in them, CryoSPARC leaves them out. "
+        f"{_without_the_edge(margin, run)}, or accept the loss.",
     )
+
+
+def _without_the_edge(margin: float, run: Path | None) -> str:
+    """Say what to type to be rid of picks nearer to the edge than `margin` Å; 0 where that is not known."""
+    # Upwards: the last digit must not leave one of them.
+    edge = f"{math.ceil(10 * margin - 1e-6) / 10:g}" if margin else "in Å"
+    if run is None:
+        return f"Pick with --edge {edge}"
+    return f"cryotx threshold {shlex.quote(str(run))} --edge {edge} removes them"
 
 
 def _check_binning(pairs: Sequence[PickedTarget]) -> Finding | None:

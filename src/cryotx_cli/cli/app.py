@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cryotx_cli.cli.aliases import hint_for
 from cryotx_cli.cli.check import check
 from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
@@ -56,6 +57,7 @@ class _Commands(TyperGroup):
             typer.echo(f"Interrupted{_AFTER_INTERRUPT.get(ctx.invoked_subcommand, '.')}", err=True)
             raise typer.Exit(130) from interrupt
         except Exception as exception:
+            _add_hint(exception)
             error = explained(exception)
             if error is None:
                 raise
@@ -63,6 +65,14 @@ class _Commands(TyperGroup):
                 traceback.print_exc()
             _show(error)
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from exception
+
+
+def _add_hint(exception: Any) -> None:
+    """Let Typer's error about an unknown flag say how it is called here, where that is known."""
+    context = getattr(exception, "ctx", None)
+    hint = hint_for(exception.option_name, context.command) if context and hasattr(exception, "option_name") else ""
+    if hint:
+        exception.message, exception.possibilities = f"{exception.message}. {hint}", None
 
 
 def _show(error: CryotxError) -> None:

@@ -4,20 +4,35 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Timer
 from typing import Literal
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
+_SLOW = 1.0
+_INSTANT = 0.5  # seconds in which no rate is measured
 
 
 def status(line: str) -> None:
     """Print one line about the run on stderr."""
     _stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def said_if_slow(line: str) -> Iterator[None]:
+    """Print a line about the run if what is done in this context takes longer than a second."""
+    timer = Timer(_SLOW, status, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class ProgressReport:
@@ -31,23 +46,28 @@ class ProgressReport:
         Plural noun of them: ``micrographs``.
     bar
         Where to draw it; None for plain lines.
+    earlier
+        How many of them an earlier start has done: rate and time left follow from what is done in this one.
     """
 
-    def __init__(self, total: int, unit: str, bar: Progress | None) -> None:
+    def __init__(self, total: int, unit: str, bar: Progress | None, earlier: int = 0) -> None:
         self._total, self._unit, self._bar = total, unit, bar
-        self._task = bar.add_task(unit, total=total, detail="") if bar else None
-        self._done = 0
+        self._done = self._earlier = earlier
+        self._task = bar.add_task(unit, total=total, completed=earlier, pace="", detail="") if bar else None
         self._start = time.monotonic()
         self._next_line = self._start + SECONDS_BETWEEN_LINES
 
-    def advance(self, count: int = 1, detail: str = "") -> None:
-        """Count more as done; ``detail`` says how it stands and replaces the one before."""
+    def advance(self, count: int = 1, detail: str = "", *, earlier: bool = False) -> None:
+        """Count more as done, or as done earlier; ``detail`` says how it stands and replaces the one before."""
         self._done += count
+        self._earlier += count if earlier else 0
+        now = time.monotonic()
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=count, detail=detail)
-        elif time.monotonic() >= self._next_line or self._done == self._total:
-            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-            status(self._line() + (f", {detail}" if detail else ""))
+            self._bar.update(self._task, advance=count, detail=detail, pace=self._pace(now))
+        elif now >= self._next_line or self._done == self._total:
+            self._next_line = now + SECONDS_BETWEEN_LINES
+            parts = (f"{self._done}/{self._total} {self._unit}", self._pace(now), detail)
+            status(", ".join(part for part in parts if part))
 
     def note(self, line: str) -> None:
         """Print a line that stays, above the bar if there is one."""
@@ -56,22 +76,36 @@ class ProgressReport:
         else:
             status(line)
 
-    def _line(self) -> str:
-        rate = self._done / max(time.monotonic() - self._start, 1e-9)
-        left = (self._total - self._done) / rate
-        return f"{self._done}/{self._total} {self._unit}, {_rate(rate, self._unit)}, {duration(left)} left"
+    def _pace(self, now: float) -> str:
+        """Return the rate and the time left, or at the end how long it took; nothing where there was no time."""
+        seconds, here = now - self._start, self._done - self._earlier
+        if seconds < _INSTANT or not here:
+            return ""
+        left = self._total - self._done
+        time_left = f"{duration(left * seconds / here)} left" if left else f"{duration(seconds)} in all"
+        return f"{_rate(here / seconds, self._unit)}, {time_left}"
 
 
 @contextmanager
-def progress(total: int, unit: str) -> Iterator[ProgressReport]:
-    """Show the progress of the loop in this context: count, rate and time left, on stderr."""
+def progress(total: int, unit: str, earlier: int = 0) -> Iterator[ProgressReport]:
+    """Show the progress of the loop in this context: count, rate and time left, on stderr.
+
+    Parameters
+    ----------
+    total, unit, earlier
+        As `ProgressReport` takes them.
+    """
     console = _stderr()
     if not console.is_terminal:
-        yield ProgressReport(total, unit, None)
+        yield ProgressReport(total, unit, None, earlier)
         return
-    count, detail = MofNCompleteColumn(), TextColumn("{task.fields[detail]}", markup=False)
-    with Progress(BarColumn(), count, _Rate(), TimeRemainingColumn(), detail, console=console, transient=True) as bar:
-        yield ProgressReport(total, unit, bar)
+    count, pace, detail = MofNCompleteColumn(), _text_of("pace"), _text_of("detail")
+    with Progress(BarColumn(), count, pace, detail, console=console, transient=True) as bar:
+        yield ProgressReport(total, unit, bar, earlier)
+
+
+def _text_of(field: str) -> TextColumn:
+    return TextColumn(f"{{task.fields[{field}]}}", markup=False)
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> None:
@@ -116,14 +150,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(_rate(task.speed, task.description) if task.speed else "")
-
-
 def _rate(per_second: float, unit: str) -> str:
     """Rates below one a second read better the other way round."""
-    return f"{per_second:.1f} {unit}/s" if per_second >= 1 else f"{1 / max(per_second, 1e-9):.1f} s each"
+    if per_second < 1:
+        return f"{1 / max(per_second, 1e-9):.1f} s each"
+    return f"{per_second:.{1 if per_second < 10 else 0}f} {unit}/s"
 
 
 def _stderr() -> Console:

@@ -15,6 +15,9 @@ from cryotx_cli.config import PickConfig
 from cryotx_cli.surroundings import require_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryotx_cli.events import Event
     from cryotx_cli.runs.result import PickSummary
     from cryotx_cli.workflows.pick import PickRun
 
@@ -46,26 +49,40 @@ def pick(
     cryotx pick micrographs/ --out particles.star --diameter 160
     cryotx pick micrographs_ctf.star --out picks.star --device cuda:0,1
     """
-    from cryotx_cli.cli.console import progress, status
-    from cryotx_cli.workflows.pick import start_pick
+    from cryotx_cli.cli.console import progress, said_if_slow, status
 
     require_memory()
-    if config.watch and config.diameter == "auto":
-        status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
-    run = start_pick(micrographs, out, config)
+    lines = _Lines(status)
+    with said_if_slow("Loading the model and looking at the micrographs"):
+        from cryotx_cli.workflows.pick import start_pick
+
+        if config.watch and config.diameter == "auto":
+            status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
+        run = start_pick(micrographs, out, config, tell=lines)
     status(_opening(run, config))
     if config.watch:
         _watch(run)
     else:
         with progress(len(run), "micrographs") as bar:
-            run.events.listen(lambda event: bar.note(event.text))
+            lines.show = bar.note
             for result in run:
                 if result.error:
                     bar.note(f"Skipped {result.error}")
-                bar.advance()
+                bar.advance(earlier=result.resumed)
+        lines.show = status
     _print_summary(run.summary, config.watch)
     if run.summary.skipped:
         raise typer.Exit(SOME_SKIPPED)
+
+
+class _Lines:
+    """Shows what there is to know, above the bar while there is one."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self.show = show
+
+    def __call__(self, event: Event) -> None:
+        self.show(event.text)
 
 
 def _watch(run: PickRun) -> None:
@@ -78,7 +95,6 @@ def _watch(run: PickRun) -> None:
         for number, handler in before.items():  # a second Ctrl-C does not wait
             signal.signal(number, handler)
 
-    run.events.listen(lambda event: status(event.text))
     status(f"Watching; Ctrl-C or the file {run.stop_file} ends it.")
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     next_line = 0.0
@@ -126,6 +142,7 @@ def _print_summary(summary: PickSummary, watched: bool) -> None:
             *expected_false(summary.expected_false, summary.particles),
             ("Picks per micrograph", f"{summary.particles / max(summary.micrographs, 1):.1f}"),
             *([] if watched else [("Seconds each", f"{summary.seconds / here:.2f}" if here else "-")]),
+            *([("Side of a box to extract", f"{summary.box} px")] if summary.box else []),
             ("Dropped at the border", f"{summary.dropped_at_border}"),
             ("Dropped beside a better pick", f"{summary.dropped_beside_better}"),
             *([("Left for the next run", f"{summary.left}")] if summary.left else []),

@@ -43,7 +43,7 @@ def settings_flags(
     >>> @settings_flags(PickConfig)
     ... def pick(micrographs: Annotated[list[str], typer.Argument()], config: PickConfig) -> None: ...
     """
-    make: Load = load or (lambda file, given: load_config(config_classes[0], file, given))
+    make: Load = load or (lambda file, given: load_config(config_classes[0], file, given, by_flags=True))
 
     def decorate(command: Command) -> Command:
         own = [

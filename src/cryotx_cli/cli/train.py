@@ -42,18 +42,23 @@ def train(
     cryotx train --data labels/ --micrographs micrographs/ --out runs/mine
     cryotx train --simulate --out runs/center
     """
-    from cryotx_cli.cli.console import duration, progress, status
-    from cryotx_cli.training.progress import FineTuned
-    from cryotx_cli.workflows.train import train as run
+    from cryotx_cli.cli.console import duration, progress, said_if_slow, status
+    from cryotx_cli.wording import counted
 
     require_memory()
     config = _with_coco_folder(config, out)
-    reports = iter(run(out, config))
-    first = next(reports, None)
-    if first is None:  # the run has come to its end before, or another process reports
+    with said_if_slow("Loading libraries, data and weights; the first step follows"):
+        from cryotx_cli.training.progress import FineTuned
+        from cryotx_cli.workflows.train import train as run
+
+        reports = iter(run(out, config))
+        first = next(reports, None)
+    if first is None:  # or another process reports
+        if int(os.environ.get("RANK", 0)) == 0:
+            status(f"Nothing to do: the run in {out} has come to its end before.")
         return
-    now, done = first, 0
-    with progress(first.steps, "micrographs" if isinstance(config, RefitConfig) else "steps") as bar:
+    now, done = first, max(first.step - 1, 0)
+    with progress(first.steps, "micrographs" if isinstance(config, RefitConfig) else "steps", done) as bar:
         for now in chain([first], reports):
             if now.event:
                 bar.note(now.event.text)
@@ -67,8 +72,13 @@ def train(
         _show_fine_tuned(now, out)
     elif isinstance(config, RefitConfig):
         status(f"Class layer refitted in {duration(now.seconds)}: {out / 'last.safetensors'}")
+    elif now.step >= now.steps:
+        status(f"Finished: {counted(now.steps, 'steps')} in {duration(now.seconds)}; cryotx pick --weights {out}")
     else:
-        status(f"Stopped at step {now.step} of {now.steps} after {duration(now.seconds)}; the run is in {out}")
+        status(
+            f"Stopped at step {now.step} of {now.steps} after {duration(now.seconds)}, its minutes being over: the "
+            f"same command with --resume goes on, and cryotx pick --weights {out} has the weights so far"
+        )
 
 
 def _with_coco_folder(config: TrainConfig, out: Path) -> TrainConfig:

@@ -25,6 +25,9 @@ _ExpectedCount = Annotated[int | None, Ge(1), Doc("Keep this many best candidate
 _MaxPerMicrograph = Annotated[
     int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
 ]
+_Box = Annotated[
+    int | None, Ge(1), Doc("Side in pixels of the boxes to extract: box files have it, picks without room for it go.")
+]
 _Exposures = Annotated[Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")]
 _THRESHOLD = Doc("Smallest score a pick may have, 0 to 1, or auto.")
 _EDGE = Doc("Drop picks closer than this to the image border, in Å.")
@@ -57,6 +60,7 @@ class PickConfig:
     ] = "auto"
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å; unset: half a diameter.")] = None
     edge: Annotated[float, Ge(0), _EDGE] = 0.0
+    box: _Box = None
     decoys: Annotated[
         int, Ge(0), Doc("Compare so many micrographs at most with noise, to tell how many picks are false; 0: none.")
     ] = 10
@@ -91,7 +95,7 @@ class PickConfig:
         if len(device_names(self.device)) > 1:
             refuse_together(self, {"device": "auto", "scheduler": None})
         if self.stop_after is not None and not self.watch:
-            raise ValueError("stop_after needs watch")
+            raise ValueError("stop_after needs --watch")
         if self.selection == "legacy":
             refuse_together(self, {"threshold": "auto", "selection": "auto"})
             refuse_together(self, {"fdr": None, "selection": "auto"})
@@ -129,6 +133,7 @@ class ThresholdConfig:
     max_per_micrograph: _MaxPerMicrograph = None
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å.")] = None
     edge: Annotated[float | None, Ge(0), _EDGE] = None
+    box: _Box = None
     formats: Annotated[
         tuple[RunFormatName, ...] | None,
         Panel("Output"),

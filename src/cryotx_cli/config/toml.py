@@ -3,8 +3,9 @@
 Importing this module is cheap. pydantic is imported when settings are checked, not before.
 """
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -16,7 +17,11 @@ T = TypeVar("T")
 
 
 def load_config(
-    config_class: type[T], file: str | Path | None = None, overrides: Mapping[str, object] | None = None
+    config_class: type[T],
+    file: str | Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    by_flags: bool = False,
 ) -> T:
     """Merge defaults, a TOML file and flags, the later ones winning, and check the result.
 
@@ -28,13 +33,16 @@ def load_config(
         TOML file; tables are nested settings.
     overrides
         Settings by name, those of nested classes with dots: ``{"model.width": 96}``.
+    by_flags
+        Whether the overrides are flags that somebody typed: errors call them so.
 
     Raises
     ------
     ConfigError
         The file cannot be read, or some settings cannot be used; names all of them at once.
     """
-    return checked_settings(config_class, merged_settings(file, overrides), file)
+    typed = (overrides or {}) if by_flags else ()
+    return checked_settings(config_class, merged_settings(file, overrides), file, typed)
 
 
 def merged_settings(file: str | Path | None, overrides: Mapping[str, object] | None) -> dict[str, Any]:
@@ -56,8 +64,15 @@ def merged_settings(file: str | Path | None, overrides: Mapping[str, object] | N
     return values
 
 
-def checked_settings(config_class: type[T], values: Mapping[str, object], file: str | Path | None = None) -> T:
+def checked_settings(
+    config_class: type[T], values: Mapping[str, object], file: str | Path | None = None, typed: Collection[str] = ()
+) -> T:
     """Make settings of values by name, nested ones in dictionaries.
+
+    Parameters
+    ----------
+    typed
+        Names, with dots, of those that were given as flags: errors call them so.
 
     Raises
     ------
@@ -70,7 +85,7 @@ def checked_settings(config_class: type[T], values: Mapping[str, object], file: 
         return TypeAdapter(config_class).validate_python(values)
     except ValidationError as error:
         where = f"{file}: " if file is not None else ""
-        problems = "; ".join(_problems(config_class, error.errors()))
+        problems = "; ".join(_as_typed(one, typed) for one in _problems(config_class, error.errors()))
         raise ConfigError(where + problems, "--help lists the settings and what they take.") from None
 
 
@@ -115,6 +130,13 @@ def _problems(config_class: type, errors: list[Any]) -> list[str]:
         reasons.setdefault(name, []).append(reason)
         found[name] = f", found {error['input']!r}" if name else ""
     return [f"{name}{': ' if name else ''}{' or '.join(texts)}{found[name]}" for name, texts in reasons.items()]
+
+
+def _as_typed(problem: str, typed: Collection[str]) -> str:
+    """Write names of settings as the flags that they were given by: ``--pixel-size``."""
+    for name in sorted(typed, key=len, reverse=True):
+        problem = re.sub(rf"(?<![-\w.]){re.escape(name)}(?![-\w.])", f"--{name.replace('_', '-')}", problem)
+    return re.sub(r"(--[-\w.]+) = ", r"\1 ", problem)
 
 
 def _setting_name(config_class: type, path: tuple[str | int, ...]) -> str:

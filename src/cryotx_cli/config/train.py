@@ -215,7 +215,7 @@ def load_train_config(file: str | Path | None = None, overrides: Mapping[str, ob
     """
     values, given = merged_settings(file, overrides), overrides or {}
     of_way = _names(WayOfTraining)
-    way = checked_settings(WayOfTraining, {name: values[name] for name in of_way & values.keys()}, file)
+    way = checked_settings(WayOfTraining, {name: values[name] for name in of_way & values.keys()}, file, given)
     chosen = _class_of(way, values)
     elsewhere = set().union(*map(_names, _WAYS)) - _names(chosen) - of_way
     foreign = [name for name in given if name.partition(".")[0] in elsewhere]
@@ -223,7 +223,7 @@ def load_train_config(file: str | Path | None = None, overrides: Mapping[str, ob
     silent = {name for name in elsewhere & values.keys() if _is_default(name, values[name])}
     _refuse(chosen, {f"{name} in {file}": name for name in sorted(elsewhere & values.keys() - silent)})
     mine = {name: value for name, value in values.items() if name in _names(chosen) or name not in elsewhere | of_way}
-    return checked_settings(chosen, mine, file)
+    return checked_settings(chosen, mine, file, given)
 
 
 def _class_of(way: WayOfTraining, values: Mapping[str, object]) -> type[TrainConfig]:

@@ -31,10 +31,16 @@ def weights_digest(settings: Any, weights: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def checkpoint_path(name: str | Path) -> Path:
-    """Return the file that a name of weights means: that of a bundled model, or the name itself."""
+    """Return the file that a name of weights means: of a bundled model, of the folder of a run of training, or itself.
+
+    Of a run those are the best weights, or the last ones where it does not tell which are best.
+    """
     if name in _BUNDLED:
         return Path(str(resources.files("cryotx_cli") / "weights" / f"{name}.safetensors"))
-    return Path(name)
+    if not Path(name).is_dir():
+        return Path(name)
+    best, last = Path(name, "best.safetensors"), Path(name, "last.safetensors")
+    return last if last.exists() and not best.exists() else best
 
 
 def read_architecture(name: str | Path) -> str:

@@ -61,6 +61,19 @@ def decoded(content: NDArray[np.uint8], path: Path) -> NDArray[np.float32]:
     return luminance(channels[..., 2::-1] if channels.shape[2] >= 3 else channels)  # OpenCV decodes to blue, green, red
 
 
+def is_coloured(path: Path) -> bool:
+    """Whether a PNG or JPG picture has colours; what cannot be read has none."""
+    import cv2
+
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        return False
+    if pixels is None or pixels.ndim < 3 or pixels.shape[2] < 3:
+        return False
+    return not bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
+
+
 def luminance(channels: NDArray[Any]) -> NDArray[np.float32]:
     """Luminance of (height, width, channels); transparency is left out."""
     first = channels[..., 0]

@@ -18,6 +18,7 @@ from cryotx_cli.micrographs.micrograph import MicrographFile
 from cryotx_cli.runs.arrivals import Arrivals
 from cryotx_cli.runs.folder import PickFolder, fingerprint
 from cryotx_cli.runs.settled import Settled, known_to_be_bright, settle
+from cryotx_cli.wording import counted
 
 _BRIGHT = (
     "Particles are bright in these micrographs: they seem to be inverted, and are picked as such (--contrast bright; "
@@ -77,6 +78,9 @@ class Decision:
         if self.estimate is None:
             if self._arrivals is not None:
                 files = self._arrivals.first(SAMPLE, config.stop_after, self._folder.stop)
+            if self._arrivals is None:
+                looked_at = counted(min(SAMPLE, len(files)), "micrographs")
+                self._tell(Event(f"Estimating the diameter from {looked_at}; --diameter starts without."))
             self.estimate = estimate_diameter(files, config.pixel_size, picker, known_to_be_bright(config.contrast))
             keep_estimate(self._folder.diameter, self.estimate, key)
         if self.estimate.is_doubtful:

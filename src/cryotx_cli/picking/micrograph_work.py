@@ -154,7 +154,7 @@ class MicrographWork:
             if self._config.report and grey is not None:
                 write_thumbnail(outputs.thumbnail, grey, thumbnail_bytes(micrographs))
         write_candidates(outputs.candidates, picked.candidates, picked.job.candidates_key)
-        write_coordinates(outputs, particles, self._settled.formats, self._settled.diameter)
+        write_coordinates(outputs, particles, self._settled.formats, self._settled.box_px(particles.pixel_size))
         if self._config.images:
             assert micrograph is not None
             outputs.png.parent.mkdir(parents=True, exist_ok=True)

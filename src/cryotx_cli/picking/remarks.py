@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cryotx_cli.checks.names import check_run
 from cryotx_cli.checks.target import Target
 from cryotx_cli.detector.diameter_estimate import SizeCheck
@@ -70,13 +72,16 @@ class Remarks:
 
     def _check_written(self) -> None:
         """Read the merged STAR file as an importer would; what may go wrong then is said now."""
-        files = [result.file for result, row, _ in self._record.picked if row.picks]
-        if not files:
+        # The pixel size of the picks is the one that counts, whatever the files say.
+        targets = [
+            replace(Target.of(result.file), pixel_size=particles.pixel_size)
+            for result, row, particles in self._record.picked
+            if row.picks
+        ]
+        if not targets:
             return
         try:
-            findings = check_run(
-                self._folder.star, [Target.of(file) for file in files], self.settled.diameter, _CHECKED
-            )
+            findings = check_run(self._folder.star, targets, self.settled.diameter, _CHECKED, self.settled.config.box)
         except (CryotxError, OSError):  # it could not be written, which is said elsewhere
             return
         for one in findings:

@@ -28,7 +28,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.star import write_particles_star
 from cryotx_cli.coordinates.formats.table import micrograph_formats, table_formats
@@ -212,17 +211,14 @@ def coordinate_files(outputs: MicrographOutputs, formats: Collection[str]) -> di
     return {one: path for one, path in outputs.coordinates.items() if one in formats}
 
 
-def write_coordinates(
-    outputs: MicrographOutputs, particles: Particles, formats: Collection[str], diameter: float
-) -> None:
-    """Write the coordinate files of one micrograph with boxes for particles of `diameter` Å.
+def write_coordinates(outputs: MicrographOutputs, particles: Particles, formats: Collection[str], side: int) -> None:
+    """Write the coordinate files of one micrograph with boxes of `side` pixels.
 
     Raises
     ------
     ParticleFileError
         A file cannot be written.
     """
-    side = box_side_px(diameter / particles.pixel_size)
     wanted = coordinate_files(outputs, formats)
     for one in micrograph_formats():
         if one.name in wanted:

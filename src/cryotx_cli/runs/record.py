@@ -13,6 +13,7 @@ from cryotx_cli.runs.folder import PickFolder, remove_picks
 from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.result import PickResult, PickSummary
+from cryotx_cli.runs.settled import Settled
 
 _Entry = tuple[PickResult, LedgerRow]
 
@@ -111,7 +112,7 @@ class RunRecord:
             with suppress(CryotxError):  # as it is, it holds the same lines
                 self._folder.ledger.start(self._entries[index][1] for index in sorted(self._entries))
 
-    def summary(self, seconds: float, left: int, report: bool) -> PickSummary:
+    def summary(self, seconds: float, left: int, settled: Settled) -> PickSummary:
         """Sum up what the run has done in so many seconds."""
         picked = self.picked
         skipped = [self._entries[index][0] for index in sorted(self._entries)]
@@ -125,9 +126,10 @@ class RunRecord:
             skipped=tuple(result for result in skipped if result.error is not None),
             left=left,
             seconds=seconds,
+            box=max((settled.box_px(particles.pixel_size) for _, _, particles in picked), default=None),
             star=self._folder.star,
             folder=self._folder.path,
-            report=self._folder.report if report and picked else None,
+            report=self._folder.report if settled.config.report and picked else None,
         )
 
 

@@ -54,6 +54,8 @@ class PickSummary:
         Micrographs that are there and whole, but were not picked before the run was told to stop.
     seconds
         Wall-clock time from the first micrograph on.
+    box
+        Side of the boxes to extract in pixels of the micrographs, the largest one; None where there are no picks.
     star, folder, report
         The merged STAR file, the folder that holds everything else, and the report in it (None: not wanted).
     """
@@ -67,6 +69,7 @@ class PickSummary:
     skipped: tuple[PickResult, ...]
     left: int
     seconds: float
+    box: int | None
     star: Path
     folder: Path
     report: Path | None

@@ -93,12 +93,15 @@ class Selection:
         Smallest distance between picks, and of a pick from the border of the image, in Å.
     max_picks
         Keep at most this many of a micrograph; None for all.
+    box
+        Side in pixels of the boxes that picks must have room for; None for picks that need none.
     """
 
     rule: SelectionRule
     min_distance: float
     edge: float
     max_picks: int | None
+    box: int | None = None
 
     @classmethod
     def of(cls, config: PickConfig, diameter: float) -> "Selection":
@@ -106,7 +109,7 @@ class Selection:
         # The original's own choice has been thinned by overlap already.
         usual = 0.0 if config.selection == "legacy" else diameter / 2
         min_distance = usual if config.min_distance is None else config.min_distance
-        return cls(_rule(config), min_distance, config.edge, config.max_per_micrograph)
+        return cls(_rule(config), min_distance, config.edge, config.max_per_micrograph, config.box)
 
     def choose(self, candidates: Candidates) -> Picks:
         """Choose the picks of one micrograph."""
@@ -127,7 +130,8 @@ class Selection:
         return found.with_minimum_distance(self.min_distance / found.pixel_size)
 
     def _inside(self, candidates: Candidates, particles: Particles) -> Particles:
-        return particles.inside(candidates.height, candidates.width, self.edge / particles.pixel_size)
+        margin = max(self.edge / particles.pixel_size, (self.box or 0) / 2)
+        return particles.inside(candidates.height, candidates.width, margin)
 
     def _best(self, particles: Particles) -> Particles:
         return particles.select(np.argsort(-particles.scores, kind="stable")[: self.max_picks])

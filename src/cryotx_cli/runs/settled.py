@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cryotx_cli.config import PickConfig, load_config, save_config
+from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.runs.false_discovery import FalseDiscovery
@@ -40,6 +41,10 @@ class Settled:
     def formats(self) -> tuple[str, ...]:
         """Formats to write beside the merged STAR file."""
         return tuple(one for one in self.config.formats if one != "box" or self.config.boxes)
+
+    def box_px(self, pixel_size: float) -> int:
+        """Return the side of the boxes around particles in micrographs of this pixel size, in their pixels."""
+        return self.config.box or box_side_px(self.diameter / pixel_size)
 
     @property
     def by_probability(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cryotx_cli.errors import ConfigError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.micrographs.micrograph import find_micrographs
-from cryotx_cli.runs.stored import file_of_picks
+from cryotx_cli.runs.stored import file_of_picks, run_of_picks
 
 
 def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
@@ -31,7 +32,7 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
         What they will be imported with: a RELION micrographs STAR file, a .cs file of CryoSPARC's exposures, or
         micrographs as files, folders and patterns.
     config
-        Sizes that the files do not state, and how many images to look at.
+        Sizes that the files do not state, those of a run being known, and how many images to look at.
 
     Returns
     -------
@@ -47,11 +48,22 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     MicrographError
         If there are no micrographs.
     """
+    run = None
+    with suppress(ConfigError):  # the picks can be checked without the settings of their run
+        run = run_of_picks(Path(picks))
     picks = file_of_picks(Path(picks))
     told: list[Event] = []
     particles = read_particles(picks, told.append)
     targets, importer = _targets(listed(against), particles, told.append)
-    result = check_picks(particles, targets, importer, diameter=config.diameter, box=config.box, sample=config.sample)
+    result = check_picks(
+        particles,
+        targets,
+        importer,
+        diameter=run.settled.diameter if run and config.diameter is None else config.diameter,
+        box=run.settled.config.box if run and config.box is None else config.box,
+        sample=config.sample,
+        run=run.folder.path if run else None,
+    )
     return replace(result, findings=[*(Finding("file", "warn", event.text) for event in told), *result.findings])
 
 

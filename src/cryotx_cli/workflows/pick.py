@@ -14,10 +14,11 @@ from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.detector.load_picker import LoadedPicker, load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError, MicrographError
-from cryotx_cli.events import Event, Events
+from cryotx_cli.events import Event, Events, Tell
 from cryotx_cli.micrographs.find import Inputs
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.picking.cluster import Cluster, Connection, connect
+from cryotx_cli.picking.contradictions import tell_of_contradictions
 from cryotx_cli.picking.decide import Decision
 from cryotx_cli.picking.device_processes import DeviceProcesses
 from cryotx_cli.picking.exposures import exposures_of_run, with_exposures_of
@@ -39,7 +40,13 @@ from cryotx_cli.runs.result import PickResult, PickSummary
 _GROWN = 4  # times as many micrographs as when it was last compared with noise: then a session is compared again
 
 
-def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: ParticlePicker | None = None) -> PickRun:
+def start_pick(
+    inputs: Inputs,
+    out: str | Path,
+    config: PickConfig,
+    picker: ParticlePicker | None = None,
+    tell: Tell | None = None,
+) -> PickRun:
     """Prepare a run: what can go wrong before the first micrograph goes wrong here.
 
     Parameters
@@ -52,6 +59,8 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
         Settings. With ``watch`` and ``diameter = "auto"`` this waits for the first ten micrographs.
     picker
         Use this one instead of loading ``config.weights`` on ``config.device``; other processes get copies of it.
+    tell
+        Hears what there is to know as it comes, from here on.
 
     Returns
     -------
@@ -71,7 +80,7 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     CryotxError
         The output folder cannot be written.
     """
-    out, events, config = Path(out), Events(), with_exposures_of(inputs, config)
+    out, events, config = Path(out), Events(*([tell] if tell else [])), with_exposures_of(inputs, config)
     check_star_name(out, inputs)
     arrivals = Arrivals(inputs, events.tell) if config.watch else None
     files = arrivals.files if arrivals else find_micrographs(inputs, events.tell)
@@ -81,6 +90,7 @@ def start_pick(inputs: Inputs, out: str | Path, config: PickConfig, picker: Part
     folder = PickFolder(out)
     folder.remove_unfinished()
     folder.stop.unlink(missing_ok=True)
+    tell_of_contradictions(files, config, events.tell)
     connection = connect(config.scheduler) if config.scheduler is not None else None
     loaded = load_picker(config) if picker is None else LoadedPicker(picker, config, (), "")
     for event in loaded.events:
@@ -219,7 +229,7 @@ class PickRun:
     @property
     def summary(self) -> PickSummary:
         """What the run has done so far; complete once the loop has ended."""
-        return self._record.summary(self._seconds, self._left, self._config.report)
+        return self._record.summary(self._seconds, self._left, self._plan.settled)
 
     # ---- where to cut ----------------------------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ class ThresholdRun:
         for one in chosen:
             outputs = folder.outputs(one.row.stem, one.row.relion)
             remove_picks(outputs, picture=not (images and one.unchanged))
-            write_coordinates(outputs, one.particles, settled.formats, settled.diameter)
+            write_coordinates(outputs, one.particles, settled.formats, settled.box_px(one.particles.pixel_size))
         folder.write_merged([(one.row, one.particles) for one in chosen], settled.formats, exposures)
         folder.ledger.start([*(one.row for one in chosen), *self._before.skipped])
         if settled.config.report:
@@ -214,7 +214,7 @@ def _changes(before: StoredRun, config: ThresholdConfig) -> dict[str, object]:
                 "Choose them with cryotx pick --percentile, or with weights that give probabilities.",
             )
         changes = {**rule, "threshold": "auto" if config.threshold is None else config.threshold}
-    for name in ("max_per_micrograph", "min_distance", "edge", "formats", "exposures"):
+    for name in ("max_per_micrograph", "min_distance", "edge", "box", "formats", "exposures"):
         if getattr(config, name) is not None:
             changes[name] = getattr(config, name)
     if config.images:  # cryotx pick keeps them from now on

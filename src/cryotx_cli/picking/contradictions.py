@@ -1,0 +1,75 @@
+"""What the inputs of a run say against each other: told before the first micrograph is picked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.events import Event, Tell
+from cryotx_cli.micrographs.find import MicrographFile
+from cryotx_cli.micrographs.micrograph import read_header
+from cryotx_cli.micrographs.names import MRC_SUFFIXES, PICTURE_SUFFIXES, micrograph_suffix
+from cryotx_cli.micrographs.picture import is_coloured
+from cryotx_cli.wording import counted, some_of
+
+_HEADERS = 200  # to read at most, spread over the run: a list of thousands on a network disk takes minutes
+_PICTURES = 3
+_SAME = 0.01  # relative; headers and optics tables round differently
+
+
+def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, tell: Tell) -> None:
+    """Say where pixel sizes of settings, lists and headers differ, and which pictures have colours.
+
+    Parameters
+    ----------
+    files
+        The micrographs of the run.
+    config
+        What the user asked for.
+    tell
+        Hears one line for each contradiction.
+    """
+    step = max(1, len(files) // _HEADERS)
+    sizes = Counter(one for file in files[::step] for one in _differing(file, config.pixel_size))
+    for (stated_by, stated, other, differs), count in sizes.items():
+        tell(
+            Event(
+                f"{stated_by} says {stated:g} Å per pixel, {other} of {counted(count, 'micrographs')} "
+                f"{differs:g} Å: {stated:g} Å is used, and diameter, distances and boxes follow from it.",
+                "warning",
+            )
+        )
+    pictures = (file for file in files if micrograph_suffix(file.path) in PICTURE_SUFFIXES)
+    coloured = [str(file.path) for file in islice(pictures, _PICTURES) if is_coloured(file.path)]
+    if coloured:
+        tell(
+            Event(
+                f"Pictures in colour: {some_of(coloured)}. Their brightness is picked from; micrographs are grey, so "
+                "look whether something is drawn on them.",
+                "warning",
+            )
+        )
+
+
+def _differing(file: MicrographFile, asked: float | None) -> list[tuple[str, float, str, float]]:
+    """Return whose pixel size counts, which it is, who else states one and which, rounded so that equal ones are."""
+    stated = [("--pixel-size", asked), ("The STAR or .cs file", file.pixel_size), ("the headers", _in_header(file))]
+    (by, used), *others = [(who, size) for who, size in stated if size] or [("", 0.0)]
+    names = {"The STAR or .cs file": "the STAR or .cs file"}
+    return [
+        (by, float(f"{used:.4g}"), names.get(who, who), float(f"{size:.4g}"))
+        for who, size in others
+        if abs(used / size - 1) > _SAME
+    ]
+
+
+def _in_header(file: MicrographFile) -> float | None:
+    if micrograph_suffix(file.path) not in MRC_SUFFIXES:
+        return None
+    try:
+        return read_header(file.path).pixel_size
+    except CryotxError:  # picking it will say why
+        return None

@@ -1,0 +1,72 @@
+"""What the inputs of a run say against each other is told before it picks."""
+
+import cv2
+import numpy as np
+import pytest
+
+from cryotx_cli.config import PickConfig
+from cryotx_cli.micrographs.find import MicrographFile
+from cryotx_cli.micrographs.micrograph import write_micrograph
+from cryotx_cli.picking.contradictions import tell_of_contradictions
+from made_up_runs import noise
+
+
+def told(files, **settings):
+    lines = []
+    tell_of_contradictions(files, PickConfig(**settings), lambda event: lines.append(event.text))
+    return lines
+
+
+@pytest.fixture
+def micrographs(tmp_path):
+    """Three files whose headers say 2.4 Å, and one whose header says nothing."""
+    paths = [tmp_path / f"m{number}.mrc" for number in range(4)]
+    for number, path in enumerate(paths):
+        write_micrograph(path, noise(64, 64, number), 2.4 if number < 3 else None)
+    return paths
+
+
+def files(paths, in_star=None):
+    return [MicrographFile(path, path.name, in_star) for path in paths]
+
+
+ENDING = "is used, and diameter, distances and boxes follow from it."
+
+
+@pytest.mark.parametrize(
+    ("in_star", "asked", "lines"),
+    [
+        (None, None, []),
+        (2.4, None, []),
+        (2.41, 2.39, []),  # rounded by somebody
+        (1.2, None, ["The STAR or .cs file says 1.2 Å per pixel, the headers of 3 micrographs 2.4 Å: 1.2 Å"]),
+        (None, 1.2, ["--pixel-size says 1.2 Å per pixel, the headers of 3 micrographs 2.4 Å: 1.2 Å"]),
+        (2.4, 1.2, [
+            "--pixel-size says 1.2 Å per pixel, the STAR or .cs file of 4 micrographs 2.4 Å: 1.2 Å",
+            "--pixel-size says 1.2 Å per pixel, the headers of 3 micrographs 2.4 Å: 1.2 Å",
+        ]),
+    ],
+)  # fmt: skip
+def test_pixel_sizes_that_differ_are_one_line_each(micrographs, in_star, asked, lines):
+    assert told(files(micrographs, in_star), pixel_size=asked) == [f"{line} {ENDING}" for line in lines]
+
+
+def test_of_thousands_some_headers_are_read(micrographs):
+    (line,) = told(files(micrographs[:1] * 2000, 1.2))
+
+    assert "the headers of 200 micrographs" in line
+
+
+def test_files_that_cannot_be_read_say_nothing(tmp_path):
+    assert told(files([tmp_path / "gone.mrc", tmp_path / "gone.png"], 1.2)) == []
+
+
+def test_pictures_in_colour_are_told(tmp_path):
+    grey, coloured = noise(64, 64), np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    cv2.imwrite(str(tmp_path / "rgb but grey.png"), np.dstack([grey] * 3))
+    cv2.imwrite(str(tmp_path / "drawn on.png"), coloured)
+
+    (line,) = told(files([tmp_path / name for name in ("grey.png", "rgb but grey.png", "drawn on.png")]))
+
+    assert line.startswith(f"Pictures in colour: {tmp_path / 'drawn on.png'}. ")
