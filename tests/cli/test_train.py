@@ -91,7 +91,7 @@ def test_adapting_ends_with_a_table_of_before_and_after(adapting: bool, tmp_path
     assert rows[-1][:3] == (["after", "110", "0.845"] if adapting else ["after", "125", "0.720"])
     told = result.stderr.splitlines()[-1]
     if adapting:
-        assert told == "Adapted in 1 min 15 s: cryotx pick --weights run"
+        assert told == "Adapted in 1 min 15 s: cryotx pick --weights run/best.safetensors"
     else:
         assert told.startswith("Adapting did not help on the held-back micrographs (1 min 15 s): run/best.safetensors")
 

@@ -187,11 +187,15 @@ def test_between_knots_a_calibration_is_linear_and_beyond_them_constant():
     assert_allclose(calibration(np.array([[-9.0, -1.0], [1.0, 9.0]])), [[0.1, 0.2], [0.45, 0.9]])
 
 
-def test_the_folder_of_a_run_means_its_best_weights(tmp_path):
-    assert checkpoint_path(tmp_path) == tmp_path / "best.safetensors"
-    (tmp_path / "last.safetensors").touch()
-    assert checkpoint_path(tmp_path) == tmp_path / "last.safetensors"  # refitting tells nothing of the best
-    (tmp_path / "best.safetensors").touch()
-    assert checkpoint_path(tmp_path) == tmp_path / "best.safetensors"
-    (tmp_path / "best.safetensors").unlink()
-    assert checkpoint_path(tmp_path / "last.safetensors") == tmp_path / "last.safetensors"
+@pytest.mark.parametrize(
+    ("settings", "first", "second"),
+    [('data = "labels"\n', "best", "last"), ("simulate = true\n", "last", "best"), ("", "best", "last")],
+)
+def test_the_folder_of_a_run_means_weights_that_are_ready_to_pick_with(tmp_path, settings, first, second):
+    (tmp_path / "config.toml").write_text(settings)
+    assert checkpoint_path(tmp_path) == tmp_path / f"{first}.safetensors"
+    (tmp_path / f"{second}.safetensors").touch()
+    assert checkpoint_path(tmp_path) == tmp_path / f"{second}.safetensors"
+    (tmp_path / f"{first}.safetensors").touch()
+    assert checkpoint_path(tmp_path) == tmp_path / f"{first}.safetensors"
+    assert checkpoint_path(tmp_path / "other.safetensors") == tmp_path / "other.safetensors"

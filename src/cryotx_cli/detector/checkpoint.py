@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryotx_cli.errors import CheckpointError
+from cryotx_cli.config import AdaptConfig, CryotransformerTrainConfig, load_train_config
+from cryotx_cli.errors import CheckpointError, CryotxError
 from cryotx_cli.files.whole_file import whole_path
 
 if TYPE_CHECKING:
@@ -31,16 +32,20 @@ def weights_digest(settings: Any, weights: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def checkpoint_path(name: str | Path) -> Path:
-    """Return the file that a name of weights means: of a bundled model, of the folder of a run of training, or itself.
-
-    Of a run those are the best weights, or the last ones where it does not tell which are best.
-    """
+    """Return the file that a name of weights means: of a bundled model, of a folder of a run of training, or itself."""
     if name in _BUNDLED:
         return Path(str(resources.files("cryotx_cli") / "weights" / f"{name}.safetensors"))
-    if not Path(name).is_dir():
-        return Path(name)
-    best, last = Path(name, "best.safetensors"), Path(name, "last.safetensors")
-    return last if last.exists() and not best.exists() else best
+    return _weights_of_run(Path(name)) if Path(name).is_dir() else Path(name)
+
+
+def _weights_of_run(folder: Path) -> Path:
+    """Return the weights of a run that are ready to pick with: only of labels are the best ones calibrated, too."""
+    try:
+        learns_labels = isinstance(load_train_config(folder / "config.toml"), AdaptConfig | CryotransformerTrainConfig)
+    except CryotxError:
+        learns_labels = True
+    paths = [folder / "best.safetensors", folder / "last.safetensors"][:: 1 if learns_labels else -1]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def read_architecture(name: str | Path) -> str:
