@@ -1,5 +1,7 @@
 """Particles: selection, rescaling and the minimum distance, against formulas and brute force."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,8 @@ def test_scaling_needs_no_pixel_size_and_agrees_with_it():
     assert_array_equal(scaled.diameters, [32, np.nan])
     assert scaled.pixel_size == same.pixel_size == 0.5
     assert np.isnan(Particles([[1, 1]], [1], [1], np.nan).scaled(2).pixel_size)
+    assert replace(p, shape=(30, 50)).scaled(1.5).shape == (45, 75)
+    assert scaled.shape is None
 
 
 def test_flipping_turns_rows_round():
@@ -136,6 +140,12 @@ def test_minimum_distance_is_the_greedy_choice(n, seed, distance, with_ties):
     if with_ties:
         p = Particles(np.round(p.centres / 10) * 10, np.round(p.scores, 1), p.diameters, p.pixel_size)
     assert_array_equal(p.with_minimum_distance(distance).centres, p.centres[greedy(p, distance)])
+
+
+def test_the_better_of_two_stays():
+    p = Particles([[0, 0], [4, 3]], [0.7, 0.9], np.ones(2), 1.0)
+    assert p.with_minimum_distance(5.1).scores.tolist() == [0.9]
+    assert p.with_minimum_distance(5.0).scores.tolist() == [0.7, 0.9]
 
 
 def test_exactly_the_minimum_distance_is_allowed():
@@ -173,8 +183,10 @@ TWO = [[1.0, 2.0], [30.0, 4.0]]
 def test_the_side_of_boxes_is_the_median_of_those_that_have_one():
     assert checked_particles(FILE, [[0, 0]] * 5, np.ones(5), sides=[0, 10, 30, 20, 0]).box_px == 20
     assert checked_particles(FILE, TWO, [1, 1], sides=[0.5, 0.25]).box_px == 0.375
-    for none in ([], [0, 0], [np.nan, 0]):
-        assert np.isnan(checked_particles(FILE, TWO, [1, 1], sides=none).box_px)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for none in ([], [0, 0], [np.nan, 0]):
+            assert np.isnan(checked_particles(FILE, TWO, [1, 1], sides=none).box_px)
 
 
 def test_a_diameter_of_zero_is_not_known():
