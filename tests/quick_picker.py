@@ -27,6 +27,9 @@ class PickerWithoutNetwork(ParticlePicker):
     def prepare(self, micrograph: Micrograph, diameter: float):
         return micrograph.image
 
+    def film_share(self, prepared) -> float:
+        return 0.0
+
     def estimate_diameter(self, micrographs) -> float:
         return 60.0
 

@@ -152,12 +152,16 @@ class SizeCheck:
         sizes = picks.diameters[picks.scores > _CONFIDENT] * picks.pixel_size
         self._ratios.append(sizes[np.isfinite(sizes)] / self._diameter)
 
+    def ratio(self, least: int = 0) -> float | None:
+        """Return the median size over the diameter given; None if there are fewer confident picks than `least`."""
+        ratios = np.concatenate(self._ratios) if self._ratios else np.zeros(0)
+        return float(np.median(ratios)) if len(ratios) >= max(1, least) else None
+
     def warning(self) -> str | None:
         """Say that the diameter is wrong; None if it fits, or if there are too few picks to tell."""
-        ratios = np.concatenate(self._ratios) if self._ratios else np.zeros(0)
-        if len(ratios) < _ENOUGH:
+        ratio = self.ratio(_ENOUGH)
+        if ratio is None:
             return None
-        ratio = float(np.median(ratios))
         if 1 / _DISAGREE <= ratio <= _DISAGREE:
             return None
         found, way = self._diameter * ratio, "larger" if ratio > 1 else "smaller"

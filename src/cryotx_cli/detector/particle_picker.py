@@ -112,6 +112,12 @@ class ParticlePicker(Protocol):
     def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
         """Run the network on what `prepare` returned for this micrograph. One thread at a time does it."""
 
+    def film_share(self, prepared: NDArray[np.float32]) -> float:
+        """Return which share of what `prepare` returned looks like support film or large ice crystals.
+
+        0 where the detector cannot tell.
+        """
+
     def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
         """Return the particle diameter in Å that suits all these micrographs best.
 

@@ -130,6 +130,12 @@ class SizeSweep:
             best = max(speaking, key=lambda place: seen[place].evidence)
             self._alone.append(self._settled(best, lambda place: seen.get(place)))
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The smallest and the largest diameter in Å that fitted a micrograph."""
+        fitted = [size for size, looks in zip(self._sizes, self._looks, strict=True) if looks]
+        return min(fitted, default=math.nan), max(fitted, default=math.nan)
+
     def best(self) -> SizeSeen | None:
         """Return the size with the best evidence of all micrographs together; None if none has any."""
         place = self._best_place()

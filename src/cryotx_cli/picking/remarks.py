@@ -7,16 +7,19 @@ from dataclasses import replace
 from cryotx_cli.checks.names import check_run
 from cryotx_cli.checks.target import Target
 from cryotx_cli.detector.diameter_estimate import SizeCheck
+from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
+from cryotx_cli.picking.diagnosis import Run, diagnose
 from cryotx_cli.runs.drift import Drift
 from cryotx_cli.runs.false_discovery import FalseDiscovery
-from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.folder import PickFolder, fingerprint
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult
 from cryotx_cli.runs.settled import Settled
-from cryotx_cli.runs.verdict import verdict
+from cryotx_cli.runs.verdict import drop_diagnosis, keep_diagnosis, kept_diagnosis, verdict
 
+_SOME = 20  # confident picks whose sizes are worth a look
 _CHECKED = 3  # images that the check of what was written looks at
 
 
@@ -55,15 +58,31 @@ class Remarks:
         """Take one more micrograph."""
         if result.particles is None:
             return
+        if not result.resumed:
+            drop_diagnosis(self._folder.path)
         if self._sizes is not None:
             self._sizes.add(result.particles)
         for line in self._drift.add(result.particles) if self._drift is not None else []:
             if not result.resumed:  # the earlier run has said it
                 self._tell(Event(line, "warning", result.file.name))
 
+    def look(self, picker: ParticlePicker) -> None:
+        """If the picks are few or not what was said, look why; it is told at the end and in the report."""
+        picked = [(result.file, row) for result, row, _ in self._record.picked]
+        ratio = self._sizes.ratio(_SOME) if self._sizes is not None else None
+        run = Run(self.settled, picked, self.found, ratio, self._folder.path)
+        if not (picker.compares_with_noise and run.is_suspicious):
+            drop_diagnosis(self._folder.path)
+            return
+        key = fingerprint(picker.fingerprint, [row.key for _, row in picked])
+        if kept_diagnosis(self._folder.path, key) is None:
+            self._tell(Event("Looking at some of the micrographs in other sizes, for little was found."))
+            keep_diagnosis(self._folder.path, diagnose(run, picker), key)
+
     def at_end(self) -> None:
         """Say what only all picks together show, once the merged files are written."""
-        if self._sizes is not None and (warning := self._sizes.warning()):
+        explained = bool(kept_diagnosis(self._folder.path))
+        if not explained and self._sizes is not None and (warning := self._sizes.warning()):
             self._tell(Event(warning, "warning"))
         rows = [row for _, row, _ in self._record.picked]
         for event in verdict(rows, self.found, self.settled, self._folder.path):

@@ -156,8 +156,7 @@ class PickRun:
         self.device, self.device_reason, self.diameter = workers.name, workers.reason, settled.diameter
         self.scales_to_diameter = picker.scales_to_diameter
         self.stop_file = folder.stop
-        self._picker = picker
-        self._folder, self._workers, self._stop_after = folder, workers, stop_after
+        self._picker, self._folder, self._workers, self._stop_after = picker, folder, workers, stop_after
         self._config = settled.config
         self._arrivals = source if isinstance(source, Arrivals) else None
         self._plan = PickJobs(folder, settled, picker.fingerprint)
@@ -199,6 +198,7 @@ class PickRun:
                 yield result
             try:
                 yield from self._work()
+                self._remarks.look(self._picker)
             except KeyboardInterrupt:
                 if self._arrivals is None:
                     raise

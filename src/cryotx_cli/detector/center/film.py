@@ -80,17 +80,29 @@ def film_probability(model: FilmFinder, image: NDArray[np.float32]) -> NDArray[n
     Zero where it is below a half, lest doubts change the order of sure detections on ice. Zero everywhere if more than
     0.6 of the micrograph would be film: then that is what somebody took a micrograph of, or the network is wrong.
     """
-    features, shown = film_features(image)
+    probability, shown = _raw_film(model, image)
     (top, *_, bottom), (left, *_, right) = (np.flatnonzero(shown.any(axis).numpy()) for axis in (1, 0))
-    with torch.inference_mode():
-        logits: Tensor = model(features[None].to(next(model.parameters()).device))[0]
-    probability = logits.float().sigmoid().cpu().numpy()[top : bottom + 1, left : right + 1]
+    probability = probability[top : bottom + 1, left : right + 1]
     probability[probability < _LEAST] = 0
     if np.count_nonzero(probability) > _MOST * probability.size:
         probability[:] = 0
     # A cell that is padding in part may hold a particle; there, its neighbour speaks.
     height, width = shown.shape
     return np.pad(probability, ((top, height - 1 - bottom), (left, width - 1 - right)), mode="edge")
+
+
+def film_share(model: FilmFinder, image: NDArray[np.float32]) -> float:
+    """Share of a normalised image, padding apart, that is likelier film than not."""
+    probability, shown = _raw_film(model, image)
+    return float((probability[shown.numpy() > 0] >= _LEAST).mean())
+
+
+def _raw_film(model: FilmFinder, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], Tensor]:
+    """Probability of film in each cell, and which cells show something."""
+    features, shown = film_features(image)
+    with torch.inference_mode():
+        logits: Tensor = model(features[None].to(next(model.parameters()).device))[0]
+    return logits.float().sigmoid().cpu().numpy(), shown
 
 
 def film_at(film: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.checkpoint import Checkpoint
-from cryotx_cli.detector.center.film import FilmFinder, film_at, film_probability, off_film
+from cryotx_cli.detector.center.film import FilmFinder, film_at, film_probability, film_share, off_film
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries, fold_batch_norms
 from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.detections import Detections
@@ -100,6 +100,10 @@ class Picker:
         # The radius head may put a centre just outside the image; such a pick cannot be extracted.
         height, width = micrograph.image.shape
         return Located(particles.inside(height, width).sorted_by_score())
+
+    def film_share(self, prepared: NDArray[np.float32]) -> float:
+        """Return which share of a prepared image looks like support film or large ice crystals; 0 with --on-film."""
+        return 0.0 if self.film_finder is None else film_share(self.film_finder, prepared)
 
     def estimate_diameter(self, micrographs: Sequence[Micrograph]) -> float:
         """Estimate the particle diameter in Å from a few micrographs together, without any hint.

@@ -140,6 +140,10 @@ class DetrPicker:
             )
         return float(np.median(sizes))
 
+    def film_share(self, prepared: NDArray[np.float32]) -> float:
+        """Say that there is none: this network knows nothing of film."""
+        return 0.0
+
     def is_inverted(self, micrographs: Iterable[Micrograph], diameter: float) -> bool:
         """Say no and look at none: what this network makes of inverted micrographs has not been measured."""
         return False

@@ -1,0 +1,202 @@
+"""What is wrong with a run that finds little or something else: a look at some of its micrographs, and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cryotx_cli.detector.particle_picker import ParticlePicker
+from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, STEP, SizeSweep
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, read_header, read_micrograph
+from cryotx_cli.runs.false_discovery import FalseDiscovery
+from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.settled import Settled
+from cryotx_cli.wording import counted
+
+LOOKED_AT = 3
+"""Micrographs at most."""
+_STEPS = 5  # either way from the given diameter: from a sixth to six times of it
+_FIELD_OF = 6  # micrographs: the field of each is as large as if there were so many
+_FEW = 5  # picks a micrograph
+_FITS = 1.25  # a diameter that is farther off than this is wrong
+_CLEAR = 0.6  # expected F1 of what is seen at another size: what is less may be ice
+_SEEN = 3.0  # particles a micrograph: fewer may be dirt
+_MOSTLY_FILM = 0.3  # of the area: particles are looked for beside it and not found
+_RATE = 0.2
+_SAME_PIXEL_SIZE = 0.01
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run has come to.
+
+    Parameters
+    ----------
+    settled
+        Its settings.
+    picked
+        Its micrographs with their lines in the ledger.
+    found
+        What comparing with noise has shown; None if nothing was compared.
+    size_ratio
+        Median size of its confident picks over the diameter that was given; None if there are too few to tell.
+    folder
+        As the user would type it.
+    """
+
+    settled: Settled
+    picked: Sequence[tuple[MicrographFile, LedgerRow]]
+    found: FalseDiscovery | None
+    size_ratio: float | None
+    folder: Path
+
+    @property
+    def picks(self) -> int:
+        """How many there are."""
+        return sum(row.picks for _, row in self.picked)
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether it has few picks, mostly false ones, or picks of another size than was said."""
+        if not self.picked or not self.settled.cut_by_run:
+            return False
+        false = sum(row.expected_false or 0.0 for _, row in self.picked)
+        wrong_size = self.size_ratio is not None and not 1 / _FITS <= self.size_ratio <= _FITS
+        return self.picks < _FEW * len(self.picked) or false > self.picks / 2 or wrong_size
+
+
+def diagnose(run: Run, picker: ParticlePicker) -> list[str]:
+    """Look at some micrographs of a suspicious run in many sizes, and say what is wrong and what to do.
+
+    Parameters
+    ----------
+    run
+        What it has come to.
+    picker
+        One that compares with noise.
+
+    Returns
+    -------
+    list of str
+        One remark, or none where all is as it should be: few particles, but those of the size that was said.
+    """
+    files = [file for file, _ in run.picked]
+    files = files[:: math.ceil(len(files) / LOOKED_AT)]
+    micrographs = [one for one in (_read(file, run.settled) for file in files) if one is not None]
+    if not micrographs:
+        return []
+    sweep = _swept(micrographs, run.settled.diameter, picker)
+    diameter, best = sweep.diameter(), sweep.best()
+    if best is None or best.evidence < CONVINCING_F1:
+        turned = _swept([replace(one, image=-one.image) for one in micrographs], run.settled.diameter, picker)
+        other, evidence = turned.best(), 0.0 if best is None else best.evidence
+        if other is not None and other.evidence >= max(CONVINCING_F1, evidence + CLEARLY_BETTER):
+            return [_other_contrast(run.settled, turned.diameter() or other.implied)]
+    film = float(np.mean([_film(one, run.settled, picker) for one in micrographs]))
+    if diameter is None or best is None or best.count < _SEEN:
+        return [_nothing(run, sweep, film)]
+    if not 1 / _FITS <= diameter / run.settled.diameter <= _FITS:
+        if best.evidence < _CLEAR:
+            return [_nothing(run, sweep, film)]
+        return [_other_size(run.settled, files[0], micrographs[0].pixel_size, diameter, best.count)]
+    return _faint(run) if film < _MOSTLY_FILM else []
+
+
+def _read(file: MicrographFile, settled: Settled) -> Micrograph | None:
+    try:
+        return settled.with_dark_particles(read_micrograph(file, settled.config.pixel_size))
+    except (CryotxError, OSError):  # it was there when it was picked
+        return None
+
+
+def _swept(micrographs: Sequence[Micrograph], diameter: float, picker: ParticlePicker) -> SizeSweep:
+    sweep = SizeSweep(picker, [diameter * STEP**step for step in range(-_STEPS, _STEPS + 1)], _FIELD_OF)
+    for micrograph in micrographs:
+        sweep.add(micrograph)
+    return sweep
+
+
+def _film(micrograph: Micrograph, settled: Settled, picker: ParticlePicker) -> float:
+    return picker.film_share(picker.prepare(micrograph, settled.diameter))
+
+
+def _other_size(settled: Settled, file: MicrographFile, pixel_size: float, diameter: float, count: float) -> str:
+    given, told = settled.diameter, f"{pixel_size:g} Å per pixel"
+    seen = (
+        f"The particles seem to measure {_about(diameter)} Å, not {given:.0f} Å, if a pixel measures {pixel_size:g} Å: "
+        f"{count:.0f} or more of them in a part of a micrograph that noise does not explain."
+    )
+    known = _pixel_size_of(file)
+    if known is not None and abs(known / pixel_size - 1) > _SAME_PIXEL_SIZE:
+        if 1 / _FITS <= diameter * known / pixel_size / given <= _FITS:
+            return (
+                f"{seen} The micrographs themselves say {known:g} Å per pixel, with which they measure "
+                f"{_about(diameter * known / pixel_size)} Å, as was said. Leave out --pixel-size, or give "
+                f"--pixel-size {known:g}."
+            )
+        seen += f" (The micrographs themselves say {known:g} Å per pixel, not {pixel_size:g}.)"
+    return (
+        f"{seen} If {told} is right: --diameter {_about(diameter)}. If {given:.0f} Å is right, the pixel size is off "
+        f"by a factor of {_factor(given / diameter)}: --pixel-size {pixel_size * given / diameter:.3g}."
+    )
+
+
+def _pixel_size_of(file: MicrographFile) -> float | None:
+    try:
+        return file.pixel_size or read_header(file.path).pixel_size
+    except (CryotxError, OSError):
+        return None
+
+
+def _other_contrast(settled: Settled, diameter: float) -> str:
+    other = "bright" if settled.contrast == "dark" else "dark"
+    return (
+        f"Particles seem to be {other} in these micrographs, of about {_about(diameter)} Å: "
+        f"--contrast {other} --diameter {_about(diameter)}."
+    )
+
+
+def _nothing(run: Run, sweep: SizeSweep, film: float) -> str:
+    low, high = sweep.span
+    sizes = f"at no size from {low:.0f} to {high:.0f} Å"
+    if film >= _MOSTLY_FILM:
+        return (
+            f"{film:.0%} of what is in these micrographs looks like support film or large ice crystals; beside it "
+            f"there are no more candidates than in noise {sizes}. There is nothing here to pick: look at the pictures."
+        )
+    picks = "nothing was" if not run.picks else f"the {counted(run.picks, 'picks')} may be dirt: hardly anything was"
+    return (
+        f"There are no more candidates than in noise of the same spectrum, {sizes}: {picks} found that differs "
+        "from it. If you see particles in the pictures, mark some hundred of them and teach the model: cryotx train."
+    )
+
+
+def _faint(run: Run) -> list[str]:
+    """Say how many more picks a rate of false ones would bring that is told; nothing where it brings none."""
+    found = run.found
+    if found is None:
+        return []
+    more = np.count_nonzero(found.candidates >= found.cut_at(_RATE)) / found.micrographs * len(run.picked)
+    if more < run.picks + len(run.picked):
+        return []
+    return [
+        f"The diameter fits, but particles are faint or few: {counted(run.picks, 'picks')} in "
+        f"{counted(len(run.picked), 'micrographs')}. cryotx threshold {run.folder} --fdr {_RATE:g} keeps about "
+        f"{more:.0f}, of which a fifth is expected to be false: look at those. If they are your particles, "
+        "cryotx train with some hundred of them finds more."
+    ]
+
+
+def _about(diameter: float) -> str:
+    """To two digits or three: more is not known."""
+    step = 5 if diameter >= 100 else 1
+    return f"{step * round(diameter / step):.0f}"
+
+
+def _factor(ratio: float) -> str:
+    return f"{max(ratio, 1 / ratio):.2g}"
