@@ -82,7 +82,8 @@ def extract(program: str, arguments: argparse.Namespace, kind: str) -> tuple[int
             if kind == "random":
                 write_box(target, random_places(len(picks[micrograph.name]), width, height, side, pixel_size), side)
             else:
-                shutil.copy(arguments.picks.with_suffix("") / kind / f"{micrograph.stem}{ending}", target)
+                (written,) = (arguments.picks.with_suffix("") / kind).rglob(f"{micrograph.stem}{ending}")
+                shutil.copy(written, target)
         (project / "micrographs.star").write_text(
             "data_optics\n\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n_rlnVoltage\n"
             f"_rlnSphericalAberration\n_rlnAmplitudeContrast\none 1 {pixel_size} 300 2.7 0.1\n\n"

@@ -119,7 +119,8 @@ def test_relion_extracts_as_many_as_were_picked_on_a_real_micrograph_with_the_pa
     config = PickConfig(diameter=160.0, device="cpu", images=False, report=False)
     (result,) = start_pick(["micrographs.star"], "picks.star", config)
     Path("coordinates/mics").mkdir(parents=True)
-    shutil.copy(f"picks/{one}/fei{ending}", f"coordinates/mics/fei{ending}")
+    (written,) = Path("picks", one).rglob(f"fei{ending}")
+    shutil.copy(written, f"coordinates/mics/fei{ending}")
     rows, boxes = extract(tmp_path, ending, "--extract_size", "336", "--scale", "84", "--norm", "--bg_radius", "23")
     assert len(result.particles) > 50
     assert len(rows) == len(boxes) == len(result.particles)
