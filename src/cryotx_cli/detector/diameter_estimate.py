@@ -23,6 +23,7 @@ _TOGETHER = 3  # micrographs in memory at once
 
 _DISAGREE = 1.25
 _CONFIDENT = 0.5
+_SOME = 20  # picks whose sizes are worth a look
 _ENOUGH = 100  # confident picks: a few are often contamination or ice
 
 
@@ -145,21 +146,24 @@ class SizeCheck:
 
     def __init__(self, diameter: float) -> None:
         self._diameter = diameter
-        self._ratios: list[NDArray[np.float64]] = []
+        self._all: list[NDArray[np.float64]] = []
+        self._confident: list[NDArray[np.float64]] = []
 
     def add(self, picks: Particles) -> None:
         """Take the picks of one more micrograph."""
-        sizes = picks.diameters[picks.scores > _CONFIDENT] * picks.pixel_size
-        self._ratios.append(sizes[np.isfinite(sizes)] / self._diameter)
+        ratios = picks.diameters * picks.pixel_size / self._diameter
+        known = np.isfinite(ratios)
+        self._all.append(ratios[known])
+        self._confident.append(ratios[known & (picks.scores > _CONFIDENT)])
 
-    def ratio(self, least: int = 0) -> float | None:
-        """Return the median size over the diameter given; None if there are fewer confident picks than `least`."""
-        ratios = np.concatenate(self._ratios) if self._ratios else np.zeros(0)
-        return float(np.median(ratios)) if len(ratios) >= max(1, least) else None
+    @property
+    def ratio(self) -> float | None:
+        """Median size of all picks, however sure, over the diameter that was given; None if there are too few."""
+        return _median(self._all, _SOME)
 
     def warning(self) -> str | None:
         """Say that the diameter is wrong; None if it fits, or if there are too few picks to tell."""
-        ratio = self.ratio(_ENOUGH)
+        ratio = _median(self._confident, _ENOUGH)
         if ratio is None:
             return None
         if 1 / _DISAGREE <= ratio <= _DISAGREE:
@@ -169,3 +173,8 @@ class SizeCheck:
             f"The particles found measure about {found:.0f} Å, not {self._diameter:.0f} Å, and may be {way} still: the "
             f"network expects what --diameter says. Try --diameter {found:.0f} or --diameter auto."
         )
+
+
+def _median(parts: Sequence[NDArray[np.float64]], least: int) -> float | None:
+    ratios = np.concatenate(parts) if parts else np.zeros(0)
+    return float(np.median(ratios)) if len(ratios) >= least else None

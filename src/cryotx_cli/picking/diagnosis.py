@@ -44,7 +44,7 @@ class Run:
     found
         What comparing with noise has shown; None if nothing was compared.
     size_ratio
-        Median size of its confident picks over the diameter that was given; None if there are too few to tell.
+        Median size of its picks over the diameter that was given; None if there are too few to tell.
     folder
         As the user would type it.
     """

@@ -19,7 +19,6 @@ from cryotx_cli.runs.result import PickResult
 from cryotx_cli.runs.settled import Settled
 from cryotx_cli.runs.verdict import drop_diagnosis, keep_diagnosis, kept_diagnosis, verdict
 
-_SOME = 20  # confident picks whose sizes are worth a look
 _CHECKED = 3  # images that the check of what was written looks at
 
 
@@ -69,15 +68,18 @@ class Remarks:
     def look(self, picker: ParticlePicker) -> None:
         """If the picks are few or not what was said, look why; it is told at the end and in the report."""
         picked = [(result.file, row) for result, row, _ in self._record.picked]
-        ratio = self._sizes.ratio(_SOME) if self._sizes is not None else None
+        ratio = self._sizes.ratio if self._sizes is not None else None
         run = Run(self.settled, picked, self.found, ratio, self._folder.path)
         if not (picker.compares_with_noise and run.is_suspicious):
             drop_diagnosis(self._folder.path)
             return
         key = fingerprint(picker.fingerprint, [row.key for _, row in picked])
         if kept_diagnosis(self._folder.path, key) is None:
-            self._tell(Event("Looking at some of the micrographs in other sizes, for little was found."))
-            keep_diagnosis(self._folder.path, diagnose(run, picker), key)
+            self._tell(Event("Picks are few or not as was said: looking at some of the micrographs in other sizes."))
+            try:
+                keep_diagnosis(self._folder.path, diagnose(run, picker), key)
+            except (CryotxError, OSError):  # no room: the run itself is done, and says what it can
+                return
 
     def at_end(self) -> None:
         """Say what only all picks together show, once the merged files are written."""
