@@ -23,7 +23,18 @@ from cryotx_cli.workflows.pick_in_memory import Settings, pick
 from cryotx_cli.workflows.simulate import simulate
 from quick_picker import QuickPicker
 
-ABOUT_FILES = {"scheduler", "formats", "exposures", "images", "boxes", "report", "restart", "watch", "stop_after"}
+ABOUT_FILES = {
+    "box",
+    "boxes",
+    "scheduler",
+    "formats",
+    "exposures",
+    "images",
+    "report",
+    "restart",
+    "watch",
+    "stop_after",
+}
 
 
 @pytest.fixture(scope="module")
