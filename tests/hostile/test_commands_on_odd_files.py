@@ -35,7 +35,7 @@ def noise(side=160):
     [
         ("in.star", STAR_FILES["no y"][0], "no table with _rlnCoordinateX"),
         ("in.star", STAR_FILES["open quotes"][0], "quotation mark in line 7"),
-        ("in.csv", CSV_FILES["semicolons and decimal commas"][0], "no columns of x and y"),
+        ("in.csv", CSV_FILES["semicolons and decimal commas"][0], "line 2 has '812,25'"),
         ("in.cs", "trap", "holds Python objects"),
     ],
     ids=["no y", "open quotes", "semicolons", "objects"],
