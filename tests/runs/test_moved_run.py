@@ -152,7 +152,10 @@ def test_links_that_lead_to_themselves_are_skipped_with_a_reason(tmp_path, monke
 
     results = {result.file.name: result.error for result in start_pick("mics", "p.star", CONFIG, QuickPicker())}
 
-    assert results == {"mics/a.mrc": None, "mics/loop.mrc": "mics/loop.mrc: a link that leads nowhere"}
+    assert results == {
+        "mics/a.mrc": None,
+        "mics/loop.mrc": "mics/loop.mrc: no such file, but a link that leads nowhere",
+    }
 
 
 def test_a_name_that_is_no_text_is_picked_drawn_and_read_back(tmp_path, monkeypatch):

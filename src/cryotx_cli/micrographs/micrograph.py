@@ -8,6 +8,7 @@ taken as stored. User files are only ever opened for reading.
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -232,7 +233,7 @@ def _kind(path: Path) -> Literal["mrc", "tiff", "picture"]:
     if is_there(path) and path.is_dir():
         raise MicrographError(f"{path}: is a folder, not a micrograph", "Give it without a suffix, or its files.")
     if not is_there(path):
-        reason = "a link that leads nowhere" if path.is_symlink() else "no such file"
+        reason = "no such file, but a link that leads nowhere" if os.path.islink(path) else "no such file"  # noqa: PTH114
         raise MicrographError(f"{path}: {reason}", "Check the path.")
     if not path.is_file():  # reading a pipe waits for its other end for ever
         raise MicrographError(f"{path}: a pipe or a device, not a file", "Save the micrograph as a file first.")
