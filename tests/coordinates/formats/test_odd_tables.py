@@ -225,6 +225,19 @@ def test_the_same_remark_about_many_files_is_one_line(tmp_path):
     assert [event.text.split(": ")[0] for event in told] == [f"{tmp_path / 'a.star'} and 2 more files"]
 
 
+@pytest.mark.parametrize(("sizes", "expected"), [(("0.9", "0.9"), 0.9), (("0.905", "0.9"), 0.9), (("0.9", ""), 0.9)])
+def test_a_micrograph_in_two_tables_has_the_pixel_size_that_is_known(tmp_path, sizes, expected):
+    tables = [loop("particles", f"{NAMED} rlnOpticsGroup", f"m.mrc {x} 2 1") for x in (1, 3)]
+    known = [optics("rlnMicrographPixelSize", f"1 {size}") if size else "" for size in sizes]
+    if sizes[1] == "":
+        tables[1] = loop("particles", NAMED, "m.mrc 3 2")
+        known = [known[0], optics("rlnVoltage", "1 300")]
+    (tmp_path / "all.star").write_text("".join(map("".join, zip(known, tables, strict=True))))
+    found = read_particles(tmp_path / "all.star", lambda event: None)
+    assert found["m.mrc"].centres.tolist() == [[1, 2], [3, 2]]
+    assert found["m.mrc"].pixel_size == expected
+
+
 def test_who_listens_to_nothing_is_warned(tmp_path):
     (tmp_path / "m.star").write_text(loop("", f"{BARE} rlnHelicalTubeID", "1 2 1"))
     with pytest.warns(UserWarning, match="segments of filaments"):
@@ -242,7 +255,8 @@ def test_origins_in_angstrom_are_subtracted_in_pixels_of_the_micrograph(tmp_path
     found, told = read(tmp_path / "p.star", optics(f"{column} rlnImagePixelSize", "1 2.4 4.8") + particles)
     assert_allclose(found["m"], [[290, 420], [500, 600]])  # 300 - 24 / 2.4, 400 + 48 / 2.4
     assert len(told) == 1
-    assert f"were applied at 2.4 Å per pixel (_{column})" in told[0]
+    assert told[0].startswith("the shifts of the refinement (_rlnOriginXAngst) were applied at 2.4 Å per pixel")
+    assert f"(_{column})" in told[0]
 
 
 def test_origins_in_angstrom_of_an_unknown_pixel_size_are_told_of(tmp_path):

@@ -83,7 +83,13 @@ def test_starfile_reads_the_same_names(tmp_path):
     assert list(starfile.read(tmp_path / "p.star")["rlnMicrographName"]) == names
 
 
-@pytest.mark.parametrize("name", ["", 'a"b.mrc', "a\nb.mrc", "it's a.mrc"])
+def test_names_with_an_apostrophe_read_back(tmp_path):
+    names = ["'a.mrc", "it's.mrc", "'b c.mrc"]
+    write_particles_star(tmp_path / "p.star", [(name, particles_of([[1, 2]])) for name in names])
+    assert list(read_particles_star(tmp_path / "p.star")) == names
+
+
+@pytest.mark.parametrize("name", ["", 'a"b.mrc', "a\nb.mrc", "a\x1fb.mrc", "a\x7fb.mrc", "it's a.mrc", "i's a.mrc"])
 def test_a_name_that_star_cannot_hold_is_refused_and_nothing_is_left(tmp_path, name):
     with pytest.raises(ParticleFileError, match="name"):
         write_particles_star(tmp_path / "p.star", [("a.mrc", particles_of([[1, 2]])), (name, particles_of([[1, 2]]))])
