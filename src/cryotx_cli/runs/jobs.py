@@ -251,6 +251,8 @@ def checksum_of(path: Path) -> int | None:
     """Return the CRC-32 of a file; None if it cannot be read."""
     checksum = 0
     try:
+        if not path.is_file():  # reading a pipe waits for its other end for ever, a device may have no end
+            return None
         with path.open("rb") as file:
             while part := file.read(1 << 22):
                 checksum = zlib.crc32(part, checksum)
