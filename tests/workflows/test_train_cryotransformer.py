@@ -104,7 +104,7 @@ def test_a_tree_is_learned_from_and_the_result_picks(tmp_path, published):
     )
 
     assert result.exit_code == 0, result.output
-    assert "Stopped at step 2 of 2" in result.stderr
+    assert "Finished: 2 steps" in result.stderr
     assert "F1" in result.stderr
     saved = load_train_config(out / "config.toml")
     assert (saved.data, saved.cryotransformer.short_sides) == (out / "dataset", (64, 64))
