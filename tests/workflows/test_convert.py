@@ -235,7 +235,24 @@ def test_files_that_are_there_are_kept_unless_asked(project):
         to("star", "picks.star", "picks.star", overwrite=True, scale=2)
     to("csv", "picks.star", "csv")
     with pytest.raises(ConfigError, match=r"a\.csv and 1 more: there already"):
-        to("csv", "picks.star", "csv")
+        to("csv", "picks.star", "csv", scale=2)
+
+
+@pytest.mark.parametrize(("target", "out"), [("star", "o.star"), ("topaz", "o.txt"), ("csv", "o"), ("relion", "o")])
+def test_the_same_command_may_be_given_twice(project, target, out):
+    assert to(target, "picks.star", out) == to(target, "picks.star", out)
+    assert sorted(map(len, read_particles(out).values())) == [len(B), len(A)]
+
+
+def test_several_lists_in_one_folder_do_not_share_their_files(project):
+    Path("o").mkdir()
+    to("relion", "picks.star", "o/first.star")
+    to("relion", "picks.star", "o/second.star", scale=2)
+    first, second = read_particles("o/first.star"), read_particles("o/second.star")
+    assert list(first) == list(second) == NAMES
+    assert all(np.allclose(second[name].centres, 2 * first[name].centres + 0.5, atol=0.01) for name in NAMES)
+    to("relion", "picks.star", "o/autopick.star")
+    assert len(list(Path("o").glob("*_autopick.star"))) == len(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import filecmp
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -12,7 +15,13 @@ from cryotx_cli.config import ConvertConfig, CoordinateFormatName
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.formats.cryosparc import OTHER_EXPOSURES, exposures_of, grid_of_exposure
-from cryotx_cli.coordinates.formats.entry import CoordinateFormat, Exposure, MicrographFormat, TableFormat
+from cryotx_cli.coordinates.formats.entry import (
+    CoordinateFormat,
+    CoordinateIndex,
+    Exposure,
+    MicrographFormat,
+    TableFormat,
+)
 from cryotx_cli.coordinates.formats.table import format_named, readable_formats
 from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE, Grid, grid_of, on_grids
 from cryotx_cli.coordinates.particles import Particles
@@ -22,6 +31,8 @@ from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs, 
 from cryotx_cli.micrographs.names import NAMES_AGREE, difference, output_stems, pair_names
 from cryotx_cli.runs.folder import relion_path
 from cryotx_cli.wording import counted
+
+_Write = Callable[[Path], None]
 
 _OTHER_PIXELS = (
     "--scale {factor} turns them into pixels of the micrograph; --scale 1 says that they are that already. Or give the "
@@ -113,9 +124,9 @@ def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conve
     sides = _box_sides(source, config, particles) if boxed else {}
     converted = [_Converted(name, here, files.get(name), sides.get(name)) for name, here in particles.items()]
     if isinstance(target, TableFormat):
-        _require_free([out], source, config)
         of_name = {one.name: exposures[one.name_in] for one in converted if exposures}
-        target.write(out, [(one.name, one.particles) for one in converted], of_name)
+        rows = [(one.name, one.particles) for one in converted]
+        _write_files({out: lambda path: target.write(path, rows, of_name)}, source, config)
     elif isinstance(target, MicrographFormat):
         _write_each(target, converted, source, out, config)
     return Conversion(target.name, out, len(particles), sum(map(len, particles.values())), tuple(events))
@@ -270,18 +281,29 @@ def _write_each(
             )
         paths = [out]
     else:
-        folder = index.parent if index else out
+        # The list is called as RELION calls it where its files lie beside it; several of other names share a folder.
+        beside = index and target.index and index.name == target.index.file_name
+        folder = out if index is None else index.parent if beside else index.with_suffix("")
         if folder.is_file():
             problem = f"{folder}: a file where a folder for {target.name} files belongs"
             raise ConfigError(problem, "Give OUT another name.")
         stems = output_stems([one.name for one in converted])
         paths = [folder / stem.with_name(target.file_name(stem.name)) for stem in stems]
-    _require_free([*paths, *([index] if index else [])], source, config)
-    for path, one in zip(paths, converted, strict=True):
-        target.write(path, one.particles, one.box_px)
+    files: dict[Path, _Write] = {
+        path: partial(_write_one, target, one) for path, one in zip(paths, converted, strict=True)
+    }
     if index and target.index:
-        rows = zip(converted, paths, strict=True)
-        target.index.write(index, [(one.name, _from_project(path, one.micrograph)) for one, path in rows])
+        rows = [(one.name, _from_project(path, one.micrograph)) for one, path in zip(converted, paths, strict=True)]
+        files[index] = partial(_write_list, target.index, rows)
+    _write_files(files, source, config)
+
+
+def _write_one(target: MicrographFormat, one: _Converted, path: Path) -> None:
+    target.write(path, one.particles, one.box_px)
+
+
+def _write_list(index: CoordinateIndex, rows: Sequence[tuple[str, str]], path: Path) -> None:
+    index.write(path, rows)
 
 
 def _from_project(path: Path, micrograph: MicrographFile | None) -> str:
@@ -289,11 +311,27 @@ def _from_project(path: Path, micrograph: MicrographFile | None) -> str:
     return relion_path(path, micrograph.path if micrograph else "-", micrograph.name if micrograph else "-")
 
 
-def _require_free(paths: Sequence[Path], source: Path, config: ConvertConfig) -> None:
-    """Refuse to replace files unasked, and the input in any case."""
-    there = [path for path in paths if path.exists()]
+def _write_files(files: Mapping[Path, _Write], source: Path, config: ConvertConfig) -> None:
+    """Write files; refuse to replace others unasked, and the input in any case.
+
+    What is there already with the same content is no other file: the same command may be given twice.
+    """
+    there = [path for path in files if path.exists()]
     if source.is_file() and any(path.samefile(source) for path in there):
         raise ConfigError(f"{source}: is both IN and OUT", "Give OUT another name.")
-    if there and not config.overwrite:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise ConfigError(f"{there[0]}{more}: there already", "Give OUT another name, or --overwrite.")
+    others = [] if config.overwrite else [path for path in there if not _would_be(path, files[path])]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise ConfigError(
+            f"{others[0]}{more}: there already, with other content", "Give OUT another name, or --overwrite."
+        )
+    for path, write in files.items():
+        write(path)
+
+
+def _would_be(path: Path, write: _Write) -> bool:
+    """Whether a file is what would be written in its place."""
+    with TemporaryDirectory() as folder:
+        again = Path(folder) / path.name
+        write(again)
+        return path.is_file() and filecmp.cmp(path, again, shallow=False)
