@@ -18,7 +18,7 @@ from cryotx_cli.coordinates.formats.cryosparc import read_cs
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
-from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.errors import ConfigError, CryotxError, ParticleFileError
 from cryotx_cli.workflows.pick import start_pick
 from cryotx_cli.workflows.threshold import threshold
 from quick_picker import PickerWithoutNetwork
@@ -142,9 +142,9 @@ def test_picking_again_takes_the_new_picks_for_its_own(mics, tmp_path):
     assert (tmp_path / "p.star").read_bytes() == (tmp_path / "fresh/p.star").read_bytes()
 
 
-def test_exposures_add_a_cs_file_and_formats_leave_no_old_ones(mics, tmp_path):
+def _exposures(path, names, shape, pixel_size=0.0):
     rows = np.zeros(
-        2,
+        len(names),
         [
             ("uid", "u8"),
             ("micrograph_blob/path", "S9"),
@@ -152,9 +152,30 @@ def test_exposures_add_a_cs_file_and_formats_leave_no_old_ones(mics, tmp_path):
             ("micrograph_blob/psize_A", "f4"),
         ],
     )
-    rows["micrograph_blob/path"], rows["micrograph_blob/shape"] = [b"J1/m2.mrc", b"m10.mrc"], (96, 128)
-    with (tmp_path / "e.cs").open("wb") as file:
+    rows["micrograph_blob/path"], rows["micrograph_blob/shape"] = names, shape
+    rows["micrograph_blob/psize_A"] = pixel_size
+    with path.open("wb") as file:
         np.save(file, rows)
+    return path
+
+
+def test_exposures_in_other_pixels_are_told_and_other_images_refused_before_anything_changes(mics, tmp_path):
+    pick(mics, tmp_path / "p.star")
+    written = {path: path.read_bytes() for path in (tmp_path / "p").rglob("*.*")}
+    cropped = _exposures(tmp_path / "e.cs", [b"m2.mrc"], (96, 64))
+    with pytest.raises(ParticleFileError, match="the exposure has 64 x 96 px"):
+        choose(tmp_path / "p", exposures=cropped)
+    assert {path: path.read_bytes() for path in (tmp_path / "p").rglob("*.*")} == written
+    twice = _exposures(tmp_path / "e.cs", [b"m2.mrc"], (192, 256))
+    _, done = choose(tmp_path / "p", exposures=twice)
+    assert any("Picks in particles.cs are rescaled by 2" in event.text for event in done.events)
+    here = read_particles_star(tmp_path / "p.star")[str(mics / "m2.mrc")]
+    (there,) = read_cs(tmp_path / "p/cryosparc/particles.cs").values()
+    assert np.allclose(there.centres, 2 * here.centres + 0.5, atol=0.01)
+
+
+def test_exposures_add_a_cs_file_and_formats_leave_no_old_ones(mics, tmp_path):
+    _exposures(tmp_path / "e.cs", [b"J1/m2.mrc", b"m10.mrc"], (96, 128))
     pick(mics, tmp_path / "p.star")
     _, done = choose(tmp_path / "p", exposures=tmp_path / "e.cs", formats=("topaz",))
     picks = read_particles_star(tmp_path / "p.star")

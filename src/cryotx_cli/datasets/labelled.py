@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -154,10 +155,12 @@ def _beside(data: Path, names: Collection[str]) -> list[MicrographFile]:
     """Micrographs that the labels name, relative to a folder above them as in RELION, and those in their folder."""
     folders = [Path(), *([data] if data.is_dir() else []), *data.absolute().parents]
     named = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in names]
-    found = {path.resolve(): MicrographFile(path, str(path)) for path in named if path is not None and path.suffix}
+    found = {
+        os.path.realpath(path): MicrographFile(path, str(path)) for path in named if path is not None and path.suffix
+    }
     with suppress(MicrographError):
         found = (
-            {file.path.resolve(): file for file in find_micrographs([data], named=names)} | found
+            {os.path.realpath(file.path): file for file in find_micrographs([data], named=names)} | found
             if data.is_dir()
             else found
         )

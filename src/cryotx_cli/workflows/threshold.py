@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.config import ThresholdConfig
-from cryotx_cli.coordinates.formats.cryosparc import exposures_of
+from cryotx_cli.coordinates.formats.cryosparc import OTHER_EXPOSURES, exposures_of, grid_of_exposure
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.table import require_names
+from cryotx_cli.coordinates.grid import on_grid
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.events import Event, Events
@@ -77,6 +78,7 @@ class ThresholdRun:
             )
         exposures = self._exposures([row.micrograph for row in before.picked])
         chosen = [self._choose(row) for row in before.picked]
+        self._compare(chosen, exposures)
         self._write(chosen, exposures, images)
         self._to_draw = chosen if images else []
         if settled.config.images and not images:
@@ -134,6 +136,16 @@ class ThresholdRun:
             expected_false=self._found.expected_false(picks.particles.scores) if self._found else None,
         )
         return _Chosen(row, picks.particles, (candidates.height, candidates.width), unchanged)
+
+    def _compare(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure]) -> None:
+        """Refuse exposures of other images before anything is changed, and tell of those in other pixels."""
+        there = [(one, exposures[one.row.micrograph]) for one in chosen if one.row.micrograph in exposures]
+        rescaled = dict.fromkeys(
+            on_grid(one.row.micrograph, one.particles, grid_of_exposure(exposure), "the exposure", OTHER_EXPOSURES)[1]
+            for one, exposure in there
+        )
+        for told in filter(None, rescaled):
+            self.events.tell(Event(f"Picks in particles.cs are {told}."))
 
     def _write(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure], images: bool) -> None:
         settled, folder = self._settled, self._folder
