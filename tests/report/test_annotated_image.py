@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.report.annotated_image import LONG_SIDE_PX, write_annotated_image
 
@@ -120,3 +121,18 @@ def test_a_failed_picture_leaves_nothing_behind(tmp_path):
     with pytest.raises(OSError, match=r"m\.png"):
         draw(tmp_path, noise(100, 100), picks())
     assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+
+
+def test_film_is_outlined_in_a_colour_of_its_own(tmp_path):
+    corner = np.array([[-0.5, -0.5], [899.5, -0.5], [-0.5, 1199.5]])
+    path = tmp_path / "m.png"
+    write_annotated_image(path, micrograph(noise(1500, 2000)), picks(), "m.mrc", film=Region((corner,)))
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    y, x = np.nonzero(coloured(picture[STRIP:]))
+    assert (picture[STRIP:][y, x, 2] >= picture[STRIP:][y, x, 0]).all()  # orange, as no score is
+    beyond = ((x + 0.5) * 2 / 900 + (y + 0.5) * 2 / 1200 - 1) / np.hypot(1 / 900, 1 / 1200)  # px from the long side
+    assert beyond.max() < 6
+    assert (abs(beyond) < 4).sum() > 1000  # drawn along all of it
+    assert coloured(picture[:STRIP])[:, :200].any()  # the strip says what it is
+    _, without = draw(tmp_path, noise(1500, 2000), picks())
+    assert not coloured(without).any()

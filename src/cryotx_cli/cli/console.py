@@ -123,6 +123,11 @@ def expected_false(count: float | None, picks: int) -> list[tuple[str, str]]:
     return [("Expected false picks", f"{count:.0f} ({count / picks:.1%})" if picks else "-")]
 
 
+def film_left_out(count: int | None, micrographs: int) -> list[tuple[str, str]]:
+    """Return the row of `facts` on film and ice that were left out; none where there was none."""
+    return [("Film or ice left out", f"in {count} of {micrographs}")] if count else []
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str]) -> None:
     """Print a table on stdout: the first column is text, the others are numbers; ``total`` comes below a line."""
     drawn = Table(box=SIMPLE, show_footer=True, pad_edge=False)

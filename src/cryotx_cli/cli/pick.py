@@ -129,7 +129,7 @@ def _opening(run: PickRun, config: PickConfig) -> str:
 
 
 def _print_summary(summary: PickSummary, watched: bool) -> None:
-    from cryotx_cli.cli.console import expected_false, facts
+    from cryotx_cli.cli.console import expected_false, facts, film_left_out
 
     here = summary.micrographs - summary.resumed
     earlier = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
@@ -145,6 +145,7 @@ def _print_summary(summary: PickSummary, watched: bool) -> None:
             *([("Side of a box to extract", f"{summary.box} px")] if summary.box else []),
             ("Dropped at the border", f"{summary.dropped_at_border}"),
             ("Dropped beside a better pick", f"{summary.dropped_beside_better}"),
+            *film_left_out(summary.film, summary.micrographs),
             *([("Left for the next run", f"{summary.left}")] if summary.left else []),
             ("Skipped", f"{len(summary.skipped)}"),
             *(("", f"{result.error}") for result in summary.skipped),

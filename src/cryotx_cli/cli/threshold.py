@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cryotx_cli.cli.console import expected_false as _expected_false
+from cryotx_cli.cli.console import film_left_out
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import ThresholdConfig
 
@@ -53,6 +54,7 @@ def _print_summary(done: ThresholdRun) -> None:
             ("Seconds", f"{done.seconds:.2f}"),
             ("Dropped at the border", f"{done.dropped_at_border}"),
             ("Dropped beside a better pick", f"{done.dropped_beside_better}"),
+            *film_left_out(done.film, done.micrographs),
         ],
     )
 

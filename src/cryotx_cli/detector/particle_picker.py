@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph
 
@@ -24,10 +25,13 @@ class Located:
         Every candidate with a calibrated probability, in the micrograph's own pixels, best first.
     events
         What the user should know of how they were found.
+    film
+        Support film and large ice crystals, on which candidates were thought less of; None where none were looked for.
     """
 
     particles: Particles
     events: tuple[Event, ...] = ()
+    film: Region | None = None
 
 
 _AGREE = 0.15  # of the estimate: F1 hardly falls within it

@@ -126,6 +126,8 @@ class MicrographWork:
             dropped_at_border=picks.dropped_at_border,
             dropped_beside_better=picks.dropped_beside_better,
             checksum=read.checksum,
+            film_share=candidates.film_share,
+            film=None if candidates.film is None else candidates.film.rows(),
         )
         return PickedMicrograph(job, read.micrograph, candidates, picks, row, events)
 
@@ -158,7 +160,8 @@ class MicrographWork:
         if self._config.images:
             assert micrograph is not None
             outputs.png.parent.mkdir(parents=True, exist_ok=True)
-            write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey)
+            film = picked.candidates.film
+            write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey, film)
         return time.perf_counter() - started
 
     def find(self, micrograph: Micrograph) -> tuple[Candidates, tuple[Event, ...]]:
@@ -174,4 +177,5 @@ class MicrographWork:
 
     def _locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> tuple[Candidates, tuple[Event, ...]]:
         located = self._picker.locate(prepared, micrograph)
-        return Candidates(located.particles, *micrograph.image.shape), located.events
+        height, width = micrograph.image.shape
+        return Candidates(located.particles, height, width, located.film), located.events

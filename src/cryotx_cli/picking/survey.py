@@ -219,8 +219,9 @@ class _Comparison:
             read = reading.result()
             candidates, decoys = subject.candidates, subject.decoys
             if read is not None and candidates is None:
-                found = self._picker.locate(read.image, read.micrograph).particles
-                candidates = Candidates(found, *read.micrograph.image.shape)
+                found = self._picker.locate(read.image, read.micrograph)
+                height, width = read.micrograph.image.shape
+                candidates = Candidates(found.particles, height, width, found.film)
                 subject.keep(candidates, None)
             assert candidates is not None
             if read is not None and decoys is None:

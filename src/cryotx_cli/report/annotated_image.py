@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.files.whole_file import whole_path
 from cryotx_cli.micrographs.micrograph import Micrograph
 
@@ -18,6 +19,8 @@ _STRIP_PX = 34  # margin above the image for title and colour key: text never hi
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT_SCALE = 0.5
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+_FILM = (60, 120, 255)  # BGR; not a colour of the scores
+_HATCH_PX = 16
 _ROWS_AT_ONCE = 64
 _SHIFT = 4  # cv2 takes positions in 1/16 px
 _BAR_LENGTHS_NM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -29,13 +32,18 @@ def grey_picture(micrograph: Micrograph) -> NDArray[np.uint8]:
 
 
 def write_annotated_image(
-    path: Path, micrograph: Micrograph, particles: Particles, title: str, grey: NDArray[np.uint8] | None = None
+    path: Path,
+    micrograph: Micrograph,
+    particles: Particles,
+    title: str,
+    grey: NDArray[np.uint8] | None = None,
+    film: Region | None = None,
 ) -> None:
     """Write a PNG of `micrograph` with a circle around every pick.
 
     Rows are as stored, row 0 on top. Each circle has the pick's own diameter, its colour is the score: the same
     colour means the same score in every picture. A bar in the lower left corner gives the scale, a strip above the
-    image `title`, the number of picks and the colour key.
+    image `title`, the number of picks and the colour key. Film is outlined and hatched.
 
     Parameters
     ----------
@@ -49,6 +57,8 @@ def write_annotated_image(
         What to call the micrograph; shortened in the middle where the picture is narrow.
     grey
         Its `grey_picture`, for those who have it already.
+    film
+        Where the micrograph shows support film or large ice crystals, in its pixels.
 
     Raises
     ------
@@ -59,10 +69,12 @@ def write_annotated_image(
     grey = grey_picture(micrograph) if grey is None else grey
     image = np.repeat(grey[:, :, None], 3, axis=2)
     scale_x, scale_y = image.shape[1] / width, image.shape[0] / height
+    if film:
+        _draw_film(image, film, scale_x, scale_y)
     _draw_circles(image, particles, scale_x, scale_y)
     _draw_scale_bar(image, micrograph.pixel_size / scale_x)
     readable = os.fsencode(title).decode(errors="replace")  # OpenCV dies of a name that is no text
-    picture = np.vstack([_title_strip(image.shape[1], readable, len(particles)), image])
+    picture = np.vstack([_title_strip(image.shape[1], readable, len(particles), bool(film)), image])
     _write_png(path, picture)
 
 
@@ -103,6 +115,20 @@ def _middle_and_spread(image: NDArray[np.float32]) -> tuple[float, float]:
     return middle, 1.4826 * float(np.median(np.abs(sample - middle)))  # 1.4826 MAD = standard deviation if normal
 
 
+def _draw_film(image: NDArray[np.uint8], film: Region, scale_x: float, scale_y: float) -> None:
+    """Draw a line around the film and thin lines across it: which side of the line it is on must be plain."""
+    outlines = [(one + 0.5) * (scale_x, scale_y) - 0.5 for one in film.outlines]
+    points = [np.rint(one * 2**_SHIFT).astype(np.int32) for one in outlines]
+    inside, hatched = np.zeros(image.shape[:2], np.uint8), image.copy()
+    cv2.fillPoly(inside, points, 255, cv2.LINE_8, _SHIFT)
+    height, width = image.shape[:2]
+    for x in range(0, width + height, _HATCH_PX):
+        cv2.line(hatched, (x, 0), (x - height, height), _FILM, 1, cv2.LINE_AA)
+    np.copyto(image, hatched, where=inside[:, :, None] > 0)
+    cv2.polylines(image, points, True, _BLACK, 4, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, points, True, _FILM, 2, cv2.LINE_AA, _SHIFT)
+
+
 def _draw_circles(image: NDArray[np.uint8], particles: Particles, scale_x: float, scale_y: float) -> None:
     colours = score_colours(particles.scores)
     centres = (particles.centres + 0.5) * (scale_x, scale_y) - 0.5  # pixel centres stay pixel centres
@@ -135,12 +161,15 @@ def _draw_scale_bar(image: NDArray[np.uint8], pixel_size: float) -> None:
     cv2.putText(image, label, origin, _FONT, _TEXT_SCALE, _WHITE, 1, cv2.LINE_AA)
 
 
-def _title_strip(width: int, title: str, picks: int) -> NDArray[np.uint8]:
+def _title_strip(width: int, title: str, picks: int, film: bool) -> NDArray[np.uint8]:
     strip = np.full((_STRIP_PX, width, 3), 24, np.uint8)
     key_left = _draw_colour_key(strip)
     count = f"   {picks} pick{'' if picks == 1 else 's'}"
-    name = _shortened(title, key_left - 20 - _text_width(count))
+    said = "   film or ice" if film else ""
+    name = _shortened(title, key_left - 20 - _text_width(count + said))
     cv2.putText(strip, name + count, (8, 22), _FONT, _TEXT_SCALE, _WHITE, 1, cv2.LINE_AA)
+    if film:
+        cv2.putText(strip, said, (8 + _text_width(name + count), 22), _FONT, _TEXT_SCALE, _FILM, 1, cv2.LINE_AA)
     return strip
 
 

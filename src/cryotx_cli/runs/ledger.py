@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cryotx_cli.coordinates.region import Rows
 from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write_json_lines
 
 _KEYS = {"dropped_at_border": "edge", "dropped_beside_better": "distance"}  # of a ledger, where they differ
@@ -53,6 +54,9 @@ class LedgerRow:
     size, modified, checksum
         Bytes of the micrograph file, its time of modification in nanoseconds, and the CRC-32 of its content: a copy of
         it needs no picking. None of the checksum where it has not been read.
+    film_share, film
+        Which share of the micrograph shows support film or large ice crystals, and the polygons around them, points
+        (x, y) in its px. None where none were looked for, as in older ledgers.
     """
 
     index: int
@@ -77,6 +81,8 @@ class LedgerRow:
     size: int = 0
     modified: int = 0
     checksum: int | None = None
+    film_share: float | None = None
+    film: Rows | None = None
 
 
 class Ledger:
@@ -113,6 +119,12 @@ def stated_false(rows: Sequence[LedgerRow]) -> str:
     if not picks:
         return ""
     return f"False discovery rate: {false / picks:.1%} expected, {false:.0f} of {picks} picks, by comparison with noise"
+
+
+def with_film(rows: Sequence[LedgerRow]) -> int | None:
+    """Return how many of these micrographs show support film or large ice crystals; None where nobody looked."""
+    known = [row.film_share for row in rows if row.film_share is not None]
+    return sum(share > 0 for share in known) if known else None
 
 
 def _line(row: LedgerRow) -> dict[str, Any]:

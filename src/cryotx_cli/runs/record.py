@@ -11,7 +11,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.runs.folder import PickFolder, remove_picks
 from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
-from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.ledger import LedgerRow, with_film
 from cryotx_cli.runs.result import PickResult, PickSummary
 from cryotx_cli.runs.settled import Settled
 
@@ -123,6 +123,7 @@ class RunRecord:
             expected_false=_sum([row.expected_false for _, row, _ in picked]),
             dropped_at_border=sum(row.dropped_at_border for _, row, _ in picked),
             dropped_beside_better=sum(row.dropped_beside_better for _, row, _ in picked),
+            film=with_film([row for _, row, _ in picked]),
             skipped=tuple(result for result in skipped if result.error is not None),
             left=left,
             seconds=seconds,

@@ -50,6 +50,8 @@ class PickSummary:
         Would-be picks dropped because they lay too close to the border, or to a better pick.
     skipped
         Micrographs without picks because of an error, with their reasons.
+    film
+        On how many micrographs support film or large ice crystals were seen; None where they were not looked for.
     left
         Micrographs that are there and whole, but were not picked before the run was told to stop.
     seconds
@@ -66,6 +68,7 @@ class PickSummary:
     expected_false: float | None
     dropped_at_border: int
     dropped_beside_better: int
+    film: int | None
     skipped: tuple[PickResult, ...]
     left: int
     seconds: float

@@ -15,13 +15,14 @@ from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.coordinates.grid import on_grid
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
-from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.ledger import LedgerRow, with_film
 from cryotx_cli.runs.out_name import require_own_star
 from cryotx_cli.runs.stored import StoredRun, cut_by_decoys, read_run
 
@@ -39,6 +40,7 @@ class _Chosen:
     row: LedgerRow
     particles: Particles
     shape: tuple[int, int]
+    film: Region | None
     unchanged: bool  # the picks are those from before: what shows them stays right
 
 
@@ -59,6 +61,8 @@ class ThresholdRun:
         How many of those now are expected to be no particles; None in a run without decoys.
     dropped_at_border, dropped_beside_better : int
         Would-be picks dropped now because they lay too close to the border, or to a better pick.
+    film : int or None
+        On how many micrographs support film or large ice crystals were seen; None where they were not looked for.
     seconds : float
         Time for choosing and for writing coordinates.
     events : Events
@@ -89,6 +93,7 @@ class ThresholdRun:
         self.expected_false = sum(one.row.expected_false or 0.0 for one in chosen) if self._found else None
         self.dropped_at_border = sum(one.row.dropped_at_border for one in chosen)
         self.dropped_beside_better = sum(one.row.dropped_beside_better for one in chosen)
+        self.film = with_film([one.row for one in chosen])
         self.seconds = time.perf_counter() - started
 
     def __len__(self) -> int:
@@ -135,7 +140,7 @@ class ThresholdRun:
             dropped_beside_better=picks.dropped_beside_better,
             expected_false=self._found.expected_false(picks.particles.scores) if self._found else None,
         )
-        return _Chosen(row, picks.particles, (candidates.height, candidates.width), unchanged)
+        return _Chosen(row, picks.particles, (candidates.height, candidates.width), candidates.film, unchanged)
 
     def _compare(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure]) -> None:
         """Refuse exposures of other images before anything is changed, and tell of those in other pixels."""
@@ -170,7 +175,7 @@ class ThresholdRun:
             raise MicrographError(f"{path}: has changed since it was picked, its size is another one")
         picture = self._folder.outputs(one.row.stem).png
         picture.parent.mkdir(parents=True, exist_ok=True)
-        write_annotated_image(picture, micrograph, one.particles, path.name)
+        write_annotated_image(picture, micrograph, one.particles, path.name, film=one.film)
 
 
 def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:

@@ -3,16 +3,25 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.path import Path as Polygon
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
 from torch import nn
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
-from cryotx_cli.detector.center.film import FilmFinder, film_at, film_features, film_probability, off_film
+from cryotx_cli.detector.center.film import (
+    FilmFinder,
+    film_at,
+    film_features,
+    film_outlines,
+    film_probability,
+    off_film,
+)
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.micrographs.image import normalise
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -94,6 +103,32 @@ def test_film_is_read_at_the_cell_of_a_point():
     assert_array_equal(film_at(film, points), [0, 3, 5, 5, 3])
 
 
+def inside(outlines, shape, scale=1.0):
+    """Which pixels lie within an odd number of the polygons: the even-odd rule, by matplotlib for each of them."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    points = np.column_stack([x.ravel(), y.ravel()])
+    crossed = sum((Polygon(one).contains_points(points).astype(int) for one in outlines), np.zeros(len(points), int))
+    return (crossed % 2 == 1).reshape(shape)
+
+
+def test_outlines_go_around_film_and_around_its_holes():
+    film = np.zeros((60, 80), np.float32)
+    film[:, :40] = 0.9
+    film[20:32, 10:22] = 0  # a hole of two particles
+    film[50:52, 60:62] = 0.9  # smaller than a particle
+    film[5, 5] = 0  # as is this hole
+    outlines = film_outlines(film)
+    assert len(outlines) == 2
+    wanted = np.zeros((240, 320), bool)
+    wanted[:, :160] = True
+    wanted[80:128, 40:88] = False
+    assert (inside(outlines, wanted.shape) != wanted).mean() < 0.005
+    assert sum(map(len, outlines)) < 40
+    border = np.concatenate(outlines)
+    assert {border[:, 0].min(), border[:, 1].min(), border[:, 1].max()} == {-0.5, 239.5}
+    assert film_outlines(np.zeros((60, 80), np.float32)) == []
+
+
 @pytest.mark.parametrize("shape", [(33, 64), (200, 120)])
 def test_any_size_has_logits_of_its_own_size(shape):
     logits = FilmFinder().eval()(torch.zeros(1, 2, *shape))
@@ -127,6 +162,26 @@ def test_bundled_finder_finds_simulated_film_and_nothing_else(bundled):
     assert wanted > 0.05 * 6 * 512**2
     assert found > 0.8 * wanted
     assert wrong < 0.01 * ice
+
+
+def test_the_outline_of_film_lies_where_film_was_simulated():
+    careful, careless = (
+        load_picker(PickConfig(diameter=100.0, on_film=on_film, device="cpu")).picker for on_film in (False, True)
+    )
+    for seed in (1, 3, 5):
+        micrograph, diameter = simulated(seed, film=True)
+        # Pixels of a micrograph are not those of the network.
+        image = cv2.resize(micrograph.image, (700, 600), interpolation=cv2.INTER_CUBIC)
+        truth = cv2.resize(micrograph.film, (700, 600)) > 0.5
+        held = Micrograph(image, diameter / 24 * 512 / 650, Path("film.mrc"))
+        region = careful.locate(careful.prepare(held, diameter), held).film
+        seen = inside(region.outlines, truth.shape)
+        assert (seen & truth).sum() > 0.75 * (seen | truth).sum()
+        assert region.share(*truth.shape) == pytest.approx(seen.mean(), abs=0.01)
+        assert careless.locate(careless.prepare(held, diameter), held).film is None
+    clean, diameter = simulated(2, film=False)
+    held = Micrograph(clean.image, diameter / 24, Path("clean.mrc"))
+    assert careful.locate(careful.prepare(held, diameter), held).film.outlines == ()
 
 
 def test_nothing_is_picked_on_film_unless_it_is_wanted():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cryotx_cli.detector.center.network import convolution
-from cryotx_cli.micrographs.image import padding
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, padding
 
 CELL = 4
 """Side in network px of a cell of `film_features` and `film_probability`."""
 _WIDTHS = (16, 24, 32, 48, 64)
 _LEAST, _MOST = 0.5, 0.6
+_SMALLEST = np.pi / 4 * PIXELS_PER_DIAMETER**2  # network px² of what is outlined: a particle
+_BENDS = 2.0  # network px between an outline and the cells that it follows
 
 
 class FilmFinder(nn.Module):
@@ -110,6 +113,28 @@ def film_at(film: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[
     column, row = (centres // CELL).astype(int).T
     here = film[row.clip(0, film.shape[0] - 1), column.clip(0, film.shape[1] - 1)]
     return np.asarray(here, np.float64)
+
+
+def film_outlines(film: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+    """Outline the film that `film_probability` found, and the holes in it; neither if smaller than a particle.
+
+    Returns
+    -------
+    list of NDArray
+        Polygons (k, 2) of x, y in px of the image, whose first pixel has its centre at (0, 0); holes run the other way
+        round.
+    """
+    if not film.any():
+        return []
+    # Blurred by a cell: without its steps.
+    soft = cv2.GaussianBlur((film > 0).astype(np.float32), (0, 0), 1, borderType=cv2.BORDER_REPLICATE)
+    fine = cv2.resize(soft, None, fx=CELL, fy=CELL, interpolation=cv2.INTER_LINEAR)
+    contours, _ = cv2.findContours((fine >= 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    large = [contour for contour in contours if cv2.contourArea(contour) >= _SMALLEST]
+    bends = (cv2.approxPolyDP(contour, _BENDS, True)[:, 0].astype(np.float64) for contour in large)
+    # What reaches the last pixels reaches the border, half a pixel further.
+    last = np.array(fine.shape[::-1]) - 1
+    return [np.where(one <= 0, -0.5, np.where(one >= last, last + 0.5, one)) for one in bends if len(one) > 2]
 
 
 def off_film(logits: NDArray[np.float64], film: NDArray[np.float64]) -> NDArray[np.float64]:

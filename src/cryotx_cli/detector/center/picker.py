@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.detector.center.checkpoint import Checkpoint
-from cryotx_cli.detector.center.film import FilmFinder, film_at, film_probability, film_share, off_film
+from cryotx_cli.detector.center.film import (
+    FilmFinder,
+    film_at,
+    film_outlines,
+    film_probability,
+    film_share,
+    off_film,
+)
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries, fold_batch_norms
 from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.detections import Detections
@@ -88,7 +96,8 @@ class Picker:
 
     def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
         """Second half of `pick`: detect in a prepared image and convert to the micrograph's own pixels."""
-        found = self.detect(prepared)
+        film = self._film(prepared)
+        found = self._detect(prepared, film)
         full = np.array(micrograph.image.shape[::-1], float)
         scale = full / np.array(prepared.shape[::-1])
         particles = Particles(
@@ -99,7 +108,11 @@ class Picker:
         )
         # The radius head may put a centre just outside the image; such a pick cannot be extracted.
         height, width = micrograph.image.shape
-        return Located(particles.inside(height, width).sorted_by_score())
+        region = None
+        if film is not None:
+            outlines = ((one + 0.5) * scale - 0.5 for one in film_outlines(film))
+            region = Region(tuple(one.clip(-0.5, full - 0.5).round(1) for one in outlines))
+        return Located(particles.inside(height, width).sorted_by_score(), film=region)
 
     def film_share(self, prepared: NDArray[np.float32]) -> float:
         """Return which share of a prepared image looks like support film or large ice crystals; 0 with --on-film."""
@@ -150,6 +163,12 @@ class Picker:
 
         Logits are those of a particle on ice: where the film finder sees support film, they are lowered.
         """
+        return self._detect(image, self._film(image))
+
+    def _film(self, image: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        return None if self.film_finder is None else film_probability(self.film_finder, image)
+
+    def _detect(self, image: NDArray[np.float32], film: NDArray[np.float32] | None) -> Detections:
         height, width = image.shape
         top, bottom, left, right = (border + _SMEARED if border else -np.inf for border in padding(image))
         parts = []
@@ -161,8 +180,8 @@ class Picker:
             parts.append(found.where(shown))
         found = Detections.joined(parts)
         logits = found.logits
-        if self.film_finder is not None and len(logits):
-            logits = off_film(logits, film_at(film_probability(self.film_finder, image), found.centres))
+        if film is not None:
+            logits = off_film(logits, film_at(film, found.centres))
         return Detections(found.centres - 0.5, found.radii, logits)
 
     def _run(self, image: NDArray[np.float32]) -> Queries:
