@@ -83,10 +83,10 @@ class WayOfTraining:
 
 
 @settings
-class CenterTrainConfig:
-    """``cryotx train --simulate``: the default model, from simulated micrographs alone."""
+class SimulatedTrainConfig:
+    """What both trainings from simulated micrographs alone know; each has a model, and defaults, of its own."""
 
-    model: Annotated[Literal["center"], _MODEL, _ModelDoc] = "center"
+    model: Annotated[str, _MODEL, _ModelDoc]
     simulate: _Simulate = True
     init: Annotated[str | None, _MODEL, _Init] = None
     steps: _Steps = 20_000
@@ -100,6 +100,22 @@ class CenterTrainConfig:
     resume: _Resume = False
     device: _Device = "auto"
     workers: _Workers = 1
+
+
+@settings
+class CenterTrainConfig(SimulatedTrainConfig):
+    """``cryotx train --simulate``: the default model, from simulated micrographs alone."""
+
+    model: Annotated[Literal["center"], _MODEL, _ModelDoc] = "center"
+
+
+@settings
+class FilmTrainConfig(SimulatedTrainConfig):
+    """``cryotx train --model film``: what keeps the picks of ``center`` off support film."""
+
+    model: Annotated[Literal["film"], _MODEL, _ModelDoc] = "film"
+    init: Annotated[str, _MODEL, _Init] = "default"
+    learning_rate: _LearningRate = 2e-3
 
 
 @settings
@@ -128,26 +144,6 @@ class AdaptConfig:
     procedural_structures: _ProceduralStructures = 150
     resume: _Resume = False
     device: _Device = "auto"
-
-
-@settings
-class FilmTrainConfig:
-    """``cryotx train --model film``: what keeps the picks of ``center`` off support film."""
-
-    model: Annotated[Literal["film"], _MODEL, _ModelDoc] = "film"
-    simulate: _Simulate = True
-    init: Annotated[str, _MODEL, _Init] = "default"
-    steps: _Steps = 20_000
-    batch_size: _BatchSize = 8
-    learning_rate: _LearningRate = 2e-3
-    validate_every: _ValidateEvery = 500
-    minutes: _Minutes = None
-    seed: _Seed = 1
-    structures: _Structures = None
-    procedural_structures: _ProceduralStructures = 400
-    resume: _Resume = False
-    device: _Device = "auto"
-    workers: _Workers = 1
 
 
 @settings
