@@ -25,7 +25,6 @@ from cryotx_cli.cli.train import train
 from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.streams import Streams, steady_streams
 from cryotx_cli.surroundings import explained, require_working_folder
-from cryotx_cli.version import __version__
 
 _AFTER_INTERRUPT = {
     "pick": ": the same command goes on where it stopped.",
@@ -38,6 +37,13 @@ _PRINTING = ("check", "evaluate", "doctor")
 
 class _Commands(TyperGroup):
     """Turns errors that a user can repair into one line and an exit code; anything else is a bug and shows as one."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for one in params:
+            if one.default is None:  # a switch of Typer's own; to make of it that it is off, Typer would load pydantic
+                one.default = False
+        return params
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # `cryotx pick ... --debug` is how people add it to a command that just failed.
@@ -93,6 +99,8 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from cryotx_cli.version import __version__
+
         typer.echo(f"cryotx {__version__}")
         raise typer.Exit
 

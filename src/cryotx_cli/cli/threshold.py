@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cryotx_cli.cli.console import expected_false as _expected_false
-from cryotx_cli.cli.console import film_left_out
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import ThresholdConfig
 
@@ -42,14 +40,14 @@ def threshold(
 
 
 def _print_summary(done: ThresholdRun) -> None:
-    from cryotx_cli.cli.console import facts
+    from cryotx_cli.cli.console import expected_false, facts, film_left_out
 
     facts(
         f"Wrote {done.star} and {done.folder}",
         [
             ("Micrographs", f"{done.micrographs}"),
             ("Picks", f"{done.after}, {done.before} before"),
-            *_expected_false(done.expected_false, done.after),
+            *expected_false(done.expected_false, done.after),
             ("Picks per micrograph", f"{done.after / done.micrographs:.1f}"),
             ("Seconds", f"{done.seconds:.2f}"),
             ("Dropped at the border", f"{done.dropped_at_border}"),
