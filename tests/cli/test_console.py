@@ -130,3 +130,32 @@ def test_tables_in_a_file_are_not_folded(capsys: pytest.CaptureFixture[str]) -> 
     assert next(line.split() for line in lines if name in line) == [name, "0.912"]
     assert lines[-1].rstrip() == f"{name}  {'the file ends [early], ' * 6}".rstrip()
     assert ["all", "0.912"] in [line.split() for line in lines]
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("columns", "shown"), [("30", "a/long/path/m1.mrc"), ("22", "m1.mrc"), ("20", "m1.mrc")])
+def test_tables_on_a_terminal_shorten_names_and_stay_within_it(
+    monkeypatch: pytest.MonkeyPatch, columns: str, shown: str
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = [("a/long/path/m1.mrc", "0.9", "0.125"), ("a/long/path/m2.mrc", "0.8", "0.5")]
+
+    table("Agreement", ("File", "F1", "Dice"), [rows[0], (), rows[1]], ("Mean", "0.8\n0.7", "0.3"))
+
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).rstrip() for line in screen.getvalue().splitlines()]
+    assert max(map(len, lines)) <= int(columns)
+    assert [line.split() for line in lines if set(line) != {"─"}] == [
+        ["Agreement"],
+        ["File", "F1", "Dice"],
+        [shown, "0.9", "0.125"],
+        [],
+        [shown.replace("m1", "m2"), "0.8", "0.5"],
+        ["Mean", "0.8", "0.3"],
+        ["0.7"],
+    ]

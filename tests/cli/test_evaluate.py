@@ -45,7 +45,7 @@ def test_the_table_has_a_line_for_each_micrograph_and_one_for_all(sides: tuple[P
 
     assert result.exit_code == 0, result.stderr
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
-    assert rows["Micrograph"] == ["Picks", "True", "Paired", "Precision", "Recall", "F1", "Dice", "AP"]
+    assert rows["Micrograph"] == ["Picks", "True", "Paired", "Precision", "Recall", "F1", "Chance", "Dice", "AP"]
     # Two of the three picks on a are pairs; the disc of the third shares nothing.
     assert rows["a"][:6] == ["3", "2", "2", "0.667", "1.000", "0.800"]
     assert rows["b"][:6] == ["1", "1", "0", "0.000", "0.000", "0.000"]
@@ -143,3 +143,91 @@ def test_micrographs_without_a_report_are_refused(sides: tuple[Path, Path], tmp_
     refused = evaluate(*sides, "--diameter", "80", "--pixel-size", "2", "--micrographs", tmp_path)
     assert refused.exit_code == 2
     assert "--report" in refused.stderr
+
+
+SETS = ("apoferritin", "ribosome", "spliceosome", "toxin", "trpv1")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Five sets with a micrograph and a particle each; three programs, one of which has not seen the last set."""
+    for number, name in enumerate(SETS):
+        (tmp_path / "truth" / name).mkdir(parents=True)
+        (tmp_path / "truth" / name / "m.csv").write_text(f"x,y,diameter\n500,{500 + number},40\n")
+        for program in ("cryotx", "LoG", "topaz/particles"):
+            (tmp_path / program).mkdir(parents=True, exist_ok=True)
+            if (program, name) != ("LoG", "trpv1"):
+                picks = "".join(f"{500 + 400 * i},{500 + number}\n" for i in range(len(program)))
+                (tmp_path / program / f"{name}.csv").write_text(
+                    f"x,y,micrograph\n{picks.replace(chr(10), ',m.mrc' + chr(10))}"
+                )
+    (tmp_path / "cryotx" / "notes").mkdir()
+    (tmp_path / "sets.csv").write_text("set,diameter\n" + "".join(f"{name},\n" for name in SETS))
+    return tmp_path
+
+
+def test_programs_stand_side_by_side_in_every_set(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    result = evaluate("cryotx", "RELION LoG=LoG", "topaz/particles", "truth", "--diameters", "sets.csv")
+
+    assert result.exit_code == 0, result.stderr
+    assert max(len(line) for line in result.stdout.splitlines() if not line.startswith("Diameters")) <= 80
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["Data", "set", "Picker", "Picks", "True", "Precision", "Recall", "F1", "Chance", "Dice"] in lines
+    rows = [line[:-2] for line in lines if len(line) > 5]
+    assert ["ribosome", "cryotx", "6", "1", "0.167", "1.000", "0.286"] in rows
+    assert ["RELION", "LoG", "3", "0.333", "1.000", "0.500"] in rows
+    assert ["RELION", "LoG", "0", "0.000", "0.000", "0.000"] in rows
+    # Five sets: 1 / 3 in four of them, and one that has no picks.
+    assert ["RELION", "LoG", f"{4 / 15:.3f}", "0.800", "0.400"] in rows
+    assert ["Mean", "of", "5", "cryotx", "0.167", "1.000", "0.286"] in rows
+    assert "RELION LoG: no picks of trpv1: all particles counted as missed" in result.stderr
+    assert "cryotx: without truth, left out: notes" in result.stderr
+    assert "Diameters: apoferritin 40 px, " in result.stdout
+
+
+def test_one_program_has_a_row_a_set(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    result = evaluate("LoG", "truth", "--diameters", "sets.csv", "--json", "all.json")
+
+    assert result.exit_code == 0, result.stderr
+    assert ["toxin", "3", "1", "0.333", "1.000", "0.500"] in [line.split()[:-2] for line in result.stdout.splitlines()]
+    assert "no picks of trpv1: all particles counted as missed" in result.stderr.splitlines()
+    content = json.loads(Path("all.json").read_text())
+    assert content["pickers"]["LoG"]["sets"]["toxin"]["total"]["f1"] == 0.5
+    assert evaluate("LoG", "truth", "--diameters", "sets.csv", "--json", "all.json").exit_code == 0
+
+
+def test_programs_are_called_by_what_tells_their_paths_apart(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    (tree / "other").mkdir()
+    (tree / "topaz").rename(tree / "other/topaz")
+    (tree / "other/topaz/particles").rename(tree / "other/picks")
+    (tree / "LoG").rename(tree / "picks")
+
+    result = evaluate("other/picks", "picks", "truth", "--diameters", "sets.csv", "--json", "all.json")
+
+    assert result.exit_code == 0, result.stderr
+    assert list(json.loads(Path("all.json").read_text())["pickers"]) == ["other/picks", f"{tree.name}/picks"]
+    twice = evaluate("a=picks", "a=other/picks", "truth", "--diameters", "sets.csv")
+    assert twice.exit_code == 2
+    assert "two programs are called a" in twice.stderr
+
+
+def test_the_page_of_several_programs_is_refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    result = evaluate("LoG", "cryotx", "truth", "--diameters", "sets.csv", "--report", "page.html")
+
+    assert result.exit_code == 2
+    assert "--report: the page shows the picks of one program on one data set, not of 2 on 5" in result.stderr
+    assert not Path("page.html").exists()
+
+
+def test_the_chance_of_every_row_stands_beside_its_f1(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "agreement.json"
+    result = evaluate(*sides, "--diameter", "40", "--pixel-size", "1", "--json", file)
+
+    content = json.loads(file.read_text())
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert rows["a"][6] == f"{content['micrographs'][0]['chance']:.3f}"
+    assert rows["All"][7] == f"{content['total']['chance']:.3f}"

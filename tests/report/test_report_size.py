@@ -36,7 +36,7 @@ def report_of_300(folder, with_truth):
     noise = np.random.default_rng(0).integers(0, 256, (1000, 967)).astype(np.uint8)
     write_thumbnail(folder / "t.jpg", noise, thumbnail_bytes(MICROGRAPHS))
     micrographs = [micrograph(i, folder / "t.jpg", with_truth) for i in range(MICROGRAPHS)]
-    agreement = RunAgreement(Path("truth.star"), 0.5, 0.7, 0.7, 0.7, 0.7, 0.7) if with_truth else None
+    agreement = RunAgreement(Path("truth.star"), 0.5, 0.7, 0.7, 0.7, 0.7, 0.7, 0.3) if with_truth else None
     crops = [
         (place, crop_jpeg(noise, 300.0, 300.0, 30.0))
         for place in disagreements_to_show(disagreements_in_gallery(micrographs))

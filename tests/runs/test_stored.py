@@ -47,6 +47,15 @@ def test_a_run_is_named_by_its_file_or_by_its_folder(star: Path, named: str) -> 
     assert file_of_picks(star.with_name(named)) == star
 
 
+def test_a_folder_that_holds_a_run_and_nothing_else_stands_for_it(star: Path) -> None:
+    assert file_of_picks(star.parent) == star
+    (star.parent / "more").mkdir()
+    assert file_of_picks(star.parent) == star.parent
+    (star.parent / "more").rmdir()
+    (star.parent / "more.star").touch()
+    assert file_of_picks(star.parent) == star.parent
+
+
 def test_candidates_come_with_their_key_and_as_a_threshold_chooses_among_them(star: Path) -> None:
     run = read_run(star)
     key, candidates = run.candidates(run.rows["b.mrc"])

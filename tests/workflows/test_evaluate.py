@@ -277,6 +277,7 @@ def test_the_dictionary_is_json_with_the_same_numbers(picks, truth):
         "precision": 0.5,
         "recall": 0.5,
         "f1": 0.5,
+        "chance": result.chance,
         "dice": pytest.approx(result.dice),
         "average_precision": 0.5,
         "coco_ap": result.coco.average,

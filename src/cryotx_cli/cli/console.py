@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from cryotx_cli.wording import shortened
+
 SECONDS_BETWEEN_LINES = 10.0
 _SLOW = 1.0
 _INSTANT = 0.5  # seconds in which no rate is measured
@@ -128,22 +130,54 @@ def film_left_out(count: int | None, micrographs: int) -> list[tuple[str, str]]:
     return [("Film or ice left out", f"in {count} of {micrographs}")] if count else []
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str]) -> None:
-    """Print a table on stdout: the first column is text, the others are numbers; ``total`` comes below a line."""
-    drawn = Table(box=SIMPLE, show_footer=True, pad_edge=False)
-    for name, below in zip(columns, total, strict=True):
-        justify: Literal["left", "right"] = "right" if drawn.columns else "left"
-        drawn.add_column(name, justify=justify, footer=Text(below), overflow="fold")
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], texts: int = 1
+) -> None:
+    """Print a table on stdout, as wide as the terminal at most.
+
+    Parameters
+    ----------
+    columns
+        Names; the first `texts` columns are text, the others numbers.
+    rows
+        Cells. An empty row parts those above it from those below. Where the terminal is too narrow names in the first
+        column are shortened.
+    total
+        Cells below a line; each may have several lines.
+    """
+    wide, gap = _width(), 2
+    widest = [
+        max(len(line) for cell in column for line in cell.splitlines() or [""])
+        for column in zip(columns, total, *filter(None, rows), strict=True)
+    ]
+    if sum(widest) + gap * (len(widest) - 1) > wide:
+        gap = 1
+    left = max(wide - sum(widest[1:]) - gap * (len(widest) - 1), len(columns[0]), *map(len, total[0].splitlines()))
+    names = iter(shortened([row[0] for row in rows if row], left))
+    rows = [(next(names), *row[1:]) if row else row for row in rows]
+    drawn = Table(box=SIMPLE, show_footer=True, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
+    for name, last in zip(columns, total, strict=True):
+        justify: Literal["left", "right"] = "left" if len(drawn.columns) < texts else "right"
+        drawn.add_column(name, justify=justify, footer=Text(last), overflow="fold")
     _print_table(title, drawn, rows)
+
+
+def below(line: str) -> None:
+    """Print a line below a table, on a terminal parted between words where it is too long."""
+    Console(width=_width()).print(line, markup=False, highlight=False)
 
 
 def _print_table(title: str, drawn: Table, rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         drawn.add_row(*map(Text, row))
-    # In a file or a pipe a table must not be folded to an imagined terminal of 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else 500)
+    console = Console(width=_width())
     console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print(drawn)
+
+
+def _width() -> int:
+    """Return how wide a table may be: in a file or a pipe it must not be folded to an imagined terminal."""
+    return Console().width if sys.stdout.isatty() else 500
 
 
 def duration(seconds: float) -> str:

@@ -59,6 +59,9 @@ class EvaluateConfig:
         Length | None, Panel("Input"), Doc("Particle diameter in Å; needed where the truth states none.")
     ] = None
     pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither file states one.")] = None
+    diameters: Annotated[
+        Path | None, Doc("CSV table of the data sets of a tree: set, diameter (Å), pixel_size (Å per pixel).")
+    ] = None
     radius: Annotated[float, Gt(0), Doc("A pick within this fraction of a diameter of a true centre is a hit.")] = 0.5
 
 

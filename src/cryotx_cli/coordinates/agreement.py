@@ -44,7 +44,11 @@ class Counts:
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall, 2 TP / (picks + truth)."""
-        return _ratio(2 * self.matched, self.picks + self.truth, 0)
+        return self.f1_of(self.matched)
+
+    def f1_of(self, matched: float) -> float:
+        """F1 of as many picks and true particles with another number of pairs, or the mean of several such numbers."""
+        return _ratio(2 * matched, self.picks + self.truth, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,6 +100,11 @@ def cryoppp_tree(path: str | Path) -> Path | None:
     return dataset if folder == dataset / _LABELS and (dataset / "micrographs").is_dir() else None
 
 
+def cryoppp_sets(path: str | Path) -> list[Path]:
+    """Return the folders of the data sets in a tree, or the folder itself if it is one; none if it is no such tree."""
+    return _datasets(Path(path))
+
+
 def find_labelled_micrographs(path: str | Path, tell: Tell = lambda _: None) -> list[CryopppMicrograph]:
     """List all micrographs of a CryoPPP tree, labelled or not.
 

@@ -58,7 +58,7 @@ class RunAgreement:
         File or folder of the truth, as the user would type it.
     radius
         Largest distance of a pair in diameters.
-    precision, recall, f1, average_precision, dice
+    precision, recall, f1, average_precision, dice, chance
         As ``cryotx evaluate`` prints them.
     left_out
         Micrographs that are not compared, with the reason.
@@ -71,6 +71,7 @@ class RunAgreement:
     f1: float
     average_precision: float
     dice: float
+    chance: float
     left_out: tuple[tuple[str, str], ...] = ()
 
 

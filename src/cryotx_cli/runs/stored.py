@@ -107,6 +107,14 @@ def run_of_picks(picks: Path) -> StoredRun | None:
 
 
 def file_of_picks(picks: Path) -> Path:
-    """Return the merged STAR file where the folder of a run is given; any other path stays as it is."""
-    star = picks.with_name(f"{picks.name}.star")
-    return star if picks.is_dir() and is_run(picks) and star.is_file() else picks
+    """Return the merged STAR file where the folder of a run is given, or one that holds a run and no other coordinates.
+
+    Any other path stays as it is.
+    """
+    if not picks.is_dir():
+        return picks
+    if is_run(picks):
+        star = picks.with_name(f"{picks.name}.star")
+        return star if star.is_file() else picks
+    stars, folders = [*picks.glob("*.star")], [path for path in picks.iterdir() if path.is_dir()]
+    return stars[0] if len(stars) == 1 and is_run(stars[0]) and folders == [stars[0].with_suffix("")] else picks

@@ -3,160 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cryotx_cli.coordinates.agreement import Counts, average_precision, dice, disc_overlap, match
-from cryotx_cli.coordinates.coco_agreement import CocoPrecision, PicksAndTruth, coco_average_precision
+from cryotx_cli.coordinates.evaluation import EvaluationResult, TreeEvaluation, judged_micrographs
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.grid import Grid, on_grids
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs
-from cryotx_cli.errors import ConfigError, ParticleFileError
+from cryotx_cli.datasets.cryoppp import cryoppp_sets, cryoppp_tree, find_labelled_micrographs
+from cryotx_cli.datasets.data_sets import (
+    SetSizes,
+    entries_of_no_set,
+    entries_of_sets,
+    read_set_sizes,
+    sizes_of,
+    truth_of_sets,
+)
+from cryotx_cli.errors import ConfigError, DatasetError, ParticleFileError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
 from cryotx_cli.report.model import RunAgreement
 from cryotx_cli.report.truth import Truth
 from cryotx_cli.runs.stored import file_of_picks
-from cryotx_cli.wording import some_of
+from cryotx_cli.wording import counted, some_of
 
 _OTHER_PIXELS = (
     "cryotx convert PICKS OUT --scale {factor} turns them into pixels of the truth; --pixel-size says that both are in "
     "the same pixels."
 )
 
+_Truth = tuple[dict[str, Particles], list[str]]  # labels by micrograph, and the micrographs without any
+
 Coordinates = str | Path | Particles | Mapping[str, Particles]
 """A coordinate file or folder, the particles of one micrograph, or particles by micrograph."""
-
-
-@dataclass(frozen=True, eq=False)
-class MicrographEvaluation:
-    """How the picks of one micrograph agree with its truth.
-
-    Parameters
-    ----------
-    name
-        As the truth names it.
-    counts
-        Picks, true particles and pairs of them.
-    diameter_px
-        The particle diameter that sets the matching radius and the discs, in pixels.
-    overlap
-        Common area and sum of areas of the two unions of discs, px².
-    picks, truth
-        The particles of both sides.
-    hits
-        (n,) of each pick: whether it has a true partner.
-    """
-
-    name: str
-    counts: Counts
-    diameter_px: float
-    overlap: tuple[float, float]
-    picks: Particles
-    truth: Particles
-    hits: NDArray[np.bool_]
-
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        """Scores of the picks (n,)."""
-        return self.picks.scores
-
-    @property
-    def dice(self) -> float:
-        """Dice coefficient of the unions of discs."""
-        return dice([self.overlap])
-
-    @property
-    def average_precision(self) -> float:
-        """Area under the precision-recall curve of this micrograph."""
-        return average_precision(self.scores, self.hits, self.counts.truth)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the numbers of this micrograph, ready for JSON."""
-        return {
-            "micrograph": self.name,
-            "diameter_px": self.diameter_px,
-            **_figures(self.counts, self.dice, self.average_precision),
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluationResult:
-    """How picks agree with the truth, each micrograph and all of them together.
-
-    Parameters
-    ----------
-    micrographs
-        One for each micrograph that has truth, in the order of the truth.
-    radius
-        Largest distance of a match as a fraction of the diameter.
-    partners
-        By micrographs of the truth: what the picks call the same micrograph.
-    truth_without_picks
-        Micrographs with truth for which there are no picks; their particles count as missed.
-    picks_without_truth
-        Micrographs with picks for which there is no truth; they are left out.
-    unlabelled
-        Micrographs of a CryoPPP tree that nobody has labelled.
-    events
-        What was odd about the files of both sides.
-    """
-
-    micrographs: list[MicrographEvaluation]
-    radius: float
-    partners: Mapping[str, str] = field(default_factory=dict)
-    truth_without_picks: list[str] = field(default_factory=list)
-    picks_without_truth: list[str] = field(default_factory=list)
-    unlabelled: list[str] = field(default_factory=list)
-    events: tuple[Event, ...] = ()
-
-    @property
-    def counts(self) -> Counts:
-        """Sum over the micrographs: precision, recall and F1 of it are micro-averages."""
-        return sum((row.counts for row in self.micrographs), Counts())
-
-    @property
-    def dice(self) -> float:
-        """Dice coefficient of the discs of all micrographs together."""
-        return dice([row.overlap for row in self.micrographs])
-
-    @property
-    def average_precision(self) -> float:
-        """Area under the precision-recall curve of the picks of all micrographs in one ranking."""
-        scores = np.concatenate([row.scores for row in self.micrographs])
-        return average_precision(scores, np.concatenate([row.hits for row in self.micrographs]), self.counts.truth)
-
-    @cached_property
-    def coco(self) -> CocoPrecision | None:
-        """COCO's average precision of boxes with the diameter as side; None where there is no true particle."""
-        return coco_average_precision(
-            [
-                PicksAndTruth(row.picks.centres, row.truth.centres, row.scores, row.diameter_px)
-                for row in self.micrographs
-            ]
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON."""
-        return {
-            "radius": self.radius,
-            "total": {
-                **_figures(self.counts, self.dice, self.average_precision),
-                "coco_ap": self.coco.average if self.coco else None,
-                "coco_ap50": self.coco.at_half if self.coco else None,
-            },
-            "micrographs": [row.to_dict() for row in self.micrographs],
-            "truth_without_picks": self.truth_without_picks,
-            "picks_without_truth": self.picks_without_truth,
-            "unlabelled": self.unlabelled,
-        }
 
 
 def evaluate(
@@ -200,31 +82,67 @@ def evaluate(
     """
     events: list[Event] = []
     found, true, unlabelled = _by_micrograph(picks, truth, events.append)
-    partners = pair_names(found, true)
-    if found and not partners:
-        raise ParticleFileError(
-            f"no micrograph is on both sides: {_called(picks, 'picks')} names {some_of(found)}, "
-            f"{_called(truth, 'truth')} names {some_of(true)}",
-            NAMES_AGREE,
-        )
-    if pixel_size is not None:  # who states it says that both sides are in these pixels
-        found, true = ({n: replace(here, pixel_size=pixel_size) for n, here in side.items()} for side in (found, true))
-    grids = {partner: Grid.of(true[name]) for name, partner in partners.items()}
-    found = on_grids(found, grids, "the truth", _OTHER_PIXELS, events.append)
-    diameters = _diameters_px(found, true, partners, diameter, pixel_size)
-    rows = [
-        _evaluate_micrograph(name, found.get(partners.get(name, "")), of_truth, diameters[name], radius)
-        for name, of_truth in true.items()
-    ]
-    return EvaluationResult(
-        rows,
-        radius,
-        partners,
-        truth_without_picks=[name for name in true if name not in partners],
-        picks_without_truth=sorted(set(found) - set(partners.values())),
-        unlabelled=unlabelled,
-        events=tuple(events),
-    )
+    called = (_called(picks, "picks"), _called(truth, "truth"))
+    return _judged(found, true, unlabelled, called, SetSizes(diameter, pixel_size), radius, events)
+
+
+def evaluate_sets(
+    pickers: Mapping[str, str | Path],
+    truth: str | Path,
+    diameter: float | None = None,
+    pixel_size: float | None = None,
+    radius: float = 0.5,
+    diameters: str | Path | None = None,
+) -> TreeEvaluation:
+    """Evaluate the picks of one or several programs against the truth of one or several data sets.
+
+    Parameters
+    ----------
+    pickers
+        By a name for each program, where its picks lie: a folder with something named after each set, ``<set>/`` or
+        ``<set>.star``; or a file or folder that `evaluate` takes, with the micrographs of all sets.
+    truth
+        A CryoPPP tree; or, with `diameters`, a folder with something named after each set; or what `evaluate` takes,
+        which is one set.
+    diameter, pixel_size
+        As `evaluate` takes them, for the sets of which `diameters` does not say it.
+    radius
+        Largest distance of a match as a fraction of the diameter.
+    diameters
+        Table of the sets, as `read_set_sizes` reads it.
+
+    Returns
+    -------
+    TreeEvaluation
+        Every picker has every set: the particles of a set for which it has no picks are missed.
+
+    Raises
+    ------
+    ConfigError, DatasetError, ParticleFileError, MicrographError
+        As `evaluate` does; or the table cannot be used, or has none of the sets.
+    """
+    truth, events = Path(truth), list[Event]()
+    sizes = read_set_sizes(diameters) if diameters is not None else {}
+    tree = truth_of_sets(truth, sizes)
+    true = _truth_of(tree or {_name_of_set(truth): truth}, events.append)
+    _tell_of_table(diameters, sizes, true, events.append)
+    results: dict[str, dict[str, EvaluationResult]] = {}
+    without_picks, without_truth = {}, {}
+    for picker, path in pickers.items():
+        where, told = Path(path), {name: list[Event]() for name in true}
+        found, without_truth[picker] = _picks_of(where, true, bool(tree), told, events)
+        without_picks[picker] = [name for name in true if not any(map(len, found.get(name, {}).values()))]
+        results[picker] = {}
+        for name, (labels, unlabelled) in true.items():
+            sizes_here = sizes_of(name, sizes, diameter, pixel_size)
+            of_set = (found.get(name, {}), labels, unlabelled, (str(where), str(tree.get(name, truth))))
+            try:
+                results[picker][name] = _judged(*of_set, sizes_here, radius, told[name])
+            except (ConfigError, ParticleFileError) as error:
+                if not tree:
+                    raise
+                raise type(error)(f"{name}: {error.message}", error.hint) from error
+    return TreeEvaluation(results, without_picks, without_truth, bool(tree), tuple(events))
 
 
 def evaluation_report(
@@ -279,6 +197,7 @@ def evaluation_report(
         result.counts.f1,
         result.average_precision,
         result.dice,
+        result.chance,
         (
             *((name, "without labels") for name in result.unlabelled),
             *((name, "picks, but no labels") for name in result.picks_without_truth),
@@ -289,27 +208,99 @@ def evaluation_report(
     )
 
 
-def _figures(counts: Counts, dice: float, average_precision: float) -> dict[str, Any]:
-    return {
-        "picks": counts.picks,
-        "truth": counts.truth,
-        "matched": counts.matched,
-        "precision": counts.precision,
-        "recall": counts.recall,
-        "f1": counts.f1,
-        "dice": dice,
-        "average_precision": average_precision,
-    }
+def _judged(
+    found: Mapping[str, Particles],
+    true: Mapping[str, Particles],
+    unlabelled: list[str],
+    called: tuple[str, str],
+    sizes: SetSizes,
+    radius: float,
+    events: list[Event],
+) -> EvaluationResult:
+    """Judge the picks of one data set; `called` says how messages call the two sides."""
+    partners = pair_names(found, true)
+    if found and not partners:
+        raise ParticleFileError(
+            f"no micrograph is on both sides: {called[0]} names {some_of(found)}, {called[1]} names {some_of(true)}",
+            NAMES_AGREE,
+        )
+    if sizes.pixel_size is not None:  # who states it says that both sides are in these pixels
+        found, true = (
+            {n: replace(here, pixel_size=sizes.pixel_size) for n, here in side.items()} for side in (found, true)
+        )
+    grids = {partner: Grid.of(true[name]) for name, partner in partners.items()}
+    found = on_grids(found, grids, "the truth", _OTHER_PIXELS, events.append)
+    diameters = _diameters_px(found, true, partners, sizes.diameter, sizes.pixel_size)
+    return EvaluationResult(
+        judged_micrographs(found, true, partners, diameters, radius),
+        radius,
+        partners,
+        truth_without_picks=[name for name in true if name not in partners],
+        picks_without_truth=sorted(set(found) - set(partners.values())),
+        unlabelled=unlabelled,
+        events=tuple(events),
+    )
 
 
-def _evaluate_micrograph(
-    name: str, picks: Particles | None, truth: Particles, diameter_px: float, radius: float
-) -> MicrographEvaluation:
-    picks = picks if picks is not None else Particles.empty(truth.pixel_size)
-    hits = match(picks.centres, truth.centres, radius * diameter_px) >= 0
-    counts = Counts(len(picks), len(truth), int(hits.sum()))
-    overlap = disc_overlap(picks.centres, truth.centres, diameter_px)
-    return MicrographEvaluation(name, counts, diameter_px, overlap, picks, truth, hits)
+def _truth_of(sets: Mapping[str, Path], tell: Tell) -> dict[str, _Truth]:
+    """Read the truth of each set, and the micrographs of it that nobody has labelled."""
+    true = {}
+    for name, path in sets.items():
+        labels, unlabelled = _read_truth(path, tell)
+        if labels:
+            true[name] = (labels, unlabelled)
+        elif len(sets) > 1:
+            tell(Event(f"{name}: none of its {len(unlabelled)} micrographs is labelled: left out"))
+    if not true:
+        raise ParticleFileError(f"{path}: none of its {len(unlabelled)} micrographs is labelled")
+    return true
+
+
+def _name_of_set(truth: Path) -> str:
+    folder = next(iter(cryoppp_sets(truth)), None) or (truth if truth.is_dir() else None)
+    return folder.resolve().name if folder else truth.stem
+
+
+def _tell_of_table(
+    table: str | Path | None, sizes: Mapping[str, SetSizes], sets: Mapping[str, object], tell: Tell
+) -> None:
+    """Name the sets that only the table has, and those that it does not have."""
+    if table is None:
+        return
+    if sets.keys().isdisjoint(sizes):
+        raise DatasetError(
+            f"{table}: lists {some_of(sizes)}, and the truth is that of {some_of(sets)}",
+            "The column set has the name of each data set's folder.",
+        )
+    for names, what in ((sizes.keys() - sets, "without truth, left out"), (sets - sizes.keys(), f"not in {table}")):
+        if names:
+            tell(Event(f"{counted(len(names), 'data sets')} {what}: {', '.join(sorted(names))}"))
+
+
+def _picks_of(
+    path: Path, true: Mapping[str, _Truth], is_tree: bool, told: Mapping[str, list[Event]], events: list[Event]
+) -> tuple[dict[str, dict[str, Particles]], list[str]]:
+    """Return the picks of each set that a picker has some of, and the names of what belongs to no set."""
+    if not is_tree:
+        (name,) = true
+        return {name: read_particles(file_of_picks(path), told[name].append)}, []
+    entries = entries_of_sets(path, true)
+    if entries:
+        found = {name: read_particles(file_of_picks(entry), told[name].append) for name, entry in entries.items()}
+        return found, entries_of_no_set(path, true)
+    everything = read_particles(file_of_picks(path), events.append)
+    # Two sets may each have a micrograph of the same name: the folder of the set tells them apart.
+    places = {f"{name}/{micrograph}": name for name, (labels, _) in true.items() for micrograph in labels}
+    partners = pair_names(everything, places)
+    if everything and not partners:
+        raise ParticleFileError(
+            f"no micrograph is on both sides: {path} names {some_of(everything)}, the truth {some_of(places)}",
+            NAMES_AGREE,
+        )
+    found = dict[str, dict[str, Particles]]()
+    for place, partner in partners.items():
+        found.setdefault(places[place], {})[partner] = everything[partner]
+    return found, sorted(set(everything) - set(partners.values()))
 
 
 def _by_micrograph(
@@ -324,7 +315,7 @@ def _by_micrograph(
         if not true:
             raise ParticleFileError("the truth holds no micrographs, so there is nothing to compare with")
     else:
-        true, unlabelled = _read_truth(Path(truth), tell)
+        true, unlabelled = _truth_of({"": Path(truth)}, tell)[""]
     if isinstance(picks, Particles):
         return {_only(true, "picks"): picks}, true, unlabelled
     found = dict(picks) if isinstance(picks, Mapping) else read_particles(file_of_picks(Path(picks)), tell)
@@ -344,7 +335,7 @@ def _called(side: Coordinates, otherwise: str) -> str:
     return otherwise if isinstance(side, Particles | Mapping) else str(side)
 
 
-def _read_truth(path: Path, tell: Tell) -> tuple[dict[str, Particles], list[str]]:
+def _read_truth(path: Path, tell: Tell) -> _Truth:
     tree = cryoppp_tree(path)
     if tree is None:
         truth = read_particles(path, tell)
@@ -355,8 +346,6 @@ def _read_truth(path: Path, tell: Tell) -> tuple[dict[str, Particles], list[str]
     if path.is_file():
         micrographs = [m for m in micrographs if m.labels is not None and m.labels.samefile(path)]
     labelled = {m.file.name: m.read_particles() for m in micrographs if m.labels is not None}
-    if not labelled:
-        raise ParticleFileError(f"{path}: none of its {len(micrographs)} micrographs is labelled")
     return labelled, [m.file.name for m in micrographs if m.labels is None]
 
 
