@@ -53,6 +53,9 @@ TESTS_OF = {
     "micrographs/tiling.py": _TILES,
     "detector/detections.py": _TILES,
     "detector/center/picker.py": ("detector/center/test_picker.py", "detector/test_detections.py"),
+    "detector/size_sweep.py": ("detector/test_size_sweep.py",),
+    "runs/false_discovery.py": ("runs/test_false_discovery.py",),
+    "micrographs/decoy.py": ("micrographs/test_decoy.py",),
     "training/cryotransformer/matcher.py": (
         "training/cryotransformer/test_matcher.py",
         "training/cryotransformer/test_loss.py",

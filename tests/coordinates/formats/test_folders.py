@@ -100,6 +100,16 @@ def test_a_list_is_followed_from_the_project_folder(tmp_path, monkeypatch):
     assert list(read_particles(moved)) == names
 
 
+def test_a_list_that_was_copied_finds_its_files_beside_it_by_the_end_of_their_names(tmp_path):
+    write_micrograph_star(tmp_path / "copy/b_autopick.star", PARTICLES)
+    write_coordinate_index(tmp_path / "copy/autopick.star", [("b.mrc", "AutoPick/job010/b_autopick.star")])
+    assert list(read_particles(tmp_path / "copy/autopick.star")) == ["b.mrc"]
+    one_folder_less = tmp_path / "copy/job010/c_autopick.star"
+    write_micrograph_star(one_folder_less, PARTICLES)
+    write_coordinate_index(tmp_path / "copy/autopick.star", [("c.mrc", "AutoPick/job010/c_autopick.star")])
+    assert read_coordinate_index(tmp_path / "copy/autopick.star") == [("c.mrc", one_folder_less)]
+
+
 def test_a_list_that_leads_nowhere_or_to_itself_is_refused(tmp_path):
     job, _ = relion_project(tmp_path)
     (job / "mics/b.box").unlink()

@@ -106,6 +106,31 @@ def test_a_cbox_with_few_columns_and_windows_lines(tmp_path):
     assert np.isnan(read.diameters).all()
 
 
+CBOX_HEAD = "data_cryolo\n\nloop_\n_CoordinateX #1\n_CoordinateY #2\n_Width #3\n_Height #4\n"
+
+
+@pytest.mark.parametrize("sides", ["40 -0.5", "-0.5 40", "-40 -40"])
+def test_a_negative_side_of_a_box_is_refused_with_its_number(tmp_path, sides):
+    (tmp_path / "a.cbox").write_text(f"{CBOX_HEAD}1 2 0 40\n1 2 0.5 40\n1 2 {sides}\n1 2 40 -1\n")
+    with pytest.raises(ParticleFileError, match="box 3 has a negative side"):
+        read_cbox(tmp_path / "a.cbox")
+
+
+def test_a_box_without_a_side_is_a_place(tmp_path):
+    (tmp_path / "a.cbox").write_text(f"{CBOX_HEAD}1 2 0 0\n3 4 0 0\n")
+    read = read_cbox(tmp_path / "a.cbox")
+    assert_array_equal(read.centres, [[1, 2], [3, 4]])
+    assert np.isnan(read.box_px)
+
+
+def test_an_estimate_of_one_side_alone_is_no_diameter(tmp_path):
+    for column in ("EstWidth", "EstHeight"):
+        (tmp_path / "a.cbox").write_text(f"{CBOX_HEAD}_{column} #5\n1 2 40 40 30\n")
+        assert np.isnan(read_cbox(tmp_path / "a.cbox").diameters).tolist() == [True]
+    (tmp_path / "a.cbox").write_text(f"{CBOX_HEAD}_EstWidth #5\n_EstHeight #6\n1 2 40 40 30 20\n")
+    assert read_cbox(tmp_path / "a.cbox").diameters.tolist() == [25]
+
+
 # --- Topaz -----------------------------------------------------------------------------------------------------------
 
 

@@ -56,6 +56,12 @@ def test_the_list_of_a_job_is_preferred(job, called):
     assert counts(copied) == dict(zip(names, (1, 2), strict=True))
 
 
+def test_what_lies_beside_the_folder_of_a_list_is_read_as_well(job):
+    write_coordinate_index(job / "autopick.star", [("Movies/m1.mrc", "AutoPick/job006/Movies/m1_autopick.star")])
+    write_micrograph_star(job.parent / "job007/Movies/m3_autopick.star", TWO)
+    assert counts(job.parent) == {"Movies/m1.mrc": 1, "job007/Movies/m3": 2}
+
+
 def test_two_lists_of_one_micrograph_are_refused(job):
     for called, number in (("autopick", 1), ("manualpick", 2)):
         files = [("Movies/m1.mrc", f"Movies/m{number}_autopick.star")]

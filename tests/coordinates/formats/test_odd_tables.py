@@ -150,6 +150,11 @@ def test_coordinates_in_tomograms_are_refused(tmp_path, name):
     refused(tmp_path / name, TOMOGRAMS[name], "in (a )?tomogram")
 
 
+@pytest.mark.parametrize(("name", "column"), [("a.cbox", "_CoordinateZ"), ("c.cbox", "_slice_index")])
+def test_what_shows_a_tomogram_is_named(tmp_path, name, column):
+    refused(tmp_path / name, TOMOGRAMS[name], rf"tomogram \({column}\)")
+
+
 def test_a_z_of_nothing_is_no_tomogram(tmp_path):
     flat = loop("particles", f"{NAMED} rlnCoordinateZ", "m.mrc 1 2 0", "m.mrc 3 4 0.0")
     assert read(tmp_path / "p.star", flat) == ({"m.mrc": [[1, 2], [3, 4]]}, [])
@@ -223,6 +228,10 @@ def test_the_same_remark_about_many_files_is_one_line(tmp_path):
     told = []
     read_particles(tmp_path, told.append)
     assert [event.text.split(": ")[0] for event in told] == [f"{tmp_path / 'a.star'} and 2 more files"]
+    (tmp_path / "c.star").unlink()
+    told.clear()
+    read_particles(tmp_path, told.append)
+    assert [event.text.split(": ")[0] for event in told] == [f"{tmp_path / 'a.star'} and 1 more file"]
 
 
 @pytest.mark.parametrize(("sizes", "expected"), [(("0.9", "0.9"), 0.9), (("0.905", "0.9"), 0.9), (("0.9", ""), 0.9)])

@@ -11,6 +11,7 @@ from cryotx_cli.config import ConvertConfig, CoordinateFormatName, RunFormatName
 from cryotx_cli.coordinates.formats import format_of, read_particles, table
 from cryotx_cli.coordinates.formats.entry import MicrographFormat
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.files.text_file import first_line
 from cryotx_cli.files.whole_file import whole_file
 from cryotx_cli.runs.folder import PickFolder, coordinate_files, write_coordinates
@@ -34,6 +35,16 @@ def test_a_suffix_has_one_reader_and_a_file_one_format():
     assert {one.suffix for one in table.FORMATS} == set(readers)
     places = [one.in_run for one in table.FORMATS if one.in_run]
     assert len(set(places)) == len(places)
+
+
+def test_names_that_a_format_cannot_hold_are_refused_if_it_is_to_be_written():
+    same_stem = ["one/a.mrc", "two/a.mrc"]
+    table.require_names(same_stem, ["star", "box"])
+    with pytest.raises(ParticleFileError, match=r"one/a\.mrc and two/a\.mrc"):
+        table.require_names(same_stem, ["star", "topaz"])
+    with pytest.raises(ParticleFileError, match="cannot be written into STAR"):
+        table.require_names(['a"b.mrc'], ["star"])
+    table.require_names(['a"b.mrc'], ["csv"])
 
 
 def _write_toy(path, particles, box_px):
