@@ -88,6 +88,13 @@ def relion_project(folder):
     return job, names
 
 
+def test_a_comment_behind_the_name_of_its_block_hides_no_list(tmp_path):
+    job, names = relion_project(tmp_path)
+    text = (job / "autopick.star").read_text()
+    (job / "autopick.star").write_text(text.replace("data_coordinate_files", "data_coordinate_files # of job 10"))
+    assert list(read_particles(job / "autopick.star")) == names
+
+
 def test_a_list_is_followed_from_the_project_folder(tmp_path, monkeypatch):
     job, names = relion_project(tmp_path)
     for path in (job / "autopick.star", job):  # the listed files lie in the folder: they are not read twice

@@ -197,6 +197,28 @@ def test_the_boxes_of_cryolo_are_those_with_scores(tmp_path, given):
     assert particles.scores.tolist() == [0.66]
 
 
+def test_boxes_of_cryolo_outside_its_own_folder_outdo_nothing(tmp_path):
+    write_micrograph_star(tmp_path / "STAR/m1.star", ONE)
+    write(tmp_path, {"boxes/m1.cbox": CBOX, "CBOX/notes.out": "", "CBOX/m9.box": "1 2 10 10\n"})
+    assert counts(tmp_path) == {"STAR/m1": 1}
+
+
+def test_folders_stay_in_the_names_but_for_that_of_cryolo(tmp_path):
+    write(tmp_path, {"boxes/m1.cbox": CBOX, "a/CBOX/m2.cbox": CBOX})
+    assert counts(tmp_path) == {"boxes/m1": 1, "a/m2": 1}
+    write(tmp_path / "other", {"CBOX/m1.box": "1 2 10 10\n"})
+    assert counts(tmp_path / "other") == {"CBOX/m1": 1}
+
+
+@pytest.mark.parametrize("name", ["m1.box", "m1.star", "job.star"])
+def test_a_file_that_cannot_be_read_is_no_empty_one(tmp_path, name):
+    write_micrograph_star(tmp_path / "m2.star", ONE)
+    (tmp_path / name).symlink_to(tmp_path / "gone")
+    for path in [tmp_path / name] + [tmp_path] * (name != "m1.box"):
+        with pytest.raises(ParticleFileError, match=name):
+            read_particles(path)
+
+
 def test_foreign_files_are_passed_over_and_nothing_else_is(tmp_path):
     write(tmp_path, {"README.txt": "These are boxes.\n", "sizes.csv": "micrograph,size\nm1,5\n"})
     with pytest.raises(ParticleFileError, match=r"no coordinate files in it; passed over .*sizes\.csv: no columns"):
