@@ -7,6 +7,7 @@ goes on for ten minutes with another seed each time, and prints the counts.
 import os
 import random
 import resource
+import shutil
 import time
 import warnings
 from collections import Counter
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_cs, read_exposures
+from cryotx_cli.datasets.coco_checks import read_annotations
 from cryotx_cli.errors import CryotxError
+from cryotx_cli.micrographs.exposures import list_exposures
 from cryotx_cli.micrographs.find import read_defoci
 from cryotx_cli.micrographs.micrograph import (
     find_micrographs,
@@ -29,7 +32,8 @@ from cryotx_cli.micrographs.micrograph import (
     require_whole,
 )
 from cryotx_cli.runs.candidates import read_stored_candidates
-from hostile.valid_files import IMAGES, LISTS, TABLES, damaged
+from cryotx_cli.simulator.structures import read_structures
+from hostile.valid_files import DATASETS, IMAGES, LISTS, STRUCTURES, TABLES, damaged
 
 SECONDS_A_FILE = 20  # far beyond what a small file takes, on a machine under load as well
 SEVERAL = 12
@@ -65,15 +69,32 @@ def read_list(path):
     elif path.suffix == ".cs":
         assert all(exposure.height > 0 for exposure in read_exposures(path, unheard).values())
         assert all(min(particles.shape) > 0 for particles in read_cs(path, unheard).values())
+        assert all(name for name, _, _ in list_exposures(path, unheard))
     else:
         stored = read_stored_candidates(path)
         assert stored is None or np.isfinite(stored[1].particles.centres).all()
+
+
+def read_structure(path):
+    alone = path.parent / "alone"  # all of a folder are read
+    shutil.rmtree(alone, ignore_errors=True)
+    alone.mkdir()
+    shutil.copy(path, alone)
+    (structure,) = read_structures(alone, np.random.default_rng(0))
+    assert np.isfinite(structure.beads).all()
+    assert np.isfinite(structure.weights).all()
+
+
+def read_dataset(path):
+    assert all(isinstance(one["image_id"], int) for one in read_annotations(path)["annotations"])
 
 
 READERS = [
     *((name, content, read_image) for name, content in IMAGES.items()),
     *((name, content, read_table) for name, content in TABLES.items()),
     *((name, content, read_list) for name, content in LISTS.items()),
+    *((name, content, read_structure) for name, content in STRUCTURES.items()),
+    *((name, content, read_dataset) for name, content in DATASETS.items()),
 ]
 
 
@@ -106,14 +127,16 @@ def fuzz(folder: Path, name: str, content: bytes, read, chance: random.Random) -
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "a_autopick.star").write_bytes(TABLES["a.star"])  # what the valid autopick.star names
+    # What valid lists name: one file of a list is damaged at a time.
+    (tmp_path / "a_autopick.star").write_bytes(TABLES["a.star"])
+    (tmp_path / "listed.cs").write_bytes(TABLES["a.cs"])
     return tmp_path
 
 
 @pytest.mark.parametrize(("name", "content", "read"), READERS, ids=[name for name, *_ in READERS])
 def test_whole_files_are_read(folder, name, content, read):
     (folder / name).write_bytes(content)
-    if name == "autopick.star":
+    if name.endswith("autopick.star"):
         (folder / "a_autopick.star").write_text("data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n")
     if name == "micrographs.star":
         (folder / "mics").mkdir()

@@ -19,6 +19,18 @@ CENTRES = [[812.25, 1440.5], [10.0, 20.75], [3000.125, 4000.0]]
 FLOATS = IMAGE.astype("f4")
 
 
+def volume_bytes():
+    """Return a ball of density in a cube of 24 px."""
+    x = np.arange(24) - 11.5
+    density = np.exp(-(x[:, None, None] ** 2 + x[:, None] ** 2 + x**2) / 40).astype("f4")
+    content = bytearray(mrc_bytes(density[0]) + density[1:].tobytes())
+    struct.pack_into("<i", content, 8, 24)
+    struct.pack_into("<i", content, 36, 24)
+    struct.pack_into("<f", content, 48, 24 * 1.5)
+    struct.pack_into("<i", content, 88, 1)
+    return bytes(content)
+
+
 def mrc_bytes(image=FLOATS, mode=2, pixel_size=1.5, order="<", stamp=b"DD\0\0", magic=b"MAP ", extended=b""):
     """Words of https://www.ccpem.ac.uk/mrc-format/mrc2014, written here without mrcfile."""
     height, width = image.shape
@@ -108,6 +120,62 @@ _Confidence #8
 2900.125 3900 <NA> 200 200 190 170 <NA>
 """
 
+REFINED = """
+data_optics
+
+loop_
+_rlnOpticsGroupName #1
+_rlnOpticsGroup #2
+_rlnImagePixelSize #3
+_rlnMicrographPixelSize #4
+opticsGroup1 1 1.770000 0.885000
+
+data_particles
+
+loop_
+_rlnCoordinateX #1
+_rlnCoordinateY #2
+_rlnImageName #3
+_rlnMicrographName #4
+_rlnOpticsGroup #5
+_rlnOriginXAngst #6
+_rlnOriginYAngst #7
+_rlnHelicalTubeID #8
+812.25 1440.5 000001@a.mrcs mics/a.mrc 1 1.5 -2.25 1
+10 20.75 000002@a.mrcs mics/b.mrc 1 0 0.5 2
+"""
+SUFFIX = "mics/micrographs.star\n"  # which RELION 3 writes into coords_suffix_autopick.star
+GROUP = """created: 2026-01-01 00:00:00
+group:
+  name: particles
+  title: Particles
+results:
+  location:
+    metafile: '>listed.cs'
+    num_items: 3
+    type: particle.location
+type: particle
+"""
+MANY = "micrograph,x,y,score\na.mrc,812.25,1440.5,0.5\nb.mrc,10,20.75,0.25\n"
+
+_ATOMS = [(1.5 * i, (i * 7) % 11 + 0.25, (i * 3) % 5 - 0.5) for i in range(24)]
+PDB = "".join(
+    f"ATOM  {i:5d}  CA  ALA A{i:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 20.00           C\n"
+    for i, (x, y, z) in enumerate(_ATOMS, 1)
+)
+CIF = "data_x\nloop_\n" + "".join(
+    f"_atom_site.{name}\n"
+    for name in ("group_PDB", "label_atom_id", "Cartn_x", "Cartn_y", "Cartn_z", "pdbx_PDB_model_num")
+)
+CIF += "".join(f"ATOM CA {x:.3f} {y:.3f} {z:.3f} 1\n" for x, y, z in _ATOMS)
+COCO = json.dumps(
+    {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 0, "bbox": [3, 4, 20, 20], "area": 400, "iscrowd": 0}],
+        "categories": [{"id": 0, "name": "particle"}],
+    }
+)
+
 INDEX = "data_coordinate_files\n\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\nmics/a.mrc a_autopick.star\n"
 BOX = "712\t1340\t200\t200\n-90\t-79\t200\t200\t0.25\n2900.5 3900 200 200\n"
 CSV = "X-Coordinate,Y-Coordinate,Diameter,Score\n812.25,1440.5,180,0.5\n10,20.75,,0.25\n3000.125,4000,190,\n"
@@ -172,12 +240,18 @@ TABLES = {
     "a.txt": TOPAZ.encode(),
     "a_info.json": EMAN.encode(),
     "a.cs": npy_bytes(cs_rows()),
+    "refined.star": REFINED.encode(),
+    "coords_suffix_autopick.star": SUFFIX.encode(),
+    "particles.csg": GROUP.encode(),
+    "many.csv": MANY.encode(),
 }
 LISTS = {
     "micrographs.star": MICROGRAPHS.encode(),
     "exposures.cs": npy_bytes(cs_rows()),
     "candidates.csv": CANDIDATES.encode(),
 }
+STRUCTURES = {"a.pdb": PDB.encode(), "a.cif": CIF.encode(), "map.mrc": volume_bytes()}
+DATASETS = {"annotations.json": COCO.encode()}
 
 _NUMBERS = [b"0", b"-1", b"1e308", b"-1e308", b"nan", b"inf", b"2147483648", b"9" * 40, b"1e-320", b"0x10", b"", b"1,5"]
 _WORDS = [0, 1, 2, 3, 255, 2**15, 2**16, 2**24, 2**30, 2**31 - 1, 2**31, 2**32 - 1]
