@@ -259,6 +259,8 @@ def test_rows_may_go_over_lines_and_numbers_have_uncertainties(tmp_path):
         ({" 1.500 1": " 1"}, "Wrong number of values"),
         ({"_atom_site.Cartn_y\n": "_atom_site.y\n"}, "no table _atom_site with"),
         ({"data_TEST\n": ""}, "data_"),
+        ({" 1.500 1": " 9e12 1"}, "reaches to 9e+12 Å"),
+        ({"_atom_site.Cartn_x\n": "_atom_site.Cartn_y\n"}, "duplicate tag"),
     ],
 )
 def test_an_mmcif_file_that_is_damaged_is_named_with_what_is_wrong(tmp_path, change, said):

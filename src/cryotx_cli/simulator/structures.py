@@ -26,6 +26,8 @@ PROTEIN_EXCESS = 3.5  # V
 RESIDUE_VOLUME = 135.0  # Å³
 
 _MAX_BEADS = 6000
+_FARTHEST = 1e5
+"""Å. No molecule is wider than the field of view of a micrograph."""
 _SUFFIXES = {".pdb", ".ent", ".cif", ".mmcif", ".mrc", ".map"}
 
 
@@ -125,6 +127,11 @@ def _read_structure(path: Path, rng: np.random.Generator) -> Structure:
         raise DatasetError(
             f"{path}: only {len(beads)} C-alpha and P atoms found", "A structure needs at least 20 residues."
         )
+    if not np.abs(beads).max() <= _FARTHEST:
+        raise DatasetError(
+            f"{path}: not a readable structure: it reaches to {np.abs(beads).max():.3g} Å from its origin",
+            "Look at its coordinates or its voxel size.",
+        )
     return Structure.from_beads(beads, weights, path.name, rng)
 
 
@@ -165,7 +172,11 @@ def _read_mmcif(text: IO[str]) -> _Beads:
     from gemmi import cif
 
     wanted = ["group_PDB", "label_atom_id", "Cartn_x", "Cartn_y", "Cartn_z"]
-    tables = [block.find("_atom_site.", [*wanted, "?pdbx_PDB_model_num"]) for block in cif.read_string(text.read())]
+    try:
+        blocks = cif.read_string(text.read())
+    except RuntimeError as error:  # a column or a block twice; what is no CIF at all is a ValueError
+        raise ValueError(str(error)) from error
+    tables = [block.find("_atom_site.", [*wanted, "?pdbx_PDB_model_num"]) for block in blocks]
     table = next((one for one in tables if len(one)), None)
     if table is None:
         raise ValueError(f"no table _atom_site with {', '.join(wanted)}")

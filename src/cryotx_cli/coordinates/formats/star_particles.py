@@ -167,6 +167,7 @@ def _joined(path: Path, name: str, parts: Sequence[Particles]) -> Particles:
 # --- shifts of a refinement ------------------------------------------------------------------------------------------
 
 
+@np.errstate(over="ignore")  # what absurd pixel sizes make of shifts is refused as coordinates
 def _shifts(tables: Sequence[Table], table: Table, tell: Tell) -> NDArray[np.float64]:
     """Return by how many pixels of the micrograph a refinement has moved each particle, (n, 2).
 
