@@ -306,7 +306,11 @@ def read_volume(path: str | Path) -> tuple[NDArray[np.float32], float]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # permissive reading announces every oddity of a header
-        with mrcfile.open(path, permissive=True) as mrc:
+        try:
+            opened = mrcfile.open(path, permissive=True)
+        except (OverflowError, MemoryError) as error:
+            raise ValueError("its header tells of more voxels than there can be") from error
+        with opened as mrc:
             if mrc.data is None or mrc.data.ndim != 3:
                 raise ValueError("not a density map")
             voxel = float(mrc.voxel_size.x)
