@@ -374,3 +374,11 @@ def test_the_proteasome_has_its_known_size(tmp_path):
     extent = np.ptp(structure.beads @ axes, axis=0)
     assert extent[2] == pytest.approx(148, abs=10)
     assert extent[:2] == pytest.approx(113, abs=10)
+
+
+def test_a_map_whose_header_tells_of_more_than_there_is_takes_no_memory(tmp_path):
+    write_map(tmp_path / "map.mrc", rng().normal(size=(20, 20, 20)), 2.0)
+    with (tmp_path / "map.mrc").open("r+b") as file:
+        file.write((30_000).to_bytes(4, "little") * 3)
+    with pytest.raises(DatasetError, match=r"map\.mrc: not a readable structure: its header tells of \d+ bytes"):
+        read_structures(tmp_path, rng())

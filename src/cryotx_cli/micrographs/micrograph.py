@@ -49,7 +49,6 @@ __all__ = [
     "read_header",
     "read_micrograph",
     "read_stored_pixels",
-    "read_volume",
     "require_whole",
     "without_micrograph_suffix",
     "write_micrograph",
@@ -284,39 +283,6 @@ def _require_contrast(image: NDArray[np.float32], path: Path) -> None:
         raise MicrographError(
             f"{path}: the image is constant, every pixel is {first:g}", "Leave it out, or copy or download it again."
         )
-
-
-# --- volumes ---------------------------------------------------------------------------------------------------------
-
-
-def read_volume(path: str | Path) -> tuple[NDArray[np.float32], float]:
-    """Read a density map from an MRC file, also gzip or bzip2 compressed.
-
-    Returns
-    -------
-    volume, voxel
-        (depth, height, width) density and the voxel size in Å.
-
-    Raises
-    ------
-    ValueError
-        If the file is no map or its header has no voxel size.
-    """
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # permissive reading announces every oddity of a header
-        try:
-            opened = mrcfile.open(path, permissive=True)
-        except (OverflowError, MemoryError) as error:
-            raise ValueError("its header tells of more voxels than there can be") from error
-        with opened as mrc:
-            if mrc.data is None or mrc.data.ndim != 3:
-                raise ValueError("not a density map")
-            voxel = float(mrc.voxel_size.x)
-            if not voxel > 0:
-                raise ValueError("no voxel size in its header")
-            return np.asarray(mrc.data, np.float32), voxel
 
 
 # --- pixels as stored, and writing -----------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def _read_mmcif(text: IO[str]) -> _Beads:
 
 def _read_map(path: Path, rng: np.random.Generator) -> _Beads:
     """Draw beads from a density map in proportion to its density, where that is above 0.35 of its 99.5th percentile."""
-    from cryotx_cli.micrographs.micrograph import read_volume
+    from cryotx_cli.micrographs.volume import read_volume
 
     volume, voxel = read_volume(path)
     positive = volume[volume > 0]
