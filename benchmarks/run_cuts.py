@@ -14,8 +14,8 @@ from cryotx_cli.coordinates.agreement import Counts, match
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
+from cryotx_cli.runs.expected_f1 import automatic_cut
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
-from cryotx_cli.runs.selection import automatic_cut
 from scoring import Scene
 
 Scores = NDArray[np.float64]

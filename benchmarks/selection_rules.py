@@ -28,8 +28,8 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.runs import false_discovery
+from cryotx_cli.runs.expected_f1 import automatic_cut
 from cryotx_cli.runs.false_discovery import FalseDiscovery
-from cryotx_cli.runs.selection import automatic_cut
 from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.pick import start_pick
 from machine import describe_machine

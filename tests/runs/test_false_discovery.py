@@ -107,6 +107,85 @@ def test_a_few_picks_are_no_fellows() -> None:
     assert found.automatic_cut() == pytest.approx(0.85)
 
 
+def odds(score: float) -> float:
+    return score / (1 - score)
+
+
+DARK = [np.full(10, 0.03)]
+
+
+def test_where_particles_are_fainter_fellows_are_those_half_way_to_the_rest_of_the_run() -> None:
+    faint = np.concatenate([np.full(50, 0.8), np.full(5, 0.5)])
+    cuts = false_discovery([np.full(100, 0.98)] * 3 + [faint], DARK, 1.0).own_cuts
+
+    assert odds(cuts.cut(faint, 1.0)) == pytest.approx(np.sqrt(odds(0.98) * odds(0.8)) / 10)
+
+
+def test_where_particles_are_surer_fellows_are_those_of_the_run() -> None:
+    sure = np.concatenate([np.full(100, 0.99), np.full(5, 0.6)])
+    cuts = false_discovery([np.full(100, 0.95)] * 5, DARK, 1.0).own_cuts
+
+    assert odds(cuts.cut(sure, 1.0)) == pytest.approx(odds(0.95) / 10)
+
+
+def test_a_few_picks_have_the_fellows_of_the_run() -> None:
+    cuts = false_discovery([np.full(100, 0.98)] * 3, DARK, 1.0).own_cuts
+
+    assert odds(cuts.cut(np.array([0.99] * 3 + [0.8]), 1.0)) == pytest.approx(odds(0.98) / 10)
+
+
+def test_faint_micrographs_keep_more_than_a_cut_of_the_whole_run_would() -> None:
+    rng = np.random.default_rng(6)
+    real = [np.concatenate([particles(rng, 100, logit), noise(rng, 200)]) for logit in (5.0, 5.0, 5.0, 0.5)]
+    found = false_discovery(real, [noise(rng, 200) for _ in range(4)], 1.0)
+
+    faint = found.own_cuts.cut(real[3], 1.0)
+    assert faint < found.automatic_cut() - 0.2
+    kept = real[3] >= faint
+    assert kept[:100].mean() > 0.5 > 0.2 > (real[3] >= found.automatic_cut())[:100].mean()
+    assert kept[100:].mean() < 0.05
+
+
+def test_a_clear_micrograph_among_empty_ones_keeps_its_particles_and_they_nothing() -> None:
+    rng = np.random.default_rng(7)
+    empty = [noise(rng, 200) for _ in range(5)]
+    clear = np.concatenate([particles(rng, 60), noise(rng, 200)])
+    cuts = false_discovery(empty, [noise(rng, 200) for _ in range(5)], 1.0).own_cuts
+
+    assert (clear >= cuts.cut(clear, 1.0))[:60].mean() > 0.9
+    assert [cuts.cut(one, 1.0) for one in empty] == [np.inf] * 5
+
+
+def test_guesses_of_a_run_of_noise_are_not_kept() -> None:
+    rng = np.random.default_rng(8)
+    cuts = false_discovery([noise(rng, 200)] * 5, [noise(rng, 200) for _ in range(5)], 1.0).own_cuts
+    guesses = np.concatenate([np.full(12, 0.45), noise(rng, 200)])
+    convincing = np.concatenate([np.full(12, 0.75), noise(rng, 200)])
+
+    assert cuts.cut(guesses, 1.0) == np.inf
+    assert cuts.cut(convincing, 1.0) <= 0.75
+
+
+def test_a_run_of_guesses_keeps_only_what_noise_explains_a_twentieth_of() -> None:
+    rng = np.random.default_rng(9)
+    low = [logistic(rng.normal(-2.6, 0.8, 200)) for _ in range(10)]
+    real = [np.concatenate([logistic(rng.normal(-0.4, 0.4, 60)), one]) for one in low[:5]]
+    found = false_discovery(real, low[5:], 1.0)
+
+    assert found.is_guesswork(found.best(0.2))
+    strict = found.best(0.05)[0]
+    assert strict > found.best(0.2)[0]
+    assert found.automatic_cut() == pytest.approx(strict)
+
+
+def test_noise_of_a_larger_micrograph_is_more() -> None:
+    rng = np.random.default_rng(10)
+    found = run(true=60, false=200, decoy=200, logit=0.0)
+    small = np.concatenate([particles(rng, 60, 0.0), noise(rng, 200)])
+
+    assert found.own_cuts.cut(small, 4.0) > found.own_cuts.cut(small, 1.0)
+
+
 def test_of_true_scores_the_expected_rate_is_the_true_one() -> None:
     """Candidates that are particles as often as their score says, and no noise that decoys know of."""
     rng = np.random.default_rng(5)

@@ -8,17 +8,8 @@ from hypothesis import strategies as st
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates
-from cryotx_cli.runs.selection import (
-    DEFAULT_FLOOR,
-    ExpectedCount,
-    ExpectedF1,
-    Percentile,
-    Selection,
-    Threshold,
-    choose,
-    expected_f1_cut,
-    highest_expected_f1,
-)
+from cryotx_cli.runs.expected_f1 import DEFAULT_FLOOR, expected_f1_cut, highest_expected_f1
+from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, Selection, Threshold, choose
 
 
 def candidates(*probabilities):

@@ -71,6 +71,12 @@ class Particles:
         """No particles, on a micrograph of `pixel_size` Å per pixel."""
         return cls(np.zeros((0, 2)), np.zeros(0), np.zeros(0), pixel_size)
 
+    @property
+    def area(self) -> float:
+        """Å² of the micrograph; nan where its shape is not known."""
+        height, width = self.shape or (np.nan, np.nan)
+        return float(height * width * self.pixel_size**2)
+
     def __len__(self) -> int:
         return len(self.centres)
 

@@ -21,8 +21,8 @@ from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.runs.expected_f1 import highest_expected_f1
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
-from cryotx_cli.runs.selection import highest_expected_f1
 from cryotx_cli.wording import counted
 
 STEP = math.sqrt(2)

@@ -21,7 +21,7 @@ from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.runs.candidates import Candidates, read_candidates, write_candidates
-from cryotx_cli.runs.false_discovery import FalseDiscovery, compared
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.jobs import PickJob, stored_candidates
 from cryotx_cli.runs.settled import Settled
 
@@ -143,7 +143,7 @@ def survey(subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker
             )
         tell(Event(f"The share of false picks is not known, and each micrograph has a threshold of its own: {why}."))
         return Survey(None)
-    return Survey(compared(list(pairs.values()), settled.selection), tuple(pairs))
+    return Survey(settled.selection.compared(list(pairs.values())), tuple(pairs))
 
 
 def _spread(subjects: Sequence[Subject]) -> Iterator[int]:

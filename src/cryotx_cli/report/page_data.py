@@ -40,7 +40,7 @@ def page_data(
         "command": threshold_command(run.folder) if run.folder else None,
         "adjustable": _adjustable(run, picked),
         "threshold": _threshold(run),
-        "keeps_nothing": _keeps_nothing(run),
+        "keeps_nothing": _keeps_nothing(run, picked),
         "expected_false": _expected_false(run.found, picked) if run.found else None,
         "scores": run.scores,
         "floor": floor,
@@ -74,10 +74,11 @@ def _threshold(run: ReportRun) -> float | None:
     return rule.probability if isinstance(rule, Threshold) and np.isfinite(rule.probability) else None
 
 
-def _keeps_nothing(run: ReportRun) -> bool:
+def _keeps_nothing(run: ReportRun, picked: Sequence[PackedMicrograph]) -> bool:
     """Return whether the run has decided to pick nothing."""
-    rule = run.settled.selection.rule if run.settled is not None else None
-    return isinstance(rule, Threshold) and not np.isfinite(rule.probability)
+    if run.settled is None or not run.settled.cut_by_run:
+        return False
+    return run.found is not None and not any(one.micrograph.picks for one in picked)
 
 
 def _expected_false(found: FalseDiscovery, picked: Sequence[PackedMicrograph]) -> dict[str, object]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cryotx_cli.report.model import ReportRun
 from cryotx_cli.report.packing import PackedMicrograph
+from cryotx_cli.runs.false_discovery import OwnCuts
 from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, RunCut, Threshold
 from cryotx_cli.runs.settled import Settled
 
@@ -60,11 +61,11 @@ def _choice(settled: Settled) -> str:
         case Percentile(percent):
             return f"all but the worst {percent:g} % of each micrograph's candidates"
         case RunCut(probability, rate):
-            asked = "automatic" if rate is None else f"{100 * rate:.3g} % of the picks expected to be false"
+            asked = f"{100 * rate:.3g} % of the picks expected to be false"
             return f"{asked}: score of at least {probability:.3f}" if probability <= 1 else f"{asked}: none"
         case Threshold(probability):
             return f"score of at least {probability:g}"
-        case ExpectedF1():
+        case ExpectedF1() | OwnCuts():
             return "automatic: a threshold for each micrograph"
 
 

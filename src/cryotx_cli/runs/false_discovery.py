@@ -9,22 +9,21 @@ is told and what is cut rests on both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from cryotx_cli.runs.candidates import Candidates
-from cryotx_cli.runs.selection import Selection, expected_f1_cut
+from cryotx_cli.runs.expected_f1 import expected_f1_cut
 
 Scores = NDArray[np.float64]
 
 NOISE_RATE = 0.05
 """Where no cut brings the share of picks that noise explains down to this, there is nothing but noise."""
 _MOST_NOISE = 0.2  # largest share of picks above a score that noise may explain
-_FELLOWS, _ODDS, _SURE = 10, 10.0, 0.995  # see `_like_its_fellows`
+_FELLOWS, _ODDS, _SURE = 10, 10.0, 0.995  # see `OwnCuts`
 
 _STEP = 0.1
 _EDGES = np.arange(-7.0, 9.3 + _STEP / 2, _STEP)  # logits; scores of 0.001 to 0.9999
@@ -36,6 +35,41 @@ _NOISE_ONLY = (0.02, 0.1)  # scores at which next to all candidates are false
 # Share of the false candidates of a score that are noise, and not dirt or broken particles: what decoys found of what
 # was false on 48 simulated micrographs (benchmarks/decoys.py). At most 0.6 is believed.
 _NOISE_AMONG_FALSE = ((0.35, 0.45, 0.55, 0.65, 0.75), (0.6, 0.49, 0.16, 0.05, 0.0))
+
+
+@dataclass(frozen=True)
+class FoundInNoise:
+    """What the network has found in all decoys of a run.
+
+    Parameters
+    ----------
+    density
+        Candidates by their logit, for each of the grid.
+    faint
+        How many of them have a low score.
+    area
+        Of all decoys together, in Å².
+    """
+
+    density: tuple[float, ...]
+    faint: int
+    area: float
+
+    def beside(self, real: Sequence[Scores], area: float) -> FalseDiscovery:
+        """Compare it with the candidates of micrographs, which have so many Å² together."""
+        candidates = np.sort(np.concatenate(real))
+        share = area / self.area
+        loudness = ((1 - candidates[_is_faint(candidates)]).sum() + 1) / (share * self.faint + 1)
+        density, of_decoys = _density(candidates), share * np.array(self.density)
+        tail = (_from_above(of_decoys) + _HALF_A_DECOY * share) / np.maximum(_from_above(density), 1e-9)
+        return FalseDiscovery(
+            candidates=candidates,
+            micrographs=len(real),
+            loudness=float(loudness),
+            noise=_share(min(1.0, loudness) * of_decoys, density),
+            tail=np.minimum(1, tail),
+            found_in_noise=self,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +89,8 @@ class FalseDiscovery:
         For each logit of the grid, the share of the candidates that noise explains.
     tail
         For each logit of the grid, the same for all candidates from there on, on the safe side.
+    found_in_noise
+        What the decoys have shown.
     """
 
     candidates: Scores
@@ -62,6 +98,7 @@ class FalseDiscovery:
     loudness: float
     noise: Scores
     tail: Scores
+    found_in_noise: FoundInNoise
 
     def of(self, scores: Scores) -> Scores:
         """Probability of each score that its candidate is false: noise, or something else that is no particle."""
@@ -92,22 +129,37 @@ class FalseDiscovery:
         """Whether there are no more candidates than in noise."""
         return bool(np.count_nonzero(self._at(self.tail, self.candidates) <= NOISE_RATE) < self.micrographs)
 
-    def automatic_cut(self) -> float:
-        """Return the lowest score to keep: that of the highest expected F1 of the run, with two exceptions.
+    @cached_property
+    def own_cuts(self) -> OwnCuts:
+        """What the micrographs of this run share, from which each gets the cut that serves it best."""
+        kept = self.best(_MOST_NOISE)
+        usual = _middle(kept)
+        return OwnCuts(self.found_in_noise, usual, bool(len(kept)), bool(len(kept)) and not self.is_guesswork(kept))
 
-        Particles are as likely as their score times the share that noise does not explain. Nothing is kept where there
-        are no more candidates than in noise, and nothing from which on noise explains a fifth. And where most picks
-        are sure, those that are far less sure than their fellows go: see `_like_its_fellows`.
+    def automatic_cut(self) -> float:
+        """Return the lowest score that is kept where the run is cut as if it were one micrograph."""
+        return self.own_cuts.cut_of(self)
+
+    def best(self, most_noise: float) -> Scores:
+        """Return the candidates of the highest expected F1, in rising order.
+
+        Particles are as likely as their score times the share that noise does not explain. There are none where there
+        are no more candidates than in noise.
+
+        Parameters
+        ----------
+        most_noise
+            None is kept from which on noise explains a larger share.
         """
         if self.is_noise:
-            return float("inf")
-        likely = (1 - self.noise_of(self.candidates)) * self.candidates
-        kept = self.candidates[
-            (likely >= expected_f1_cut(likely, 0.0)) & (self._at(self.tail, self.candidates) <= _MOST_NOISE)
-        ]
-        if not len(kept):
-            return float("inf")
-        return max(float(kept[0]), _like_its_fellows(kept) if len(kept) >= _FELLOWS else 0.0)
+            return self.candidates[:0]
+        likely = self._likely(self.candidates)
+        enough = self._at(self.tail, self.candidates) <= most_noise
+        return self.candidates[(likely >= expected_f1_cut(likely, 0.0)) & enough]
+
+    def is_guesswork(self, kept: Scores) -> bool:
+        """Whether these candidates are wrong more often than right."""
+        return bool(self._likely(kept).mean() < 0.5)
 
     def cut_at(self, rate: float) -> float:
         """Return the lowest score to keep for an expected share of false picks of at most `rate`; inf if there is none.
@@ -122,11 +174,66 @@ class FalseDiscovery:
         low = np.flatnonzero(rates <= rate)
         return float(descending[low[-1]]) if len(low) else float("inf")
 
+    def _likely(self, scores: Scores) -> Scores:
+        return (1 - self.noise_of(scores)) * scores
+
     def _at(self, values: Scores, scores: Scores) -> Scores:
         return np.asarray(np.interp(_logits(scores), _GRID, values))
 
 
-def false_discovery(real: Sequence[Scores], decoys: Sequence[Scores], area_ratio: float) -> FalseDiscovery:
+@dataclass(frozen=True)
+class OwnCuts:
+    """The automatic rule: what micrographs of one run share, and the cut of each that follows from it.
+
+    The decoys of the run say what noise gives; how much of it there is in a micrograph, and how sure its particles are,
+    it says itself. It keeps its best candidates, see `FalseDiscovery.best`, with two exceptions.
+
+    All picks of a run show copies of one particle. Where most of them are sure, one whose odds are a tenth of the
+    median's is seldom another good copy: more often it is broken, buried under others or contamination, and people
+    leave it out. Scores, which are averages over micrographs of all kinds, do not know that. The odds of a median above
+    0.995 count as those of 0.995, for beyond they say little. Where particles are fainter than in the rest of the run,
+    the median lies half-way between the two.
+
+    And guesses are looked at more closely: where most picks of a run would be wrong, those go from which on noise
+    explains a twentieth; in a run of noise a micrograph has to convince alone.
+
+    Parameters
+    ----------
+    found_in_noise
+        What the decoys of the run have shown.
+    usual
+        Logit of the median of the run's best candidates; None where these are too few.
+    more_than_noise
+        Whether the run has candidates that noise does not explain.
+    convincing
+        Whether more of them are right than wrong.
+    """
+
+    found_in_noise: FoundInNoise
+    usual: float | None
+    more_than_noise: bool
+    convincing: bool
+
+    def cut(self, scores: Scores, area: float) -> float:
+        """Return the lowest score to keep in a micrograph of so many Å² with these candidates; inf to keep none."""
+        return self.cut_of(self.found_in_noise.beside([scores], area))
+
+    def cut_of(self, micrograph: FalseDiscovery) -> float:
+        """Return the lowest score to keep in a micrograph that is compared with the decoys already."""
+        kept = micrograph.best(_MOST_NOISE if self.convincing or not self.more_than_noise else NOISE_RATE)
+        if not len(kept) or (not self.more_than_noise and micrograph.is_guesswork(kept)):
+            return float("inf")
+        own, usual = _middle(kept), self.usual
+        if own is None:
+            own = usual
+        elif usual is not None:
+            own = usual if own > usual else (own + usual) / 2
+        return float(kept[0]) if own is None else max(float(kept[0]), _score(own - np.log(_ODDS)))
+
+
+def false_discovery(
+    real: Sequence[Scores], decoys: Sequence[Scores], area_ratio: float, decoy_area: float | None = None
+) -> FalseDiscovery:
     """Compare the candidates of micrographs with those of their decoys.
 
     Parameters
@@ -137,55 +244,24 @@ def false_discovery(real: Sequence[Scores], decoys: Sequence[Scores], area_ratio
         The same of each decoy.
     area_ratio
         Area of the micrographs over that of the decoys.
+    decoy_area
+        That of the decoys, in Å²; where it is not given, a micrograph has an area of 1.
     """
-    candidates, found = np.sort(np.concatenate(real)), np.concatenate(decoys)
+    if decoy_area is None:
+        decoy_area = len(real) / area_ratio
+    found = np.concatenate(decoys)
+    in_noise = FoundInNoise(tuple(_density(found).tolist()), int(np.count_nonzero(_is_faint(found))), decoy_area)
+    return in_noise.beside(real, area_ratio * decoy_area)
+
+
+def _is_faint(scores: Scores) -> NDArray[np.bool_]:
     low, high = _NOISE_ONLY
-    faint = candidates[(candidates >= low) & (candidates < high)]
-    faint_decoys = area_ratio * np.count_nonzero((found >= low) & (found < high))
-    loudness = ((1 - faint).sum() + 1) / (faint_decoys + 1)
-    density, of_decoys = _density(candidates), area_ratio * _density(found)
-    return FalseDiscovery(
-        candidates=candidates,
-        micrographs=len(real),
-        loudness=float(loudness),
-        noise=_share(min(1.0, loudness) * of_decoys, density),
-        tail=np.minimum(
-            1, (_from_above(of_decoys) + _HALF_A_DECOY * area_ratio) / np.maximum(_from_above(density), 1e-9)
-        ),
-    )
+    return (scores >= low) & (scores < high)
 
 
-def compared(pairs: Sequence[tuple[Candidates, Candidates]], selection: Selection) -> FalseDiscovery:
-    """Compare the candidates of micrographs with those of their decoys, chosen alike.
-
-    Parameters
-    ----------
-    pairs
-        Of each micrograph, its candidates and those of its decoy.
-    selection
-        Says how far apart they have to be, and how far from the border.
-    """
-    everything = replace(selection, max_picks=None)
-    real, decoys = zip(*pairs, strict=True)
-    real_area, decoy_area = (sum(one.height * one.width for one in ones) for ones in (real, decoys))
-    return false_discovery(
-        [everything.available(one).scores for one in real],
-        [everything.available(one).scores for one in decoys],
-        real_area / decoy_area,
-    )
-
-
-def _like_its_fellows(kept: Scores) -> float:
-    """Return the least score that a particle has among these picks of a run.
-
-    All picks of a run show copies of one particle. Where most of them are sure, one whose odds are a tenth of the
-    median's is seldom another good copy: more often it is broken, buried under others or contamination, and people
-    leave it out. Scores, which are averages over micrographs of all kinds, do not know that. The odds of a median above
-    0.995 count as those of 0.995, for beyond they say little.
-    """
-    median = min(float(np.median(kept)), _SURE)
-    odds = median / (1 - median) / _ODDS
-    return odds / (1 + odds)
+def _middle(kept: Scores) -> float | None:
+    """Logit of the median of enough picks, as far as it says anything."""
+    return float(_logits(np.minimum(np.median(kept), _SURE))) if len(kept) >= _FELLOWS else None
 
 
 def _share(noise: Scores, everything: Scores) -> Scores:
@@ -203,6 +279,10 @@ def _density(scores: Scores) -> Scores:
 
 def _from_above(density: Scores) -> Scores:
     return np.cumsum(density[::-1])[::-1]
+
+
+def _score(logit: float) -> float:
+    return float(1 / (1 + np.exp(-logit)))
 
 
 def _logits(scores: Scores) -> Scores:

@@ -1,10 +1,11 @@
 """Which of a micrograph's candidates become picks: minimum distance, border and the threshold rules.
 
 The picker hands over every candidate with a calibrated probability. The rules here only look at those probabilities,
-one micrograph at a time, so that no micrograph can change the picks of another.
+one micrograph at a time.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,13 @@ from numpy.typing import NDArray
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates
-
-DEFAULT_FLOOR = 0.25
-"""Probability below which the automatic rules never keep a candidate."""
-_CONVINCING, _MOSTLY_WRONG = 0.65, 0.5
-_FELLOWS, _ODDS, _SURE = 10, 12.0, 0.996  # see `_like_its_fellows`
+from cryotx_cli.runs.expected_f1 import DEFAULT_FLOOR, automatic_cut
+from cryotx_cli.runs.false_discovery import FalseDiscovery, OwnCuts, false_discovery
 
 
 @dataclass(frozen=True)
 class ExpectedF1:
-    """Cut where the expected F1 of the micrograph is highest, see `automatic_cut`."""
+    """Cut where the expected F1 of the micrograph is highest, see `cryotx_cli.runs.expected_f1.automatic_cut`."""
 
     floor: float = DEFAULT_FLOOR
 
@@ -35,15 +33,15 @@ class Threshold:
 
 @dataclass(frozen=True)
 class RunCut(Threshold):
-    """A threshold that the run has decided by itself, see `cryotx_cli.runs.false_discovery`.
+    """The threshold that gives a share of false picks, see `cryotx_cli.runs.false_discovery`.
 
     Parameters
     ----------
     rate
-        The share of false picks that was asked for; None: what serves the run best.
+        The share that was asked for.
     """
 
-    rate: float | None = None
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class ExpectedCount:
     count: int
 
 
-SelectionRule = ExpectedF1 | Threshold | Percentile | ExpectedCount
+SelectionRule = ExpectedF1 | OwnCuts | Threshold | Percentile | ExpectedCount
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +123,24 @@ class Selection:
         """Return the candidates among which the rule chooses, best first: picks are as many from the top."""
         return self._best(self._inside(candidates, self._apart(candidates)))
 
+    def compared(self, pairs: Sequence[tuple[Candidates, Candidates]]) -> FalseDiscovery:
+        """Compare the candidates of micrographs with those of their decoys, chosen alike.
+
+        Parameters
+        ----------
+        pairs
+            Of each micrograph, its candidates and those of its decoys; some may have none, of no height.
+        """
+        everything = replace(self, max_picks=None)
+        real, decoys = zip(*pairs, strict=True)
+        decoy_area = sum(one.particles.area for one in decoys)
+        return false_discovery(
+            [everything.available(one).scores for one in real],
+            [everything.available(one).scores for one in decoys],
+            sum(one.particles.area for one in real) / decoy_area,
+            decoy_area,
+        )
+
     def _apart(self, candidates: Candidates) -> Particles:
         found = candidates.particles
         return found.with_minimum_distance(self.min_distance / found.pixel_size)
@@ -156,7 +172,7 @@ def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
         Every candidate, at most one a particle: duplicates removed beforehand (they would count twice).
         Scores are calibrated probabilities.
     rule
-        How to choose.
+        How to choose; `OwnCuts` needs to know the shape of the micrograph.
 
     Returns
     -------
@@ -167,6 +183,8 @@ def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
     match rule:
         case ExpectedF1(floor):
             return probabilities >= automatic_cut(probabilities, floor)
+        case OwnCuts():
+            return probabilities >= rule.cut(probabilities, particles.area)
         case Threshold(probability):
             return probabilities >= probability
         case Percentile(percent, floor):
@@ -174,79 +192,6 @@ def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
             return _best(probabilities, eligible - int(eligible * percent / 100))
         case ExpectedCount(count):
             return _best(probabilities, count)
-
-
-def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:
-    """Probability cut of ``--threshold auto``: that of the highest expected F1, with two exceptions.
-
-    On a micrograph without particles the best cut is that of the best guesses, of which a large one has hundreds. So
-    where the picks would be wrong more often than right, only those stay that are convincing alone. And where
-    most picks are sure, those that are far less sure than their fellows go: see `_like_its_fellows`.
-
-    Parameters
-    ----------
-    probabilities, floor
-        As for `expected_f1_cut`.
-    """
-    cut = expected_f1_cut(probabilities, floor)
-    kept = probabilities[probabilities >= cut]
-    if len(kept) and kept.mean() < _MOSTLY_WRONG:
-        return max(cut, _CONVINCING)
-    return max(cut, _like_its_fellows(kept)) if len(kept) >= _FELLOWS else cut
-
-
-def _like_its_fellows(kept: NDArray[np.float64]) -> float:
-    """Return the least probability that a particle has among these picks of one micrograph.
-
-    All picks of a micrograph show copies of one particle in one layer of ice. Where most of them are sure, one whose
-    odds are a twelfth of the median's is seldom another good copy: more often it is broken, buried under others or
-    contamination, and people leave it out. Probabilities, which are averages over micrographs of all kinds, do not know
-    that. The odds of a median above 0.996 count as those of 0.996, for beyond they say little.
-    """
-    median = min(float(np.median(kept)), _SURE)
-    odds = median / (1 - median) / _ODDS
-    return odds / (1 + odds)
-
-
-def expected_f1_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:
-    r"""Probability cut with the highest expected F1, without a single label.
-
-    Keeping the :math:`k` best of calibrated probabilities :math:`p_1 \ge p_2 \ge \dots` gives
-    :math:`\sum_{i \le k} p_i` true positives, :math:`k` picks and :math:`\sum_i p_i` particles in expectation, so that
-
-    .. math:: F_1(k) \approx \frac{2 \sum_{i \le k} p_i}{k + \sum_i p_i}
-
-    (the ratio of expectations for the expectation of the ratio: they agree for the tens to hundreds of candidates of
-    a micrograph). Equal probabilities are never parted: where adding one helps, adding its equals helps too.
-
-    Parameters
-    ----------
-    probabilities
-        Calibrated probabilities of all candidates, shape (n,), in any order.
-    floor
-        Candidates below it are never kept, though they still count as particles that may be missed.
-
-    Returns
-    -------
-    float
-        The lowest probability to keep; ``inf`` where nothing reaches the floor.
-    """
-    descending = np.sort(probabilities)[::-1]
-    eligible = int(np.count_nonzero(descending >= floor))
-    if eligible == 0:
-        return float("inf")
-    true_positives = np.cumsum(descending)
-    expected_f1 = 2 * true_positives / (np.arange(1, len(descending) + 1) + true_positives[-1])
-    return float(descending[int(np.argmax(expected_f1[:eligible]))])
-
-
-def highest_expected_f1(probabilities: NDArray[np.float64]) -> float:
-    """Return the expected F1 at the cut of `expected_f1_cut` without a floor; 0 where there are no candidates."""
-    descending = np.sort(probabilities)[::-1]
-    if not len(descending):
-        return 0.0
-    true_positives = np.cumsum(descending)
-    return float((2 * true_positives / (np.arange(1, len(descending) + 1) + true_positives[-1])).max())
 
 
 def _best(probabilities: NDArray[np.float64], count: int) -> NDArray[np.bool_]:

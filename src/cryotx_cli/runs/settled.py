@@ -11,7 +11,7 @@ from cryotx_cli.config import PickConfig, load_config, save_config
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.micrographs.micrograph import Micrograph
-from cryotx_cli.runs.false_discovery import FalseDiscovery
+from cryotx_cli.runs.false_discovery import FalseDiscovery, OwnCuts
 from cryotx_cli.runs.folder import fingerprint
 from cryotx_cli.runs.selection import ExpectedF1, RunCut, Selection
 
@@ -62,15 +62,15 @@ class Settled:
     @property
     def cut_by_run(self) -> bool:
         """Whether the settings leave the threshold to what the decoys of the run say."""
-        return self.by_probability and isinstance(self.selection.rule, ExpectedF1 | RunCut)
+        return self.by_probability and isinstance(self.selection.rule, ExpectedF1 | OwnCuts | RunCut)
 
     def with_cut(self, found: FalseDiscovery | None) -> Settled:
-        """Return these settings with the threshold that decoys give, if it is left to them and there are any."""
+        """Return these settings with the thresholds that decoys give, if it is left to them and there are any."""
         if found is None or not self.cut_by_run:
             return self
         rate = self.config.fdr
-        cut = found.automatic_cut() if rate is None else found.cut_at(rate)
-        return replace(self, selection=replace(self.selection, rule=RunCut(cut, rate)))
+        rule = found.own_cuts if rate is None else RunCut(found.cut_at(rate), rate)
+        return replace(self, selection=replace(self.selection, rule=rule))
 
     def save(self, path: Path) -> None:
         """Write the settings so that ``cryotx pick --config`` repeats the run.

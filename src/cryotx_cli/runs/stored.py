@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
-from cryotx_cli.runs.false_discovery import FalseDiscovery, compared
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder, decoy_key, is_run
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import Settled, read_settled
@@ -65,7 +65,7 @@ class StoredRun:
             stored = None if decoy is None else self.candidates(row)
             if decoy is not None and stored is not None and decoy[0] == decoy_key(stored[0]):
                 pairs.append((stored[1], decoy[1]))
-        return compared(pairs, self.settled.selection) if pairs and self.settled.config.decoys else None
+        return self.settled.selection.compared(pairs) if pairs and self.settled.config.decoys else None
 
 
 def read_run(run: Path, to_read: bool = False) -> StoredRun:

@@ -52,10 +52,11 @@ def verdict(
         That of the run, as the user would type it.
     """
     told = kept_diagnosis(folder) or []
+    picks = sum(row.picks for row in picked)
     for text in told:
         yield Event(text, "warning")
     empty = sum(row.candidates > 0 and not row.picks for row in picked)
-    if not told and found is not None and found.is_noise and settled.cut_by_run:
+    if not told and found is not None and found.is_noise and not picks and settled.cut_by_run:
         yield Event(
             "There are no more candidates than in noise of the same spectrum: nothing was found that differs from it. "
             "Are --diameter and --pixel-size right, and is there something to see in the pictures?",
@@ -63,7 +64,6 @@ def verdict(
         )
     elif empty and settled.cut_by_run:
         yield Event(f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks.")
-    picks = sum(row.picks for row in picked)
     false = sum(row.expected_false or 0.0 for row in picked)
     if picks and false > picks / 2:
         yield Event(

@@ -30,7 +30,7 @@ from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.micrographs.tiling import tiles
-from cryotx_cli.runs.selection import highest_expected_f1
+from cryotx_cli.runs.expected_f1 import highest_expected_f1
 
 _WHOLE, _TILE, _OVERLAP = 1536, 1024, 72  # network px; three diameters of context on the seams
 _MIDDLE = 640  # network px of a micrograph that decides on the contrast

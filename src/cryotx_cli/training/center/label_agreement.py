@@ -14,7 +14,7 @@ from cryotx_cli.coordinates.agreement import Counts, average_precision, match, p
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.runs.selection import automatic_cut
+from cryotx_cli.runs.expected_f1 import automatic_cut
 from cryotx_cli.training.center.labelled_data import LabelledImage
 from cryotx_cli.training.progress import Agreement
 
