@@ -21,6 +21,10 @@ KEYS = {
     "Escape": 27,
     "Tab": 9,
     "End": 35,
+    "PageDown": 34,
+    "+": 187,
+    "-": 189,
+    "0": 48,
 }
 
 
@@ -95,6 +99,10 @@ class Browser:
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key], **text)
         self.settle()
+
+    def mouse(self, kind, x, y, **more):
+        """Let the mouse press, move, release, or turn its wheel (`deltaY`) at a place of the window."""
+        self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **more)
 
     def settle(self):
         """Wait until the page has drawn what is due."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.events import Event
 from cryotx_cli.report.model import ReportMicrograph
 from cryotx_cli.report.page import write_report
@@ -172,6 +173,45 @@ def test_circles_lie_at_the_picks(browser, tmp_path):
     pixel = 4000 / browser.run("document.querySelector('#gallery canvas').width")
     assert len(points) > 50
     assert np.abs(radii - 200).max() < 2.5 * pixel  # one circle, where and as large as the pick is, and no other
+
+
+def test_film_is_outlined_where_it_is(browser, tmp_path):
+    corner = np.array([[-0.5, -0.5], [1999.5, -0.5], [-0.5, 1499.5]])
+    hole = np.array([[200.0, 200.0], [200.0, 500.0], [500.0, 500.0], [500.0, 200.0]])
+    none = Particles.empty(1.5)
+    shown = [
+        ReportMicrograph("film.mrc", none, 3000, 4000, film=Region((corner, hole))),
+        ReportMicrograph("clean.mrc", none, 3000, 4000, film=Region()),
+        ReportMicrograph("older.mrc", none, 3000, 4000),
+    ]
+    write_report(tmp_path / "report.html", run_of(), shown)
+    browser.open(tmp_path / "report.html")
+    browser.settle()
+    points = np.array(
+        browser.run(
+            f"(() => {{ const c = document.querySelector('#gallery canvas'), d = {PIXELS}, found = [];"
+            "for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200 && d[i] - d[i + 2] > 100)"
+            "found.push([(i / 4 % c.width + 0.5) / c.width, (Math.floor(i / 4 / c.width) + 0.5) / c.height]);"
+            "return found; })()"
+        )
+    ) * (4000, 3000)
+    pixel = 4000 / browser.run("document.querySelector('#gallery canvas').width")
+    beyond = (points[:, 0] / 2000 + points[:, 1] / 1500 - 1) / np.hypot(1 / 2000, 1 / 1500)
+    assert len(points) > 300
+    assert beyond.max() < 3 * pixel
+    assert (np.abs(beyond) < 2 * pixel).sum() > 0.8 * np.hypot(2000, 1500) / pixel  # all along the edge
+    in_the_hole = (np.abs(points - 350.5) < 150 - 3 * pixel).all(1)
+    assert not in_the_hole.any()  # where it is not hatched
+    assert (np.abs(points - 350.5) < 150 + 2 * pixel).all(1).any()
+    film = (2000 * 1500 / 2 - 300**2) / (4000 * 3000)
+    labels = browser.run("[...document.querySelectorAll('#gallery button')].map(one => one.ariaLabel)")
+    assert labels == [f"film, 0 picks, film or ice on {100 * film:.0f} %", "clean, 0 picks", "older, 0 picks"]
+    figures = browser.run("document.querySelector('.figures').innerText")
+    assert "Film or ice left out\n1 of 3 micrographs" in figures
+    browser.run("document.getElementById('show').value = 'none'")
+    browser.run("document.getElementById('show').dispatchEvent(new Event('change'))")
+    assert not browser.run(f"{PIXELS}.some(value => value)")
+    assert not browser.of("Runtime.exceptionThrown")
 
 
 @pytest.mark.slow

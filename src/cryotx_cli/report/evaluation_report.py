@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.find import MicrographFile, find_micrographs
@@ -126,7 +127,7 @@ class EvaluationReport:
         if row and stored is None:
             text = f"{one.name}: its picks are no longer those of the run, so its rejected candidates are not shown."
             self.events.tell(Event(text, micrograph=one.name))
-        candidates, height, width = stored or (one.picks, *_size(one, self._files.get(one.name)))
+        candidates, height, width, film = stored or (one.picks, *_size(one, self._files.get(one.name)), None)
         thumbnail = self._run.folder.outputs(row.stem).thumbnail if self._run and row and row.error is None else None
         return ReportMicrograph(
             name=one.name,
@@ -137,6 +138,7 @@ class EvaluationReport:
             thumbnail=thumbnail if thumbnail is not None and thumbnail.is_file() else None,
             defocus=row.defocus if row else None,
             truth=one.truth,
+            film=film,
         )
 
     def _add_pictures(self, position: int, thumbnail: Path) -> None:
@@ -191,13 +193,13 @@ def _about(picks: Path, run: StoredRun | None, judged: Sequence[JudgedPicks], ag
     return ReportRun(picks, None, None, (low, high), agreement)
 
 
-def _available(run: StoredRun, row: LedgerRow, picks: int) -> tuple[Particles, int, int] | None:
-    """Return what a threshold chooses among, height and width; None where the picks are not those of the run."""
+def _available(run: StoredRun, row: LedgerRow, picks: int) -> tuple[Particles, int, int, Region | None] | None:
+    """Return what a threshold chooses among, height, width and film; None where the picks are not those of the run."""
     available = run.available(row)
     if available is None or row.picks != picks or len(available[0]) < picks:
         return None
     particles, candidates = available
-    return particles, candidates.height, candidates.width
+    return particles, candidates.height, candidates.width, candidates.film
 
 
 def _rows_of(judged: Sequence[JudgedPicks], run: StoredRun | None) -> dict[str, LedgerRow]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.events import Event
 from cryotx_cli.report.truth import Truth
 from cryotx_cli.runs.false_discovery import FalseDiscovery
@@ -35,6 +36,8 @@ class ReportMicrograph:
         Why it was skipped.
     truth
         The true particles, in a report that compares with them.
+    film
+        Where support film or large ice crystals were seen; None where they were not looked for.
     """
 
     name: str
@@ -46,6 +49,12 @@ class ReportMicrograph:
     defocus: float | None = None
     error: str | None = None
     truth: Truth | None = None
+    film: Region | None = None
+
+    @property
+    def film_share(self) -> float | None:
+        """Share of it that shows film or ice; None where they were not looked for."""
+        return None if self.film is None else self.film.share(max(self.height, 1), max(self.width, 1))
 
 
 @dataclass(frozen=True)

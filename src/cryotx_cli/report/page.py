@@ -44,8 +44,8 @@ def write_report(
     run
         The run.
     micrographs
-        All of them in the order of the input, which is taken for the order of acquisition. Looked at one by one: an
-        iterator need not hold them all. With an `RunAgreement` all those without an error have a `Truth`.
+        All of them in the order of the input. Looked at one by one: an iterator need not hold them all. With an
+        `RunAgreement` all those without an error have a `Truth`.
     crops
         Misses and false picks to show, in this order, each with its JPEG (None: not available).
 
@@ -84,6 +84,7 @@ def write_report(
         diameter=stated_diameter(run, picked),
         labels=sum(len(one.micrograph.truth.particles) for one in picked if one.micrograph.truth),
         gallery_size=len(gallery),
+        film=sum(bool(one.micrograph.film) for one in picked),
         data=page_data(run, picked, skipped, gallery, floor),
         crops=shown,
         crop_diameters=CROP_DIAMETERS,

@@ -50,6 +50,7 @@ def page_data(
         "skipped": [one.position for one in skipped],
         "picks": [one.micrograph.picks for one in picked],
         "defocus": [one.micrograph.defocus for one in picked],
+        "film": [None if share is None else round(share, 4) for share in (one.micrograph.film_share for one in picked)],
         "counts": base64_text(b"".join(one.counts.astype("<u2").tobytes() for one in picked)),
         "picked_counts": _picked_counts(picked),
         "gallery": [_shown(one) for one in gallery],
@@ -65,6 +66,7 @@ def _shown(one: PackedMicrograph) -> dict[str, object]:
         "height": one.micrograph.height,
         "pixel_size": one.pixel_size if np.isfinite(one.pixel_size) else None,
         "diameter": round(one.largest_diameter, 6),
+        "film": one.micrograph.film.rows() if one.micrograph.film else [],
     }
 
 

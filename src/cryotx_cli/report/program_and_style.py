@@ -8,7 +8,7 @@ from importlib.resources import files
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./(\w+\.js)\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const |let )", re.MULTILINE)
 
-_STYLES = ("elements", "summary", "bar", "plots", "gallery", "agreement", "viewer", "media")
+_STYLES = ("elements", "summary", "bar", "plots", "gallery", "agreement", "viewer", "media", "print")
 
 
 def source(name: str) -> str:
@@ -31,7 +31,8 @@ def style() -> str:
     dark = source("style/dark.css")
     by_system = dark.replace(':root[data-theme="dark"]', ':root:not([data-theme="light"])')
     assert by_system != dark
-    colours = [source("style/light.css"), dark, "@media (prefers-color-scheme: dark) {", by_system, "}"]
+    on_screen = ["@media screen {", dark, "}", "@media screen and (prefers-color-scheme: dark) {", by_system, "}"]
+    colours = [source("style/light.css"), *on_screen]
     return "\n".join([*colours, *(source(f"style/{name}.css") for name in _STYLES)])
 
 

@@ -36,4 +36,5 @@ def _as_shown(run: StoredRun, row: LedgerRow) -> ReportMicrograph:
         picks=row.picks,
         thumbnail=outputs.thumbnail,
         defocus=row.defocus,
+        film=candidates.film,
     )

@@ -2,9 +2,16 @@
 
 import { make } from "./dom.js";
 
+let ink = null;
+/** Pixels of a canvas for each of the page: those of the screen, or as many as paper needs; null: of the screen. */
+export const setInk = (pixels) => {
+  ink = pixels;
+};
+const sharpness = () => ink ?? (window.devicePixelRatio || 1);
+
 /** Fit a canvas to its place on the page and clear it. */
 export const cleared = (canvas) => {
-  const scale = window.devicePixelRatio || 1;
+  const scale = sharpness();
   const { width, height } = canvas.getBoundingClientRect();
   const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
@@ -45,8 +52,22 @@ export const ring = (context, x, y, radius) => {
 // Circles are stamped: stroking thousands of them at every move of the slider is what would make it slow.
 const stamps = new Map();
 const MOST_STAMPS = 2000;
+const LARGEST_STAMP = 64; // radius in pixels of a canvas: few larger circles are in view at a time
+const rim = (context, thickness, style, dash, scale) => {
+  // Dark below: light colours vanish on bright ice.
+  for (const [shade, width, dashes] of [
+    ["#00000070", 1.8, []],
+    [style, 1, dash],
+  ]) {
+    context.strokeStyle = shade;
+    context.lineWidth = width * thickness;
+    context.setLineDash(dashes.map((length) => length * scale));
+    context.stroke();
+  }
+  context.setLineDash([]);
+};
 const stampOf = (radius, thickness, style, dash) => {
-  const scale = window.devicePixelRatio || 1;
+  const scale = sharpness();
   const size = Math.round(radius * scale * 4) / 4; // pixels of the screen
   const key = [size, thickness, style, dash, scale].join();
   if (!stamps.has(key)) {
@@ -55,23 +76,23 @@ const stampOf = (radius, thickness, style, dash) => {
     stamp.height = stamp.width;
     const context = stamp.getContext("2d");
     context.arc(stamp.width / 2, stamp.height / 2, size, 0, 2 * Math.PI);
-    // A dark rim below: light colours vanish on bright ice.
-    for (const [rim, width, dashes] of [
-      ["#00000070", 1.8, []],
-      [style, 1, dash],
-    ]) {
-      context.strokeStyle = rim;
-      context.lineWidth = width * thickness * scale;
-      context.setLineDash(dashes.map((length) => length * scale));
-      context.stroke();
-    }
+    rim(context, thickness * scale, style, dash, scale);
     stamps.set(key, stamp);
   }
   return stamps.get(key);
 };
 /** A circle around (x, y), the colour `style` on a dark rim. */
 export const circle = (context, x, y, radius, thickness, style, dash = []) => {
-  const scale = window.devicePixelRatio || 1;
+  const { clientWidth, clientHeight } = context.canvas;
+  const reach = radius + 2 * thickness;
+  if (x < -reach || y < -reach || x > clientWidth + reach || y > clientHeight + reach) return;
+  const scale = sharpness();
+  if (radius * scale > LARGEST_STAMP) {
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    rim(context, thickness, style, dash, 1);
+    return;
+  }
   const stamp = stampOf(radius, thickness, style, dash);
   const corner = (value) => Math.round(value * scale - stamp.width / 2) / scale; // whole pixels stay sharp
   context.drawImage(stamp, corner(x), corner(y), stamp.width / scale, stamp.height / scale);

@@ -13,7 +13,6 @@ const makePicture = (jpeg, diameters) => {
   if (jpeg) {
     const image = make("img");
     image.alt = "";
-    image.loading = "lazy";
     image.src = `data:image/jpeg;base64,${jpeg}`;
     picture.append(image);
   }

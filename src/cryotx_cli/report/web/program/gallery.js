@@ -2,6 +2,7 @@
 
 import { data, indexOf } from "./data.js";
 import { at, keepOneStop, make, makeButton, roving } from "./dom.js";
+import { filmOf } from "./film.js";
 import { drawPicks } from "./picks.js";
 import { showPicture } from "./pictures.js";
 import { captionOf, ratesOfMicrograph } from "./rates.js";
@@ -20,6 +21,25 @@ const drawCard = (position) => {
   drawPicks(canvas, position);
 };
 export const drawVisibleCards = () => visible.forEach(drawCard);
+/** For paper, which shows all of them at once; `clearHiddenCards` gives their memory back. */
+export const drawAllCards = () => {
+  for (const position of cards.keys()) drawCard(position);
+};
+const clearCard = ({ canvas }) => {
+  [canvas.width, canvas.height] = [0, 0]; // hundreds of canvases would hold a lot of memory
+};
+export const clearHiddenCards = () => {
+  for (const [position, card] of cards) if (!visible.has(position)) clearCard(card);
+};
+
+const whenIdle = window.requestIdleCallback ?? setTimeout;
+/** Give all cards their picture, a few at a time: whoever prints the page prints all of them. */
+export const fillCards = (positions = [...cards.keys()]) => {
+  const [first, ...rest] = positions;
+  if (first === undefined) return;
+  showPicture(cards.get(first).image, first);
+  whenIdle(() => fillCards(rest));
+};
 
 const watcher = new IntersectionObserver(
   (changes) => {
@@ -30,8 +50,7 @@ const watcher = new IntersectionObserver(
         drawCard(position);
       } else {
         visible.delete(position);
-        const canvas = target.querySelector("canvas");
-        [canvas.width, canvas.height] = [0, 0]; // hundreds of canvases would hold a lot of memory
+        clearCard(cards.get(position));
       }
     }
   },
@@ -74,10 +93,8 @@ const ORDERS = {
   most: (index) => -state.picks[index],
   worst: (index) => ratesOfMicrograph(index).f1,
 };
-/** Show the cards that the reader wants to see, in the order that the reader has chosen. */
-export const arrange = () => {
+const arrangeThose = (wanted) => {
   const value = (position) => ORDERS[at("order").value](indexOf.get(position));
-  const wanted = at("only-outliers").checked ? (position) => isOutlier(indexOf.get(position)) : () => true;
   order = data.gallery.map((entry) => entry.position).filter(wanted);
   order.sort((a, b) => value(a) - value(b) || a - b);
   const items = order.map((position) => cards.get(position).item);
@@ -94,6 +111,12 @@ export const arrange = () => {
   );
 };
 
+/** Show the cards that the reader wants to see, in the order that the reader has chosen. */
+export const arrange = () =>
+  arrangeThose(at("only-outliers").checked ? (position) => isOutlier(indexOf.get(position)) : () => true);
+/** Show all of them, whatever else the reader has chosen. */
+export const showAllCards = () => arrangeThose(() => true);
+
 /** Caption the cards with their picks. */
 export const showCounts = () => {
   for (const [position, { picks, button }] of cards) {
@@ -101,7 +124,8 @@ export const showCounts = () => {
     const outlier = isOutlier(index);
     picks.classList.toggle("flag", outlier);
     picks.textContent = counted(state.picks[index]) + (outlier ? `, ${side(index)}` : "") + captionOf(index);
-    button.setAttribute("aria-label", `${data.names[index]}, ${picks.textContent}`);
+    const words = [data.names[index], picks.textContent, filmOf(index)];
+    button.setAttribute("aria-label", words.filter(Boolean).join(", "));
   }
 };
 

@@ -5,9 +5,10 @@ import { forget } from "./canvas.js";
 import { showCrops } from "./crops.js";
 import { count, data, scoreAt } from "./data.js";
 import { at } from "./dom.js";
-import { arrange, drawVisibleCards, showCounts } from "./gallery.js";
+import { arrange, drawVisibleCards, fillCards, showCounts } from "./gallery.js";
 import { showOutliers } from "./outliers.js";
 import { drawPlots } from "./plots.js";
+import { watchPrint } from "./print.js";
 import { best } from "./rates.js";
 import { showBar, watchCut } from "./slider.js";
 import { recount, state } from "./state.js";
@@ -78,6 +79,7 @@ at("show").addEventListener("change", () => {
   draw();
 });
 watchTheme(draw);
+watchPrint(draw, arrange);
 addEventListener("resize", () => soon(draw));
 const resized = new ResizeObserver(() => soon(draw));
 for (const plot of document.querySelectorAll("canvas.plot")) resized.observe(plot);
@@ -85,6 +87,7 @@ for (const plot of document.querySelectorAll("canvas.plot")) resized.observe(plo
 addEventListener("DOMContentLoaded", () => {
   drawVisibleCards();
   if (data.truth) showCrops();
+  fillCards();
 });
 
 const colours = data.colours.filter((_, k) => k % 10 === 0);

@@ -18,7 +18,7 @@ export const pairUp = ({ n, candidate, label }, end) => {
 };
 
 /** Draw hits, false picks above them, and misses on a micrograph; `circleOf` gives x, y and radius of a candidate. */
-export const drawAgreement = ({ context, width, height }, position, end, circleOf) => {
+export const drawAgreement = ({ context, width, height, left, top }, position, end, circleOf) => {
   const truth = truthOf(position);
   if (!truth) return;
   const { hit, found } = pairUp(truth, end);
@@ -32,7 +32,7 @@ export const drawAgreement = ({ context, width, height }, position, end, circleO
       if (hit[i] === wanted) circle(context, ...circleOf(i), factor * thickness, colour(name));
   for (let j = 0; j < truth.n; j++) {
     if (found[j]) continue;
-    const [x, y] = [(truth.x[j] / 65535) * width, (truth.y[j] / 65535) * height];
+    const [x, y] = [left + (truth.x[j] / 65535) * width, top + (truth.y[j] / 65535) * height];
     circle(context, x, y, Math.max(1.5, radius), 1.5 * thickness, colour("miss"), [4, 3]);
   }
 };

@@ -3,23 +3,30 @@
 import { circle, cleared } from "./canvas.js";
 import { data, shown } from "./data.js";
 import { at } from "./dom.js";
+import { drawFilm } from "./film.js";
 import { drawAgreement } from "./pairs.js";
 import { candidatesOf, endOf } from "./pictures.js";
 
 const BARS_NM = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
 
-export const drawPicks = (canvas, position) => {
-  const drawn = cleared(canvas);
-  const { context, width, height } = drawn;
+/**
+ * Draw the picks and the film of a micrograph on a canvas that shows all of it, or the part that `frame` says: the size
+ * of the whole and where its corner lies on the canvas. Return the context and the frame.
+ */
+export const drawPicks = (canvas, position, frame = null) => {
+  const whole = cleared(canvas);
+  const drawn = { left: 0, top: 0, shown: whole, ...whole, ...frame };
+  const { context, width, height, left, top } = drawn;
   const { diameter } = shown.get(position);
   const candidates = candidatesOf(position);
   const show = at("show").value;
   if (!candidates || show === "none") return drawn;
+  drawFilm(drawn, shown.get(position));
   const end = endOf(position, candidates);
   const unit = (diameter / 255) * width;
   const circleOf = (i) => [
-    (candidates.x[i] / 65535) * width,
-    (candidates.y[i] / 65535) * height,
+    left + (candidates.x[i] / 65535) * width,
+    top + (candidates.y[i] / 65535) * height,
     Math.max(1.5, (candidates.diameter[i] * unit) / 2),
   ];
   if (show === "agreement") {
@@ -36,10 +43,10 @@ export const drawPicks = (canvas, position) => {
   return drawn;
 };
 
-export const drawScaleBar = ({ context, width, height }, entry) => {
+export const drawScaleBar = ({ context, width, shown: { width: room, height } }, entry) => {
   if (entry.pixel_size === null) return;
   const perPixel = (entry.pixel_size * entry.width) / width / 10; // nm
-  const length = BARS_NM.filter((nm) => nm / perPixel <= width / 4).pop();
+  const length = BARS_NM.filter((nm) => nm / perPixel <= room / 4).pop();
   if (!length) return;
   context.font = "600 13px system-ui, sans-serif";
   context.lineJoin = "round";
@@ -54,9 +61,9 @@ export const drawScaleBar = ({ context, width, height }, entry) => {
 };
 
 /** Corners around a place of a micrograph, in its pixels. */
-export const drawMark = ({ context, width, height }, entry, mark) => {
-  const x = ((mark.x + 0.5) / entry.width) * width;
-  const y = ((mark.y + 0.5) / entry.height) * height;
+export const drawMark = ({ context, width, height, left, top }, entry, mark) => {
+  const x = left + ((mark.x + 0.5) / entry.width) * width;
+  const y = top + ((mark.y + 0.5) / entry.height) * height;
   const half = Math.max(14, (0.8 * mark.diameter * width) / entry.width);
   const arm = half / 2.5;
   for (const [style, thickness] of [

@@ -130,7 +130,7 @@ const drawSeries = () => {
   const skipped = data.skipped.length ? ` ${data.skipped.length} were skipped (×).` : "";
   at("series").setAttribute(
     "aria-label",
-    `Picks of ${number(count)} micrographs in the order of acquisition: median ${number(middle)}, ` +
+    `Picks of ${number(count)} micrographs in the order of the ${data.truth ? "labels" : "input"}: median ${number(middle)}, ` +
       `${outliers} outliers.${skipped}`,
   );
 };

@@ -2,50 +2,64 @@
 
 import { count, data, indexOf, shown } from "./data.js";
 import { at } from "./dom.js";
+import { filmOf } from "./film.js";
 import { cards, order } from "./gallery.js";
 import { drawMark, drawPicks, drawScaleBar } from "./picks.js";
 import { showPicture } from "./pictures.js";
 import { factsOf } from "./rates.js";
 import { isOutlier, side, state } from "./state.js";
 import { counted, number } from "./words.js";
+import { frameIn, showWhole, watchZoom, zoomByKey } from "./zoom.js";
 
 const viewer = at("viewer");
+const picture = viewer.querySelector(".picture");
 let from = null; // gets the focus back
 let mark = null; // a place to point at
+let isDue = false; // to be drawn when the screen shows its next picture
 
 const showFacts = (index, entry) => {
   const outlier = isOutlier(index) ? ` (outlier: ${side(index)})` : "";
   const defocus = data.defocus[index] === null ? "" : `defocus ${number(data.defocus[index] / 1e4, 2)} µm, `;
+  const film = filmOf(index) && `${filmOf(index)}, `;
   const size = entry.pixel_size?.toLocaleString("en", { maximumFractionDigits: 3 });
   at("viewer-name").textContent = data.full_names[index];
   at("viewer-facts").textContent =
-    `${counted(state.picks[index])}${outlier}, ${factsOf(index)}${defocus}` +
+    `${counted(state.picks[index])}${outlier}, ${factsOf(index)}${defocus}${film}` +
     (size === undefined ? "" : `${size} Å per pixel, `) +
     `micrograph ${number(entry.position + 1)} of ${number(count + data.skipped.length)}`;
 };
 
+const place = (element, { width, height }) => {
+  element.style.width = `${width}px`;
+  element.style.height = `${height}px`;
+};
 export const drawViewer = () => {
+  isDue = false;
   if (state.open === null) return;
   const entry = shown.get(state.open);
+  showFacts(indexOf.get(state.open), entry); // first: long words leave less room
   const room = at("viewer-room").getBoundingClientRect();
   const scale = Math.min(room.width / entry.width, room.height / entry.height);
-  const picture = viewer.querySelector(".picture");
-  picture.style.width = `${Math.floor(entry.width * scale)}px`;
-  picture.style.height = `${Math.floor(entry.height * scale)}px`;
-  showPicture(viewer.querySelector("img"), state.open);
-  const drawn = drawPicks(viewer.querySelector("canvas"), state.open);
+  const fit = { width: Math.floor(entry.width * scale), height: Math.floor(entry.height * scale) };
+  const frame = frameIn(room, fit);
+  place(picture, frame.shown);
+  const image = viewer.querySelector("img");
+  place(image, frame);
+  image.style.transform = `translate(${frame.left}px, ${frame.top}px)`;
+  showPicture(image, state.open);
+  const drawn = drawPicks(viewer.querySelector("canvas"), state.open, frame);
   drawScaleBar(drawn, entry);
   if (mark) drawMark(drawn, entry, mark);
-  showFacts(indexOf.get(state.open), entry);
-  const place = order.indexOf(state.open);
-  at("previous").disabled = place <= 0;
-  at("next").disabled = place < 0 || place >= order.length - 1;
+  const here = order.indexOf(state.open);
+  at("previous").disabled = here <= 0;
+  at("next").disabled = here < 0 || here >= order.length - 1;
   if (!viewer.contains(document.activeElement) || document.activeElement.disabled) at("viewer-room").focus();
 };
 
-/** Show a micrograph; `opener` gets the focus back, `place` is one to point at. */
-export const open = (position, opener = null, place = null) => {
-  [state.open, from, mark] = [position, opener, place];
+/** Show a micrograph; `opener` gets the focus back, `pointAt` is a place to point at. */
+export const open = (position, opener = null, pointAt = null) => {
+  [state.open, from, mark] = [position, opener, pointAt];
+  showWhole();
   const image = viewer.querySelector("img");
   image.removeAttribute("src");
   delete image.dataset.position;
@@ -69,7 +83,15 @@ viewer.addEventListener("close", () => {
 });
 viewer.addEventListener("keydown", (event) => {
   if (event.target.type === "range") return; // there the arrows move the threshold
-  if (event.key === "ArrowLeft") step(-1);
-  if (event.key === "ArrowRight") step(1);
+  if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
+  if (zoomByKey(event.key)) drawViewer();
+  else if (event.key === "ArrowLeft" || event.key === "PageUp") step(-1);
+  else if (event.key === "ArrowRight" || event.key === "PageDown") step(1);
+  else return;
+  event.preventDefault();
+});
+watchZoom(picture, () => {
+  if (!isDue) requestAnimationFrame(drawViewer);
+  isDue = true;
 });
 viewer.querySelector(".slide").hidden = !data.adjustable;
