@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from cryotx_cli.cli.app import app
 from cryotx_cli.config import AdaptConfig, CenterTrainConfig, FilmTrainConfig, RunConfig
 from cryotx_cli.coordinates.agreement import Counts
+from cryotx_cli.coordinates.gain import Gain
 from cryotx_cli.events import Event
 from cryotx_cli.training.progress import Agreement, FineTuned, StepReport
 from cryotx_cli.workflows import train as workflow
@@ -49,9 +50,9 @@ def test_progress_tells_loss_validation_and_end(started: list[tuple[Path, RunCon
     assert lines[2] == "Finished: 60 steps in 1 min 15 s; cryotx pick --weights run"
 
 
-def adapted(helped: bool) -> FineTuned:
-    before = Agreement(Counts(picks=125, truth=100, matched=90), 0.8125)
-    after = Agreement(Counts(picks=110, truth=100, matched=93), 0.875) if helped else before
+def adapted(helped: bool, spread: float) -> FineTuned:
+    before = Agreement(Counts(picks=125, truth=100, matched=90), 0.8125, chance=0.25, dice=0.75)
+    after = Agreement(Counts(picks=110, truth=100, matched=93), 0.875, chance=0.125, dice=0.5) if helped else before
     return FineTuned(
         step=60,
         steps=600,
@@ -62,22 +63,25 @@ def adapted(helped: bool) -> FineTuned:
         before=before,
         after=after,
         helped=helped,
+        gain=Gain(0.0857, spread),
     )
 
 
-@pytest.fixture(params=[True, False], ids=["helped", "did not help"])
-def adapting(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> bool:
+@pytest.fixture(params=[(True, 0.02), (True, 0.1), (False, 0.02)], ids=["helped", "may have helped", "did not help"])
+def adapting(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> tuple[bool, float]:
     """Replace fine-tuning by two reports, the last of which says whether it helped."""
 
     def train(out: Path, config: RunConfig) -> Iterator[StepReport]:
         yield StepReport(60, 600, 2.0, 0.875, 75.0, event=Event("3 micrographs to learn from"))
-        yield adapted(request.param)
+        yield adapted(*request.param)
 
     monkeypatch.setattr(workflow, "train", train)
-    return bool(request.param)
+    helped, spread = request.param
+    return helped, spread
 
 
-def test_adapting_ends_with_a_table_of_before_and_after(adapting: bool, tmp_path: Path) -> None:
+def test_adapting_ends_with_a_table_of_before_and_after(adapting: tuple[bool, float], tmp_path: Path) -> None:
+    helped, spread = adapting
     result = train("--data", str(tmp_path), "--init", "default", "--out", "run")
 
     assert result.exit_code == 0, result.stderr
@@ -87,11 +91,20 @@ def test_adapting_ends_with_a_table_of_before_and_after(adapting: bool, tmp_path
     ]
     title, *rows = [line.split() for line in result.stdout.splitlines() if line.strip()]
     assert " ".join(title) == "Picks on 2 micrographs held back, with 100 labels"
-    assert ["before", "125", "0.720", "0.900", "0.800", "0.812"] in rows
-    assert rows[-1][:3] == (["after", "110", "0.845"] if adapting else ["after", "125", "0.720"])
+    assert ["Weights", "Picks", "Precision", "Recall", "F1", "Chance", "Dice", "AP"] in rows
+    assert ["before", "125", "0.720", "0.900", "0.800", "0.250", "0.750", "0.812"] in rows
+    assert rows[-1][:3] == (["after", "110", "0.845"] if helped else ["after", "125", "0.720"])
     told = result.stderr.splitlines()[-1]
-    if adapting:
-        assert told == "Adapted in 1 min 15 s: cryotx pick --weights run/best.safetensors"
+    if helped and spread < 0.05:
+        assert told == (
+            "Adapted in 1 min 15 s: F1 is higher by 0.086 ± 0.020; cryotx pick --weights run/best.safetensors"
+        )
+    elif helped:
+        assert told.startswith(
+            "Adapted in 1 min 15 s, but no gain is shown: F1 is higher by 0.086, within the spread of "
+            "2 held-back micrographs, ± 0.100."
+        )
+        assert "run/best.safetensors holds the adapted weights" in told
     else:
         assert told.startswith("Adapting did not help on the held-back micrographs (1 min 15 s): run/best.safetensors")
 

@@ -225,6 +225,18 @@ def test_a_run_out_of_time_leaves_weights_and_goes_on_later(config, tmp_path):
     assert later.step == 2
 
 
+def test_the_gain_is_that_of_the_weights_on_the_same_parts(whole):
+    end = whole["reports"][-1]
+    assert len(end.before.parts) == len(end.after.parts) == 9  # of one micrograph
+    assert 0 <= end.gain.spread < 1
+    if end.helped:
+        assert end.gain.difference == pytest.approx(end.after.counts.f1 - end.before.counts.f1)
+    else:
+        assert end.gain.difference <= 0
+    assert 0 <= end.before.chance <= 1
+    assert 0 < end.before.dice <= 1
+
+
 def test_a_run_that_has_ended_says_again_what_it_was_good_for(whole, config):
     (end,) = train(whole["out"], replace(config, resume=True))
     assert end.before == whole["reports"][-1].before

@@ -113,13 +113,22 @@ def _show_fine_tuned(now: "FineTuned", out: Path) -> None:
 
     table(
         f"Picks on {counted(len(now.micrographs), 'micrographs')} held back, with {now.before.counts.truth} labels",
-        ("Weights", "Picks", "Precision", "Recall", "F1", "AP"),
+        ("Weights", "Picks", "Precision", "Recall", "F1", "Chance", "Dice", "AP"),
         [_agreement("before", now.before)],
         total=_agreement("after", now.after),
     )
-    best = out / "best.safetensors"
-    if now.helped:
-        status(f"Adapted in {duration(now.seconds)}: cryotx pick --weights {best}")
+    best, gain = out / "best.safetensors", now.gain
+    if now.helped and gain.is_shown:
+        status(
+            f"Adapted in {duration(now.seconds)}: F1 is higher by {gain.difference:.3f} ± {gain.spread:.3f}; "
+            f"cryotx pick --weights {best}"
+        )
+    elif now.helped:
+        status(
+            f"Adapted in {duration(now.seconds)}, but no gain is shown: F1 is higher by {gain.difference:.3f}, within "
+            f"the spread of {counted(len(now.micrographs), 'held-back micrographs')}, ± {gain.spread:.3f}. More "
+            f"labelled ones would tell; {best} holds the adapted weights."
+        )
     else:
         status(
             f"Adapting did not help on the held-back micrographs ({duration(now.seconds)}): {best} holds the weights "
@@ -129,7 +138,7 @@ def _show_fine_tuned(now: "FineTuned", out: Path) -> None:
 
 def _agreement(name: str, agreement: "Agreement") -> tuple[str, ...]:
     counts = agreement.counts
-    rates = (counts.precision, counts.recall, counts.f1, agreement.average_precision)
+    rates = (counts.precision, counts.recall, counts.f1, agreement.chance, agreement.dice, agreement.average_precision)
     return name, f"{counts.picks}", *(f"{rate:.3f}" for rate in rates)
 
 

@@ -1,16 +1,30 @@
 """Agreement with incomplete labels, and probabilities that follow from it, against draws and plain loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
-from cryotx_cli.coordinates.agreement import average_precision
+from cryotx_cli.coordinates.agreement import Counts, average_precision
+from cryotx_cli.coordinates.chance import Field, pairs_by_chance
 from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.picker import Detections
 from cryotx_cli.training.center.label_agreement import Detected, agreement, best_f1, detect, recalibrated
 from cryotx_cli.training.center.labelled_data import LabelledImage
+
+FIELD = Field((0.0, 0.0), (900.0, 900.0))
+
+
+def detected(logits, hits, judged, labels, seed=0):
+    """Detections somewhere in a field of 900 px, those with a label upon it; `labels` is how many there are."""
+    rng = np.random.default_rng(seed)
+    centres, wanted = rng.uniform(0, 900, (len(logits), 2)), rng.uniform(0, 900, (labels, 2))
+    wanted[: int(hits.sum())] = centres[hits]
+    return Detected(logits, hits, judged, centres, wanted, 12.0, FIELD)
+
 
 PLAIN = Calibration()  # the logistic function
 
@@ -21,7 +35,7 @@ def drawn(count, slope, shift, share, seed=0):
     logits = rng.normal(0, 2.5, count)
     particles = rng.random(count) < expit(slope * logits + shift)
     hits = particles & (rng.random(count) < share)
-    return Detected(logits, hits, np.ones(count, bool), int(hits.sum()))
+    return detected(logits, hits, np.ones(count, bool), int(hits.sum()))
 
 
 @pytest.mark.parametrize(("slope", "shift", "share"), [(1.0, -1.5, 0.95), (1.6, -0.5, 0.8), (0.7, 1.0, 0.9)])
@@ -34,7 +48,7 @@ def test_probabilities_follow_the_particles_and_not_the_missing_labels(slope, sh
 
 
 def test_few_detections_change_little():
-    said = recalibrated(PLAIN, [Detected(np.array([1.0]), np.array([False]), np.array([True]), 0)])
+    said = recalibrated(PLAIN, [detected(np.array([1.0]), np.array([False]), np.array([True]), 0)])
 
     assert_allclose(said(np.linspace(-3, 3, 7)), expit(np.linspace(-3, 3, 7)), atol=0.15)
 
@@ -47,18 +61,19 @@ def test_a_calibration_that_fits_stays():
 
 def test_detections_where_nobody_labelled_do_not_count():
     seen = drawn(2000, 1.0, -1.0, 0.9)
-    border = Detected(np.full(2000, 3.0), np.zeros(2000, bool), np.zeros(2000, bool), 0)
+    border = detected(np.full(2000, 3.0), np.zeros(2000, bool), np.zeros(2000, bool), 0)
 
     assert recalibrated(PLAIN, [seen, border]) == recalibrated(PLAIN, [seen])
     assert best_f1([seen, border]) == best_f1([seen])
-    assert agreement([seen, border], PLAIN) == agreement([seen], PLAIN)
+    assert agreement([seen, border], PLAIN).counts == agreement([seen], PLAIN).counts
+    assert agreement([seen, border], PLAIN).dice == agreement([seen], PLAIN).dice
 
 
 def test_the_best_f1_is_that_of_the_best_cut():
     seen = [drawn(60, 1.0, -0.5, 0.9, seed) for seed in (1, 2)]
     logits, hits = (np.concatenate([getattr(one, name) for one in seen]) for name in ("logits", "hits"))
-    labels = sum(one.labels for one in seen) + 7
-    seen[1] = Detected(seen[1].logits, seen[1].hits, seen[1].judged, seen[1].labels + 7)
+    labels = sum(len(one.labels) for one in seen) + 7
+    seen[1] = replace(seen[1], labels=np.vstack([seen[1].labels, np.zeros((7, 2))]))
 
     expected = max(
         2 * int(hits[logits >= cut].sum()) / (int((logits >= cut).sum()) + labels) for cut in logits.tolist()
@@ -68,14 +83,14 @@ def test_the_best_f1_is_that_of_the_best_cut():
 
 
 def test_no_detection_has_an_f1_of_zero():
-    assert best_f1([Detected(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), 5)]) == 0
+    assert best_f1([detected(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), 5)]) == 0
 
 
 def test_agreement_counts_what_a_user_gets():
     """Expected F1 of probabilities .9 .8 .1 is highest at two picks: 3.4 / 3.8 against 1.8 / 2.8 and 3.6 / 4.8."""
     probabilities = np.array([0.9, 0.1, 0.8])
     logits = np.log(probabilities / (1 - probabilities))
-    one = Detected(logits, np.array([True, True, False]), np.ones(3, bool), 4)
+    one = detected(logits, np.array([True, True, False]), np.ones(3, bool), 4)
 
     found = agreement([one], Calibration(tuple(np.sort(logits)), tuple(np.sort(probabilities))))
 
@@ -107,4 +122,30 @@ def test_detections_are_matched_one_to_one_where_people_labelled():
     assert found.logits[order].tolist() == [0, 2, 3, 4]
     assert found.hits[order].tolist() == [False, True, False, False]
     assert found.judged[order].tolist() == [True, True, True, False]
-    assert found.labels == 2
+    assert found.labels.tolist() == labels.tolist()
+    assert (found.radius, found.field) == (12, Field((19.5, 19.5), (160, 60)))
+    assert found.centres[order].tolist() == [[150, 50], [52, 50], [100, 63], [5, 50]]
+
+
+@pytest.mark.parametrize(("micrographs", "parts"), [(1, 9), (2, 8), (3, 12), (4, 16), (5, 5), (8, 8)])
+def test_few_micrographs_are_compared_in_parts(micrographs, parts):
+    seen = [drawn(400, 1.0, 0.0, 0.9, seed) for seed in range(micrographs)]
+
+    found = agreement(seen, PLAIN)
+
+    assert len(found.parts) == parts
+    assert sum(found.parts, Counts()) == found.counts
+
+
+def test_the_parts_of_a_micrograph_have_what_lies_in_them():
+    """Nine detections, eight with labels, in the middles of nine parts; a label without one in the last part."""
+    middles = np.stack(np.meshgrid([150, 450, 750], [150, 450, 750]), -1).reshape(-1, 2) + 50.0
+    hits = np.arange(9) > 0
+    labels = np.vstack([middles[hits], [[950.0, 950.0]]])
+    one = Detected(np.full(9, 4.0), hits, np.ones(9, bool), middles, labels, 12.0, Field((50.0, 50.0), (900.0, 900.0)))
+
+    found = agreement([one], PLAIN)
+
+    assert found.parts == (Counts(1, 0, 0), *[Counts(1, 1, 1)] * 7, Counts(1, 2, 1))
+    assert found.dice == pytest.approx(2 * 8 / 18, abs=0.01)
+    assert found.chance == pytest.approx(2 * pairs_by_chance(middles, labels, 12, one.field) / 18)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from cryotx_cli.config import AdaptConfig
+from cryotx_cli.coordinates.gain import paired_gain
 from cryotx_cli.datasets.labelled import find_labels
 from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
@@ -202,4 +203,5 @@ def _finish(
         before=before,
         after=after if helped else before,
         helped=helped,
+        gain=paired_gain(before.parts, after.parts),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from cryotx_cli.coordinates.agreement import Counts, average_precision, match, precision_recall_curve
+from cryotx_cli.coordinates.agreement import (
+    Counts,
+    average_precision,
+    dice,
+    disc_overlap,
+    match,
+    precision_recall_curve,
+)
+from cryotx_cli.coordinates.chance import Field, pairs_by_chance
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.center.picker import Picker
@@ -19,6 +28,9 @@ from cryotx_cli.training.center.labelled_data import LabelledImage
 from cryotx_cli.training.progress import Agreement
 
 _SMALLEST_ODDS = 1e-6
+_ENOUGH_MICROGRAPHS = 5
+"""Of fewer, parts are compared instead of whole micrographs: two or three say nothing of a spread."""
+_FEWEST_PARTS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +41,21 @@ class Detected:
     ----------
     logits, hits, judged
         (n,) of each: the network's logit, whether it has a label, and whether it lies where people labelled.
-    labels
-        How many labels there are.
+    centres, labels
+        (n, 2) and (m, 2) in px: of the detections, and where the labels are.
+    radius
+        Of a particle in px.
+    field
+        Where people labelled.
     """
 
     logits: NDArray[np.float64]
     hits: NDArray[np.bool_]
     judged: NDArray[np.bool_]
-    labels: int
+    centres: NDArray[np.float64]
+    labels: NDArray[np.float64]
+    radius: float
+    field: Field
 
 
 def detect(picker: Picker, image: LabelledImage) -> Detected:
@@ -47,7 +66,7 @@ def detect(picker: Picker, image: LabelledImage) -> Detected:
     judged = image.in_labelled_area(kept.centres)
     hits = np.zeros(len(kept), bool)
     hits[judged] = match(kept.centres[judged], image.labels, radius) >= 0
-    return Detected(kept.scores, hits, judged, len(image.labels))
+    return Detected(kept.scores, hits, judged, kept.centres, image.labels, radius, image.labelled_field)
 
 
 def best_f1(seen: Sequence[Detected]) -> float:
@@ -60,13 +79,28 @@ def best_f1(seen: Sequence[Detected]) -> float:
 
 
 def agreement(seen: Sequence[Detected], calibration: Calibration) -> Agreement:
-    """Count what `cryotx pick` keeps by itself of every image, with these probabilities."""
-    counts = Counts()
-    for one in seen:
+    """Judge what `cryotx pick` keeps by itself of every image, with these probabilities."""
+    parts: list[Counts] = []
+    overlaps, by_chance = [], 0.0
+    side = 1 if len(seen) >= _ENOUGH_MICROGRAPHS else math.ceil(math.sqrt(_FEWEST_PARTS / len(seen)))
+    for number, one in enumerate(seen):
         probabilities = calibration(one.logits)
         kept = (probabilities >= automatic_cut(probabilities)) & one.judged
-        counts += Counts(int(kept.sum()), one.labels, int((one.hits & kept).sum()))
-    return Agreement(counts, average_precision(*_judged(seen)))
+        picks = one.centres[kept]
+        overlaps.append(disc_overlap(picks, one.labels, 2 * one.radius))
+        by_chance += pairs_by_chance(picks, one.labels, one.radius, one.field, number)
+        of_picks, of_labels = (_part_of(points, one.field, side) for points in (picks, one.labels))
+        counted = (np.bincount(of, minlength=side**2) for of in (of_picks, of_labels, of_picks[one.hits[kept]]))
+        parts += [Counts(*map(int, numbers)) for numbers in zip(*counted, strict=True)]
+    counts = sum(parts, Counts())
+    precision = average_precision(*_judged(seen))
+    return Agreement(counts, precision, counts.f1_of(by_chance), dice(overlaps), tuple(parts))
+
+
+def _part_of(points: NDArray[np.float64], field: Field, side: int) -> NDArray[np.intp]:
+    """Return in which of side x side equal parts of the field each point lies; beyond its border, in the next one."""
+    column, row = np.floor((points - field.corner) / field.size * side).astype(np.intp).clip(0, side - 1).T
+    return np.asarray(row * side + column, np.intp)
 
 
 def recalibrated(calibration: Calibration, seen: Sequence[Detected]) -> Calibration:
@@ -96,7 +130,7 @@ def _judged(seen: Sequence[Detected]) -> tuple[NDArray[np.float64], NDArray[np.b
     """Logits and hits of all detections where people labelled, and the number of labels."""
     logits = np.concatenate([one.logits[one.judged] for one in seen])
     hits = np.concatenate([one.hits[one.judged] for one in seen])
-    return logits, hits, sum(one.labels for one in seen)
+    return logits, hits, sum(len(one.labels) for one in seen)
 
 
 def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.agreement import match_thinned
+from cryotx_cli.coordinates.chance import Field
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
@@ -62,6 +63,12 @@ class LabelledImage:
     def nominal(self) -> NDArray[np.float32]:
         """The image at scale 1."""
         return self.images[self.scales.index(1.0)].astype(np.float32)
+
+    @property
+    def labelled_field(self) -> Field:
+        """The part of the image at scale 1 in which people labelled."""
+        width, height = (side - 2 * self.margin for side in self.images[self.scales.index(1.0)].shape[::-1])
+        return Field((self.margin - 0.5, self.margin - 0.5), (max(width, 1.0), max(height, 1.0)))
 
     def in_labelled_area(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of (n, 2) points at scale 1 are as far from the border as labels are."""
