@@ -80,7 +80,7 @@ def test_the_diameter_is_estimated_without_a_hint(diameter, pixel_size):
 
     assert found.value == pytest.approx(diameter, rel=0.08)
     assert_allclose(found.each, diameter, rtol=0.08)
-    assert (found.agreeing, found.tried, found.is_doubtful) == (2, 2, False)
+    assert (found.agreeing, found.tried, found.doubt) == (2, 2, None)
 
 
 def test_without_particles_there_is_no_diameter():
@@ -98,7 +98,7 @@ def test_micrographs_without_particles_say_nothing_alone():
 
     assert found.value == pytest.approx(160, rel=0.08)
     assert len(found.each) == 1
-    assert found.is_doubtful
+    assert "not sure (1 of 3 agree" in str(found.doubt)
     assert str(found).startswith("1 of 3 agree within 15%, they say 1")
     assert str(found).endswith("; 2 show too little alone")
 
@@ -169,7 +169,53 @@ def test_how_well_micrographs_agree_is_told_as_it_is(value, each, tried, text):
     assert str(DiameterEstimate(value, each, tried)) == text
 
 
-@pytest.mark.parametrize(("agreeing", "doubtful"), [(4, True), (5, False)])
-def test_an_estimate_is_doubtful_where_fewer_than_half_agree(agreeing, doubtful):
+@pytest.mark.parametrize(("agreeing", "doubtful"), [(5, True), (6, False)])
+def test_an_estimate_is_doubtful_unless_most_agree(agreeing, doubtful):
     each = (*[190.0] * agreeing, *[400.0] * (10 - agreeing))
-    assert DiameterEstimate(190.0, each, 10).is_doubtful == doubtful
+    assert (DiameterEstimate(190.0, each, 10).doubt is not None) == doubtful
+
+
+@pytest.mark.parametrize(("count", "doubtful"), [(None, False), (19.4, True), (20.0, False)])
+def test_an_estimate_from_few_candidates_is_doubtful(count, doubtful):
+    doubt = DiameterEstimate(190.0, (190.0,), 1, count).doubt
+
+    assert (doubt is not None) == doubtful
+    if doubtful:
+        assert "19 candidates in 1 micrograph stand out from noise" in str(doubt)
+        assert "--diameter" in str(doubt)
+
+
+def test_a_few_lumps_are_no_sure_diameter():
+    found = sweep(DiscPicker(), [micrograph_of(330, side=500)], 1).estimate()
+
+    assert found.value == pytest.approx(330, rel=0.1)
+    assert found.count is not None
+    assert found.count < 10
+    assert "stand out from noise" in str(found.doubt)
+
+
+def test_when_three_micrographs_agree_the_others_are_looked_at_near_that_size_only():
+    picker = DiscPicker()
+    looking = SizeSweep(picker, USUAL_SIZES, 5)
+    passes = []
+    for seed in range(5):
+        looking.add(micrograph_of(160, seed=seed))
+        passes.append(len(picker.seen))
+
+    assert passes[4] - passes[3] == 5
+    assert passes[1] - passes[0] > 7
+    found = looking.estimate()
+    assert found.value == pytest.approx(160, rel=0.08)
+    assert (found.agreeing, found.tried) == (5, 5)
+
+
+def test_micrographs_that_do_not_agree_are_looked_at_in_all_sizes():
+    picker = DiscPicker()
+    looking = SizeSweep(picker, USUAL_SIZES, 5)
+    for seed, diameter in enumerate((90, 160, 300, 90)):
+        looking.add(micrograph_of(diameter, seed=seed))
+    before = len(picker.seen)
+
+    looking.add(micrograph_of(300, seed=5))
+
+    assert len(picker.seen) - before > 7

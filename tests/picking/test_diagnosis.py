@@ -1,18 +1,25 @@
 """What a run says that finds little, or something else than it was told to: by a picker that sees dark discs."""
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
 from scipy import ndimage
+from typer.testing import CliRunner
 
+from cryotx_cli.cli.app import app
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.load_picker import LoadedPicker
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import normalise, rescale
+from cryotx_cli.runs.diagnosis import kept_diagnosis
+from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.pick import PickRun, start_pick
 from quick_picker import PickerWithoutNetwork
 
@@ -101,7 +108,7 @@ def test_a_wrong_diameter_is_named_with_the_right_one_and_the_pixel_size_that_wo
     text = said(run)
     named = float(re.search(r"--diameter (\d+)", text)[1])
     assert named == pytest.approx(100, rel=0.2)
-    pixel_size = float(re.search(r"--pixel-size ([\d.]+)\.", text)[1])
+    pixel_size = float(re.search(r"--pixel-size ([\d.]+)$", text)[1])
     assert pixel_size == pytest.approx(PIXEL_SIZE * 100 * factor / named, rel=0.05)
     assert f"--diameter {named:.0f}" in (tmp_path / "p/report.html").read_text()
 
@@ -110,7 +117,7 @@ def test_a_pixel_size_that_contradicts_the_files_is_the_culprit(discs, tmp_path)
     run = run_on(discs, tmp_path / "p.star", diameter=100, pixel_size=3 * PIXEL_SIZE)
 
     assert "The micrographs themselves say 2.5 Å per pixel" in said(run)
-    assert "Leave out --pixel-size, or give --pixel-size 2.5" in said(run)
+    assert said(run).endswith("--pixel-size 2.5")
     assert "--diameter" not in said(run)
 
 
@@ -129,7 +136,7 @@ def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
 
     text = said(run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100))
 
-    assert "no more candidates than in noise of the same spectrum, at no size from 18 to 566 Å" in text
+    assert "no more candidates than in noise of the same spectrum, at no size from 12 to 800 Å" in text
     assert "cryotx train" in text
     assert "--fdr" not in text
     assert "--diameter" not in text
@@ -214,3 +221,61 @@ def test_a_micrograph_that_is_gone_by_then_is_left_out(discs, tmp_path):
                 file.unlink()
 
     assert run.summary.micrographs == 3
+
+
+def type_in(command: str) -> None:
+    """Run a command as if it had been typed in this folder."""
+    name, *words = shlex.split(command)
+    assert name == "cryotx"
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_commands_that_are_told_run_as_they_stand(discs, tmp_path, monkeypatch, which):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(discs, tmp_path / "my mics")
+    monkeypatch.setattr(
+        "cryotx_cli.workflows.pick.load_picker", lambda config: LoadedPicker(DiscPicker(), config, (), "")
+    )
+
+    first = "cryotx pick 'my mics' --out 'my picks.star' --diameter 400 --contrast dark --no-images --formats csv"
+    type_in(first)
+    told = kept_diagnosis(Path("my picks"))
+    assert told is not None
+    assert all(command in told.text.split("\n") for command in told.commands)
+
+    type_in(told.commands[which])
+
+    run = read_run(Path("my picks"))
+    assert sum(row.picks for row in run.picked) > 100
+    assert run.settled.config.formats == ("csv",)
+    assert kept_diagnosis(Path("my picks")) is None
+    size = run.available(run.picked[0])[0].pixel_size
+    assert run.settled.diameter / size == pytest.approx(100 / PIXEL_SIZE, rel=0.15)
+
+
+def test_a_file_that_knows_the_pixel_size_gives_a_command_that_runs(discs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(discs, tmp_path / "mics")
+    monkeypatch.setattr(
+        "cryotx_cli.workflows.pick.load_picker", lambda config: LoadedPicker(DiscPicker(), config, (), "")
+    )
+
+    type_in("cryotx pick mics --out p.star --diameter 100 --pixel-size 7.5 --contrast dark --no-images")
+    (command,) = kept_diagnosis(Path("p")).commands
+    type_in(command)
+
+    assert sum(row.picks for row in read_run(Path("p")).picked) > 100
+
+
+def test_an_estimate_that_is_not_sure_is_told_at_once_and_in_the_report_of_runs_that_use_it(tmp_path):
+    for number in range(2):
+        write(tmp_path / "mics", f"m{number}.mrc", 100, 5)
+
+    run = run_on(tmp_path / "mics", tmp_path / "p.star", diameter="auto")
+
+    assert "The diameter is not sure (" in said(run)
+    assert "The diameter is not sure (" in (tmp_path / "p/report.html").read_text()
+    run_on(tmp_path / "mics", tmp_path / "p.star", diameter=120)
+    assert "not sure" not in (tmp_path / "p/report.html").read_text()

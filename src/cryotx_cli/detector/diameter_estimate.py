@@ -126,13 +126,19 @@ def keep_estimate(path: Path, estimate: DiameterEstimate, key: str) -> None:
         json.dump({"key": key, **asdict(estimate)}, file)
 
 
-def kept_estimate(path: Path, key: str) -> DiameterEstimate | None:
-    """Return what `keep_estimate` wrote under `key`; None if there is nothing."""
+def kept_estimate(path: Path, key: str | None = None) -> DiameterEstimate | None:
+    """Return what `keep_estimate` wrote, under `key` if one is given; None if there is nothing."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        estimate = DiameterEstimate(float(stored["value"]), tuple(map(float, stored["each"])), int(stored["tried"]))
-        return estimate if stored["key"] == key and estimate.value > 0 else None
-    except (OSError, ValueError, KeyError, TypeError):
+        count = stored.get("count")
+        estimate = DiameterEstimate(
+            float(stored["value"]),
+            tuple(map(float, stored["each"])),
+            int(stored["tried"]),
+            None if count is None else float(count),
+        )
+        return estimate if key in (None, stored["key"]) and estimate.value > 0 else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -13,6 +13,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.coordinates.region import Region
 from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class Located:
 
 
 _AGREE = 0.15  # of the estimate: F1 hardly falls within it
+_FEW = 20  # particles: so many lumps of dirt may look alike
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,14 @@ class DiameterEstimate:
         Å, one for each micrograph that says something alone, in rising order.
     tried
         How many micrographs were looked at.
+    count
+        How many particles they show together, as far as noise does not explain them; None where that is not known.
     """
 
     value: float
     each: tuple[float, ...]
     tried: int
+    count: float | None = None
 
     @property
     def agreeing(self) -> int:
@@ -61,9 +66,19 @@ class DiameterEstimate:
         return sum(abs(one / self.value - 1) <= _AGREE for one in self.each)
 
     @property
-    def is_doubtful(self) -> bool:
-        """Whether fewer than half of the micrographs agree."""
-        return 2 * self.agreeing < self.tried
+    def doubt(self) -> str | None:
+        """Why nobody should rely on it, with what to do; None where most micrographs agree on a good many particles."""
+        if self.count is not None and self.count < _FEW:
+            seen = counted(max(1, round(self.count)), "candidates")
+            why = f"{seen} in {counted(self.tried, 'micrographs')} stand out from noise, as dirt may"
+        elif 2 * self.agreeing > self.tried:
+            return None
+        else:
+            why = str(self)
+        return (
+            f"The diameter is not sure ({why}): there may be no particles, or several sizes of them. Look whether the "
+            "circles in the pictures fit, and give --diameter if you know it."
+        )
 
     def __str__(self) -> str:
         if self.tried == 1:

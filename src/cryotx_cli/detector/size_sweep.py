@@ -36,6 +36,8 @@ _FIELD, _LARGEST_FIELD = 384, 640  # network px of the middle of a micrograph: o
 _MANY = 10  # micrographs
 _NARROWEST = 4.0  # px: nothing is seen of a smaller particle
 _WITH_DECOYS = 3  # micrographs
+_ENOUGH_AGREE = 3  # micrographs that say the same size alone: then the others are looked at near it only
+_NEAR = 2  # steps either way
 _PLACES, _MOST_DECOYS = 1000, 12  # for particles in all decoys of a size; decoys of one micrograph
 _FIRST = 4  # sizes that are compared with noise before others are
 _CONVINCING = 0.35  # least expected F1 of what noise does not explain
@@ -107,16 +109,21 @@ class SizeSweep:
         self._picker, self._sizes = picker, tuple(sizes)
         self._field = int(np.clip(_FIELD * math.sqrt(_MANY / max(1, micrographs)), _FIELD, _LARGEST_FIELD))
         self._looks: list[list[_Look]] = [[] for _ in self._sizes]
+        self._noise: dict[tuple[float, int], tuple[list[NDArray[np.float64]], float]] = {}
+        self._near: int | None = None
         self._together: dict[int, SizeSeen] = {}
         self._alone: list[float] = []
         self._count = 0
 
     def add(self, micrograph: Micrograph) -> None:
-        """Look at one more micrograph; sizes that do not fit it are left out."""
+        """Look at one more micrograph; sizes that do not fit it are left out.
+
+        Once some agree on a size, others are looked at near it only.
+        """
         own: dict[int, _Look] = {}
-        for place, diameter in enumerate(self._sizes):
+        for place in self._worth_looking():
             try:
-                look = self._look(micrograph, diameter)
+                look = self._look(micrograph, self._sizes[place])
             except MicrographError:  # too small for particles of this size
                 continue
             if look is not None:
@@ -128,7 +135,24 @@ class SizeSweep:
         speaking = [place for place, one in seen.items() if one.evidence >= _SPEAKS_F1]
         if speaking:
             best = max(speaking, key=lambda place: seen[place].evidence)
-            self._alone.append(self._settled(best, lambda place: seen.get(place)))
+            diameter = self._settled(best, lambda place: seen.get(place))
+            if self._sizes[0] / STEP <= diameter <= self._sizes[-1] * STEP:  # a guess far from all that was looked for
+                self._alone.append(diameter)
+
+    def _worth_looking(self) -> range:
+        """Return the places of the sizes at which to look at the next micrograph."""
+        everywhere = range(len(self._sizes))
+        if len(self._alone) < _ENOUGH_AGREE:
+            return everywhere
+        if self._near is None:
+            try:
+                estimate = self.estimate()
+            except MicrographError:
+                return everywhere
+            if estimate.agreeing < _ENOUGH_AGREE:
+                return everywhere
+            self._near = self._nearest(estimate.value)
+        return everywhere[max(0, self._near - _NEAR) : self._near + _NEAR + 1]
 
     @property
     def span(self) -> tuple[float, float]:
@@ -154,14 +178,15 @@ class SizeSweep:
         MicrographError
             They show no particles of any size.
         """
-        diameter = self.diameter()
-        if diameter is None:
+        diameter, best = self.diameter(), self.best()
+        if diameter is None or best is None:
             raise MicrographError(
                 f"--diameter auto: no particles seen in {counted(self._count, 'micrographs')}, tried "
                 f"{self._sizes[0]:.0f} to {self._sizes[-1]:.0f} Å: at no size are there more candidates than in noise",
                 "Give the diameter in Å, for example --diameter 160.",
             )
-        return DiameterEstimate(diameter, tuple(sorted(self._alone)), self._count)
+        shown = best.count * len(self._looks[self._nearest(best.told)])
+        return DiameterEstimate(diameter, tuple(sorted(self._alone)), self._count, shown)
 
     def _best_place(self) -> int | None:
         # Decoys cost as much as micrographs. Sizes that look good without come first.
@@ -227,16 +252,23 @@ class SizeSweep:
         with_spectrum = [look for look in looks if look.spectrum is not None]
         if not with_spectrum:
             return None
-        places = sum(_area(look) for look in with_spectrum) / PIXELS_PER_DIAMETER**2
+        key = diameter, len(with_spectrum)
+        if key not in self._noise:
+            self._noise[key] = self._decoys(diameter, with_spectrum)
+        decoys, area = self._noise[key]
+        return false_discovery([look.scores for look in looks], decoys, sum(map(_area, looks)) / area)
+
+    def _decoys(self, diameter: float, looks: Sequence[_Look]) -> tuple[list[NDArray[np.float64]], float]:
+        """Return scores of the candidates in decoys, and the area of these together."""
+        places = sum(map(_area, looks)) / PIXELS_PER_DIAMETER**2
         each = int(np.clip(math.ceil(_PLACES / places), 1, _MOST_DECOYS))
         decoys = []
-        for look in with_spectrum:
+        for look in looks:
             assert look.spectrum is not None
             for number in range(each):
                 noise = decoy_from(look.spectrum, look.shape, look.seed + number)
                 decoys.append(apart(self._picker.locate(noise, look.empty).particles, diameter).scores)
-        ratio = sum(_area(look) for look in looks) / (each * sum(_area(look) for look in with_spectrum))
-        return false_discovery([look.scores for look in looks], decoys, ratio)
+        return decoys, each * sum(map(_area, looks))
 
 
 def middle_of(micrograph: Micrograph, diameter: float, field: float) -> Micrograph:

@@ -24,9 +24,6 @@ _BRIGHT = (
     "Particles are bright in these micrographs: they seem to be inverted, and are picked as such (--contrast bright; "
     "--contrast dark if that is wrong)."
 )
-_DOUBTFUL = (
-    "The diameter is not sure ({}): look whether the circles in the pictures fit, and give --diameter if you know it."
-)
 
 
 class Decision:
@@ -83,8 +80,8 @@ class Decision:
                 self._tell(Event(f"Estimating the diameter from {looked_at}; --diameter starts without."))
             self.estimate = estimate_diameter(files, config.pixel_size, picker, known_to_be_bright(config.contrast))
             keep_estimate(self._folder.diameter, self.estimate, key)
-        if self.estimate.is_doubtful:
-            self._tell(Event(_DOUBTFUL.format(self.estimate), "warning"))
+        if self.estimate.doubt:
+            self._tell(Event(self.estimate.doubt, "warning"))
         return self.estimate.value
 
     def _is_bright(self, diameter: float) -> bool:

@@ -13,6 +13,8 @@ from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, STEP, SizeSweep
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, read_header, read_micrograph
+from cryotx_cli.runs.commands import choose_again
+from cryotx_cli.runs.diagnosis import Diagnosis
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import Settled
@@ -20,7 +22,7 @@ from cryotx_cli.wording import counted
 
 LOOKED_AT = 3
 """Micrographs at most."""
-_STEPS = 5  # either way from the given diameter: from a sixth to six times of it
+_STEPS = 7  # either way from the given diameter: from an eleventh to eleven times of it, for nm are taken for Å
 _FIELD_OF = 6  # micrographs: the field of each is as large as if there were so many
 _FEW = 5  # picks a micrograph
 _FITS = 1.25  # a diameter that is farther off than this is wrong
@@ -47,6 +49,8 @@ class Run:
         Median size of its picks over the diameter that was given; None if there are too few to tell.
     folder
         As the user would type it.
+    again
+        The command that repeats the run, to which flags are added.
     """
 
     settled: Settled
@@ -54,6 +58,7 @@ class Run:
     found: FalseDiscovery | None
     size_ratio: float | None
     folder: Path
+    again: str
 
     @property
     def picks(self) -> int:
@@ -70,7 +75,7 @@ class Run:
         return self.picks < _FEW * len(self.picked) or false > self.picks / 2 or wrong_size
 
 
-def diagnose(run: Run, picker: ParticlePicker) -> list[str]:
+def diagnose(run: Run, picker: ParticlePicker) -> Diagnosis | None:
     """Look at some micrographs of a suspicious run in many sizes, and say what is wrong and what to do.
 
     Parameters
@@ -82,29 +87,29 @@ def diagnose(run: Run, picker: ParticlePicker) -> list[str]:
 
     Returns
     -------
-    list of str
-        One remark, or none where all is as it should be: few particles, but those of the size that was said.
+    Diagnosis or None
+        None where all is as it should be: few particles, but those of the size that was said.
     """
     files = [file for file, _ in run.picked]
     files = files[:: math.ceil(len(files) / LOOKED_AT)]
     micrographs = [one for one in (_read(file, run.settled) for file in files) if one is not None]
     if not micrographs:
-        return []
+        return None
     sweep = _swept(micrographs, run.settled.diameter, picker)
     diameter, best = sweep.diameter(), sweep.best()
     if best is None or best.evidence < CONVINCING_F1:
         turned = _swept([replace(one, image=-one.image) for one in micrographs], run.settled.diameter, picker)
         other, evidence = turned.best(), 0.0 if best is None else best.evidence
         if other is not None and other.evidence >= max(CONVINCING_F1, evidence + CLEARLY_BETTER):
-            return [_other_contrast(run.settled, turned.diameter() or other.implied)]
+            return _other_contrast(run, turned.diameter() or other.implied)
     film = float(np.mean([_film(one, run.settled, picker) for one in micrographs]))
     if diameter is None or best is None or best.count < _SEEN:
-        return [_nothing(run, sweep, film)]
+        return _nothing(run, sweep, film)
     if not 1 / _FITS <= diameter / run.settled.diameter <= _FITS:
         if best.evidence < _CLEAR:
-            return [_nothing(run, sweep, film)]
-        return [_other_size(run.settled, files[0], micrographs[0].pixel_size, diameter, best.count)]
-    return _faint(run) if film < _MOSTLY_FILM else []
+            return _nothing(run, sweep, film)
+        return _other_size(run, files[0], micrographs[0].pixel_size, diameter, best.count)
+    return _faint(run) if film < _MOSTLY_FILM else None
 
 
 def _read(file: MicrographFile, settled: Settled) -> Micrograph | None:
@@ -125,8 +130,8 @@ def _film(micrograph: Micrograph, settled: Settled, picker: ParticlePicker) -> f
     return picker.film_share(picker.prepare(micrograph, settled.diameter))
 
 
-def _other_size(settled: Settled, file: MicrographFile, pixel_size: float, diameter: float, count: float) -> str:
-    given, told = settled.diameter, f"{pixel_size:g} Å per pixel"
+def _other_size(run: Run, file: MicrographFile, pixel_size: float, diameter: float, count: float) -> Diagnosis:
+    given = run.settled.diameter
     seen = (
         f"The particles seem to measure {_about(diameter)} Å, not {given:.0f} Å, if a pixel measures {pixel_size:g} Å: "
         f"{count:.0f} or more of them in a part of a micrograph that noise does not explain."
@@ -134,15 +139,25 @@ def _other_size(settled: Settled, file: MicrographFile, pixel_size: float, diame
     known = _pixel_size_of(file)
     if known is not None and abs(known / pixel_size - 1) > _SAME_PIXEL_SIZE:
         if 1 / _FITS <= diameter * known / pixel_size / given <= _FITS:
-            return (
+            command = f"{run.again} --pixel-size {known:g}"
+            return Diagnosis(
+                "pixel size",
                 f"{seen} The micrographs themselves say {known:g} Å per pixel, with which they measure "
-                f"{_about(diameter * known / pixel_size)} Å, as was said. Leave out --pixel-size, or give "
-                f"--pixel-size {known:g}."
+                f"{_about(diameter * known / pixel_size)} Å, as was said:\n{command}",
+                (command,),
+                diameter,
+                known,
             )
         seen += f" (The micrographs themselves say {known:g} Å per pixel, not {pixel_size:g}.)"
-    return (
-        f"{seen} If {told} is right: --diameter {_about(diameter)}. If {given:.0f} Å is right, the pixel size is off "
-        f"by a factor of {_factor(given / diameter)}: --pixel-size {pixel_size * given / diameter:.3g}."
+    right = pixel_size * given / diameter
+    commands = f"{run.again} --diameter {_about(diameter)}", f"{run.again} --pixel-size {right:.3g}"
+    return Diagnosis(
+        "size",
+        f"{seen} If {pixel_size:g} Å per pixel is right:\n{commands[0]}\nIf {given:.0f} Å is right, the pixel size is "
+        f"off by a factor of {_factor(given / diameter)}:\n{commands[1]}",
+        commands,
+        diameter,
+        right,
     )
 
 
@@ -153,43 +168,47 @@ def _pixel_size_of(file: MicrographFile) -> float | None:
         return None
 
 
-def _other_contrast(settled: Settled, diameter: float) -> str:
-    other = "bright" if settled.contrast == "dark" else "dark"
-    return (
-        f"Particles seem to be {other} in these micrographs, of about {_about(diameter)} Å: "
-        f"--contrast {other} --diameter {_about(diameter)}."
-    )
+def _other_contrast(run: Run, diameter: float) -> Diagnosis:
+    other = "bright" if run.settled.contrast == "dark" else "dark"
+    command = f"{run.again} --contrast {other} --diameter {_about(diameter)}"
+    text = f"Particles seem to be {other} in these micrographs, of about {_about(diameter)} Å:\n{command}"
+    return Diagnosis("contrast", text, (command,), diameter)
 
 
-def _nothing(run: Run, sweep: SizeSweep, film: float) -> str:
+def _nothing(run: Run, sweep: SizeSweep, film: float) -> Diagnosis:
     low, high = sweep.span
     sizes = f"at no size from {low:.0f} to {high:.0f} Å"
     if film >= _MOSTLY_FILM:
-        return (
+        return Diagnosis(
+            "film",
             f"{film:.0%} of what is in these micrographs looks like support film or large ice crystals; beside it "
-            f"there are no more candidates than in noise {sizes}. There is nothing here to pick: look at the pictures."
+            f"there are no more candidates than in noise {sizes}. There is nothing here to pick: look at the pictures.",
         )
     picks = "nothing was" if not run.picks else f"the {counted(run.picks, 'picks')} may be dirt: hardly anything was"
-    return (
+    return Diagnosis(
+        "noise",
         f"There are no more candidates than in noise of the same spectrum, {sizes}: {picks} found that differs "
-        "from it. If you see particles in the pictures, mark some hundred of them and teach the model: cryotx train."
+        "from it. If you see particles in the pictures, mark some hundred of them and teach the model: cryotx train.",
     )
 
 
-def _faint(run: Run) -> list[str]:
+def _faint(run: Run) -> Diagnosis | None:
     """Say how many more picks a rate of false ones would bring that is told; nothing where it brings none."""
     found = run.found
     if found is None:
-        return []
+        return None
     more = np.count_nonzero(found.candidates >= found.cut_at(_RATE)) / found.micrographs * len(run.picked)
     if more < run.picks + len(run.picked):
-        return []
-    return [
+        return None
+    command = choose_again(run.folder, f"--fdr {_RATE:g}")
+    return Diagnosis(
+        "faint",
         f"The diameter fits, but particles are faint or few: {counted(run.picks, 'picks')} in "
-        f"{counted(len(run.picked), 'micrographs')}. cryotx threshold {run.folder} --fdr {_RATE:g} keeps about "
-        f"{more:.0f}, of which a fifth is expected to be false: look at those. If they are your particles, "
-        "cryotx train with some hundred of them finds more."
-    ]
+        f"{counted(len(run.picked), 'micrographs')}. Look at the first {more:.0f}, of which a fifth is expected to be "
+        f"false:\n{command}\nIf they are your particles, cryotx train with some hundred of them finds more.",
+        (command,),
+        run.settled.diameter,
+    )
 
 
 def _about(diameter: float) -> str:

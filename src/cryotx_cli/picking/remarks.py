@@ -11,13 +11,14 @@ from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.picking.diagnosis import Run, diagnose
+from cryotx_cli.runs.diagnosis import drop_diagnosis, keep_diagnosis, kept_diagnosis, was_looked_at
 from cryotx_cli.runs.drift import Drift
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder, fingerprint
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult
 from cryotx_cli.runs.settled import Settled
-from cryotx_cli.runs.verdict import drop_diagnosis, keep_diagnosis, kept_diagnosis, verdict
+from cryotx_cli.runs.verdict import verdict
 
 _CHECKED = 3  # images that the check of what was written looks at
 
@@ -29,6 +30,8 @@ class Remarks:
     ----------
     folder, settled, record
         Those of the run.
+    again
+        The command that repeats it.
     sizes
         Whether a diameter that does not fit the picks is worth a word.
     drift
@@ -45,11 +48,19 @@ class Remarks:
     """
 
     def __init__(
-        self, folder: PickFolder, settled: Settled, record: RunRecord, *, sizes: bool, drift: bool, tell: Tell
+        self,
+        folder: PickFolder,
+        settled: Settled,
+        record: RunRecord,
+        again: str,
+        *,
+        sizes: bool,
+        drift: bool,
+        tell: Tell,
     ) -> None:
         self.settled = settled
         self.found: FalseDiscovery | None = None
-        self._folder, self._record, self._tell = folder, record, tell
+        self._folder, self._record, self._again, self._tell = folder, record, again, tell
         self._sizes = SizeCheck(settled.diameter) if sizes else None
         self._drift = Drift() if drift else None
 
@@ -69,12 +80,12 @@ class Remarks:
         """If the picks are few or not what was said, look why; it is told at the end and in the report."""
         picked = [(result.file, row) for result, row, _ in self._record.picked]
         ratio = self._sizes.ratio if self._sizes is not None else None
-        run = Run(self.settled, picked, self.found, ratio, self._folder.path)
+        run = Run(self.settled, picked, self.found, ratio, self._folder.path, self._again)
         if not (picker.compares_with_noise and run.is_suspicious):
             drop_diagnosis(self._folder.path)
             return
         key = fingerprint(picker.fingerprint, [row.key for _, row in picked])
-        if kept_diagnosis(self._folder.path, key) is None:
+        if not was_looked_at(self._folder.path, key):
             self._tell(Event("Picks are few or not as was said: looking at some of the micrographs in other sizes."))
             try:
                 keep_diagnosis(self._folder.path, diagnose(run, picker), key)
@@ -83,7 +94,7 @@ class Remarks:
 
     def at_end(self) -> None:
         """Say what only all picks together show, once the merged files are written."""
-        explained = bool(kept_diagnosis(self._folder.path))
+        explained = kept_diagnosis(self._folder.path) is not None
         if not explained and self._sizes is not None and (warning := self._sizes.warning()):
             self._tell(Event(warning, "warning"))
         rows = [row for _, row, _ in self._record.picked]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from cryotx_cli.detector.diameter_estimate import kept_estimate
+from cryotx_cli.events import Event
 from cryotx_cli.report.model import ReportMicrograph, ReportRun
 from cryotx_cli.report.page import write_report
 from cryotx_cli.runs.ledger import LedgerRow
@@ -18,9 +22,16 @@ def write_run_report(run: StoredRun) -> None:
         The report cannot be written.
     """
     found = run.false_discovery
-    events = verdict(run.picked, found, run.settled, run.folder.path)
-    about = ReportRun(run.folder.star, run.folder.path, run.settled, found=found, events=tuple(events))
+    events = *_doubts(run), *verdict(run.picked, found, run.settled, run.folder.path)
+    about = ReportRun(run.folder.star, run.folder.path, run.settled, found=found, events=events)
     write_report(run.folder.report, about, (_as_shown(run, row) for row in run.rows.values()))
+
+
+def _doubts(run: StoredRun) -> list[Event]:
+    """Say where the diameter was estimated and is not sure; what was said at the start of the run is long gone."""
+    estimate = kept_estimate(run.folder.diameter)
+    used = estimate is not None and math.isclose(estimate.value, run.settled.diameter, rel_tol=1e-3)
+    return [Event(estimate.doubt, "warning")] if estimate and used and estimate.doubt else []
 
 
 def _as_shown(run: StoredRun, row: LedgerRow) -> ReportMicrograph:

@@ -30,6 +30,7 @@ from cryotx_cli.picking.survey import survey as survey_run
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.gallery import GALLERY_SIZE
 from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
+from cryotx_cli.runs.commands import pick_again
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.jobs import PickJob, PickJobs
@@ -99,7 +100,8 @@ def start_pick(
     expected = len(files) if arrivals is None else GALLERY_SIZE  # a session may fill the gallery
     settings = WorkerSettings(decision.settled, config.device, loaded.picker.fingerprint, expected, picker)
     workers = _workers(connection, settings, loaded, events)
-    return PickRun(arrivals or files, folder, decision, loaded.picker, workers, exposures, events, config.stop_after)
+    again, source, stop_after = pick_again(inputs, folder), arrivals or files, config.stop_after
+    return PickRun(source, folder, decision, loaded.picker, workers, exposures, again, events, stop_after)
 
 
 def _workers(connection: Connection | None, settings: WorkerSettings, loaded: LoadedPicker, events: Events) -> Workers:
@@ -149,23 +151,22 @@ class PickRun:
         picker: ParticlePicker,
         workers: Workers,
         exposures: Mapping[str, Exposure],
+        again: str,
         events: Events,
         stop_after: float | None,
     ) -> None:
         settled, self.estimate, self.events = decision.settled, decision.estimate, events
         self.device, self.device_reason, self.diameter = workers.name, workers.reason, settled.diameter
-        self.scales_to_diameter = picker.scales_to_diameter
-        self.stop_file = folder.stop
+        self.scales_to_diameter, self.stop_file = picker.scales_to_diameter, folder.stop
         self._picker, self._folder, self._workers, self._stop_after = picker, folder, workers, stop_after
-        self._config = settled.config
-        self._arrivals = source if isinstance(source, Arrivals) else None
-        self._plan = PickJobs(folder, settled, picker.fingerprint)
-        self._record = RunRecord(folder)
+        self._config, self._arrivals = settled.config, source if isinstance(source, Arrivals) else None
+        self._plan, self._record = PickJobs(folder, settled, picker.fingerprint), RunRecord(folder)
         self._overview = Overview(folder, settled, self._record, exposures, events.tell)
         self._remarks = Remarks(
             folder,
             settled,
             self._record,
+            again,
             sizes=self.estimate is None and self.scales_to_diameter,
             drift=self._arrivals is not None,
             tell=events.tell,
@@ -267,8 +268,7 @@ class PickRun:
             for result in kept:
                 self._arrivals.take(result.file)
         if kept:
-            text = f"An earlier run finished {len(kept)} of {len(self)} micrographs; they are kept."
-            self.events.tell(Event(text))
+            self.events.tell(Event(f"An earlier run finished {len(kept)} of {len(self)} micrographs; they are kept."))
             self._overview.changed()
         if changed:
             text = (
