@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ ONLY_IN = {
 }
 
 
-def tree(module: Path) -> ast.Module:
-    return ast.parse(module.read_text(encoding="utf-8"))
+@cache
+def nodes(module: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
 
 
 def relative(module: Path) -> str:
@@ -37,7 +39,7 @@ def relative(module: Path) -> str:
 
 def imported(module: Path) -> Iterator[str]:
     """Top-level packages that a module imports, at its top or inside functions."""
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -64,21 +66,21 @@ def test_a_foreign_package_stays_behind_its_own_module(package: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=relative)
 def test_nothing_prints_but_the_command_line(module: Path) -> None:
-    calls = [node.func for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
+    calls = [node.func for node in nodes(module) if isinstance(node, ast.Call)]
 
     assert not [call.lineno for call in calls if isinstance(call, ast.Name) and call.id in ("print", "input")]
 
 
 @pytest.mark.parametrize("module", sorted((SOURCE / "cli").glob("*.py")), ids=relative)
 def test_the_command_line_has_one_place_for_errors(module: Path) -> None:
-    catches = [node for node in ast.walk(tree(module)) if isinstance(node, ast.ExceptHandler)]
+    catches = [node for node in nodes(module) if isinstance(node, ast.ExceptHandler)]
 
     assert module.name == "app.py" or not catches
 
 
 @pytest.mark.parametrize("module", MODULES, ids=relative)
 def test_user_data_is_never_opened_for_update(module: Path) -> None:
-    texts = [node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)]
+    texts = [node.value for node in nodes(module) if isinstance(node, ast.Constant)]
 
     assert not {"r+", "r+b", "rb+"} & {text for text in texts if isinstance(text, str)}
 
@@ -119,15 +121,26 @@ MAY_COMPARE_WITH_AUTO = {
 }
 
 
+def is_auto(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == "auto"
+
+
 @pytest.mark.parametrize("module", MODULES, ids=relative)
 def test_what_is_auto_is_decided_in_one_place(module: Path) -> None:
     compared = [
         node.lineno
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.Compare) and any(ast.unparse(one) == "'auto'" for one in (node.left, *node.comparators))
+        for node in nodes(module)
+        if isinstance(node, ast.Compare) and any(is_auto(one) for one in (node.left, *node.comparators))
     ]
 
     assert not compared or relative(module) in MAY_COMPARE_WITH_AUTO
+
+
+def dotted(node: ast.expr) -> str:
+    """Return what is called as it is written, where that is a name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 @pytest.mark.parametrize("name", ["Settled", "Selection.of"])
@@ -135,8 +148,8 @@ def test_settled_settings_are_made_in_one_module(name: str) -> None:
     makers = {
         relative(module)
         for module in MODULES
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == name
+        for node in nodes(module)
+        if isinstance(node, ast.Call) and dotted(node.func) == name
     }
 
     assert makers == {"runs/settled.py"}

@@ -98,6 +98,7 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     assert not [target for target in targets if not (page.parent / target).exists()]
 
 
+@pytest.mark.slow
 def test_python_in_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (written,) = simulate(tmp_path / "simulated", SimulateConfig(micrographs=1, size=512, pixel_size=3.0, seed=3))
     (tmp_path / "micrographs").mkdir()

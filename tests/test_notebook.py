@@ -14,6 +14,7 @@ def code_cells() -> list[Any]:
     return [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
 
 
+@pytest.mark.slow
 def test_it_runs_and_what_it_picks_agrees_with_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matplotlib = pytest.importorskip("matplotlib", reason="matplotlib comes with the extra 'docs'")
     matplotlib.use("Agg")

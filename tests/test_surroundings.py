@@ -85,27 +85,24 @@ def test_the_doctor_examines_a_machine_whose_numpy_is_broken(cryotx, libraries):
             1,
             ["Standard output cannot be written (No space left on device): what would stand there is left out."],
         ),
-        ("| true", None, []),
+        pytest.param("| true", None, [], marks=pytest.mark.slow),
         (">&- 2>&- <&-", 0, []),
-        (">/dev/null 2>/dev/full", 0, []),
+        pytest.param(">/dev/null 2>/dev/full", 0, [], marks=pytest.mark.slow),
     ],
 )
-def test_outputs_that_take_nothing_end_no_command(cryotx, redirection, code, said):
+def test_outputs_that_take_nothing_end_no_command_and_are_not_taken_by_the_next_file(
+    cryotx, tmp_path, redirection, code, said
+):
     ended = cryotx(f"{EVALUATE} --json numbers.json", redirection=redirection)
 
     assert ended.stderr.splitlines() == said
     assert code is None or ended.returncode == code
     assert Path(ended.args[0]).name == "bash"
-
-
-def test_a_closed_output_is_not_taken_by_the_next_file(cryotx, tmp_path):
-    cryotx(f"{EVALUATE} --json numbers.json", redirection=">&- 2>&- <&-")
-
     assert (tmp_path / "numbers.json").read_text().startswith('{\n  "radius"')
 
 
 def test_a_terminal_that_does_not_know_a_letter_shows_a_question_mark(cryotx, tmp_path):
-    ended = cryotx("evaluate picks.star ångström.star --diameter 1", before="export PYTHONIOENCODING=ascii")
+    ended = cryotx("check picks.star --against ångström.star", before="export PYTHONIOENCODING=ascii")
 
     assert "ngstr" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -114,7 +111,7 @@ def test_a_terminal_that_does_not_know_a_letter_shows_a_question_mark(cryotx, tm
 def test_names_that_are_no_text_come_out_as_they_are(tmp_path):
     name = b"caf\xe9.star"
     ended = subprocess.run(
-        [os.fsencode(sys.executable), b"-m", b"cryotx_cli", b"evaluate", name, name],
+        [os.fsencode(sys.executable), b"-m", b"cryotx_cli", b"check", name, b"--against", name],
         capture_output=True,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
@@ -133,8 +130,15 @@ def test_a_working_folder_that_is_gone(cryotx):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold processes to ulimit -v")
-@pytest.mark.parametrize("command", ["pick m.mrc --out p.star", "doctor"])
-@pytest.mark.parametrize("kilobytes", [2_000_000, 3_000_000])
+@pytest.mark.parametrize(
+    ("command", "kilobytes"),
+    [
+        ("pick m.mrc --out p.star", 2_000_000),
+        pytest.param("pick m.mrc --out p.star", 3_000_000, marks=pytest.mark.slow),
+        pytest.param("doctor", 2_000_000, marks=pytest.mark.slow),
+        ("doctor", 3_000_000),
+    ],
+)
 def test_a_limit_of_memory_that_would_kill_the_process_is_told(cryotx, command, kilobytes):
     ended = cryotx(command, before=f"ulimit -v {kilobytes}")
 

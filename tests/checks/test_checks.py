@@ -437,6 +437,7 @@ def labelled():
     return [one for one in found if one.labels and len(one.read_particles()) >= 50]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data/real")
 def test_one_real_micrograph_of_each_set_is_judged_rightly():
     first = {one.dataset: one for one in reversed(labelled())}

@@ -51,7 +51,16 @@ def run_apart(*arguments: str, **environment: str) -> tuple[str, set[str]]:
     return finished.stdout, set(json.loads(finished.stderr))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
+# Whatever is asked, all commands are imported.
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["pick", "--help"],
+        *(pytest.param([command, "--help"], marks=pytest.mark.slow) for command in COMMANDS if command != "pick"),
+    ],
+)
 def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
     printed, loaded = run_apart(*arguments)
 

@@ -1,6 +1,5 @@
 """`cryotx convert` as a user types it."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -81,11 +80,3 @@ def test_objects_in_a_cs_file_are_refused_in_one_line() -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: p.cs: cannot be read as .cs: it holds Python objects")
     assert len(result.stderr.splitlines()) == 2
-
-
-def test_help_does_not_load_numpy() -> None:
-    import subprocess
-
-    script = "import sys; from cryotx_cli.cli.app import main; sys.argv[1:] = ['convert', '--help']\n"
-    script += "try: main()\nexcept SystemExit: assert not {'numpy', 'torch', 'pandas'} & set(sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0

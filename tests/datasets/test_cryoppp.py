@@ -143,6 +143,7 @@ def test_written_labels_read_back(tmp_path, suffix):
     assert_allclose(found.read_particles().diameters, particles.diameters)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data/real")
 def test_real_labels_lie_on_real_particles():
     """Beta-galactosidase is darker than ice; labels turned the wrong way round are no darker than chance."""

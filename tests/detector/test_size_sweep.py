@@ -71,7 +71,14 @@ def nothing(side: int = 600, pixel_size: float = 2.5, seed: int = 0) -> Microgra
 
 
 @pytest.mark.parametrize(
-    ("diameter", "pixel_size"), [(44.0, 1.25), (95.0, 2.5), (160.0, 2.5), (330.0, 5.0), (950.0, 10.0)]
+    ("diameter", "pixel_size"),
+    [
+        (44.0, 1.25),
+        pytest.param(95.0, 2.5, marks=pytest.mark.slow),
+        (160.0, 2.5),
+        pytest.param(330.0, 5.0, marks=pytest.mark.slow),
+        pytest.param(950.0, 10.0, marks=pytest.mark.slow),
+    ],
 )
 def test_the_diameter_is_estimated_without_a_hint(diameter, pixel_size):
     micrographs = [micrograph_of(diameter, pixel_size, seed=seed) for seed in range(2)]
@@ -113,7 +120,7 @@ def test_faint_particles_are_seen_by_all_micrographs_together():
 
 
 def test_bright_particles_have_a_size_if_asked_for_or_if_there_are_no_dark_ones():
-    micrograph = micrograph_of(160, noise=0.6)
+    micrograph = micrograph_of(160, noise=0.6, side=400)
     inverted = [replace(micrograph, image=-micrograph.image)]
 
     for bright in (None, True):

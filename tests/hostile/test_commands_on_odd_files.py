@@ -34,8 +34,10 @@ def noise(side=160):
     ("name", "content", "said"),
     [
         ("in.star", STAR_FILES["no y"][0], "no table with _rlnCoordinateX"),
-        ("in.star", STAR_FILES["open quotes"][0], "quotation mark in line 7"),
-        ("in.csv", CSV_FILES["semicolons and decimal commas"][0], "line 2 has '812,25'"),
+        pytest.param("in.star", STAR_FILES["open quotes"][0], "quotation mark in line 7", marks=pytest.mark.slow),
+        pytest.param(
+            "in.csv", CSV_FILES["semicolons and decimal commas"][0], "line 2 has '812,25'", marks=pytest.mark.slow
+        ),
         ("in.cs", "trap", "holds Python objects"),
     ],
     ids=["no y", "open quotes", "semicolons", "objects"],

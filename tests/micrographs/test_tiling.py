@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cryotx_cli.micrographs.tiling import tiles
 
-sides = st.integers(1, 5000)
+sides = st.integers(1, 2000)
 
 
 def owners(tiling, x, y):

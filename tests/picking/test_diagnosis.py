@@ -96,12 +96,14 @@ def said(run: PickRun) -> str:
 @pytest.fixture(scope="module")
 def discs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("diagnosis") / "mics"
-    for number in range(3):
+    for number in range(2):
         write(folder, f"m{number}.mrc", 100.0, 40 + number)
     return folder
 
 
-@pytest.mark.parametrize("factor", [0.2, 0.4, 2.5, 4.5])
+@pytest.mark.parametrize(
+    "factor", [pytest.param(0.2, marks=pytest.mark.slow), 0.4, 2.5, pytest.param(4.5, marks=pytest.mark.slow)]
+)
 def test_a_wrong_diameter_is_named_with_the_right_one_and_the_pixel_size_that_would_explain_it(discs, tmp_path, factor):
     run = run_on(discs, tmp_path / "p.star", diameter=100 * factor)
 
@@ -131,7 +133,7 @@ def test_with_the_right_diameter_nobody_looks(discs, tmp_path):
 
 
 def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
-    for number in range(3):
+    for number in range(2):
         write(tmp_path / "mics", f"m{number}.mrc", 100, 0)
 
     text = said(run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100))
@@ -165,7 +167,7 @@ def test_bright_particles_of_another_size_are_named(tmp_path):
 
 
 def test_few_particles_of_the_right_size_are_no_fault(tmp_path):
-    for number in range(3):
+    for number in range(2):
         write(tmp_path / "mics", f"m{number}.mrc", 100, 4)
 
     assert said(run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100)) == ""
@@ -193,7 +195,7 @@ def test_a_choice_of_picks_that_was_given_is_not_questioned(discs, tmp_path, set
     picker = DiscPicker()
     run_on(discs, tmp_path / "p.star", picker, diameter=400, decoys=0, **settings)
 
-    assert picker.located == 3
+    assert picker.located == 2
 
 
 def test_one_micrograph_of_twenty_grey_levels_is_enough(tmp_path):
@@ -216,11 +218,11 @@ def test_a_micrograph_that_is_gone_by_then_is_left_out(discs, tmp_path):
     config = PickConfig(contrast="dark", images=False, report=False, formats=(), diameter=400)
     run = start_pick([folder], tmp_path / "p.star", config, DiscPicker())
     for count, _ in enumerate(run):
-        if count == 2:
+        if count == 1:
             for file in folder.iterdir():
                 file.unlink()
 
-    assert run.summary.micrographs == 3
+    assert run.summary.micrographs == 2
 
 
 def type_in(command: str) -> None:
@@ -248,7 +250,7 @@ def test_the_commands_that_are_told_run_as_they_stand(discs, tmp_path, monkeypat
     type_in(told.commands[which])
 
     run = read_run(Path("my picks"))
-    assert sum(row.picks for row in run.picked) > 100
+    assert sum(row.picks for row in run.picked) > 65
     assert run.settled.config.formats == ("csv",)
     assert kept_diagnosis(Path("my picks")) is None
     size = run.available(run.picked[0])[0].pixel_size
@@ -266,7 +268,7 @@ def test_a_file_that_knows_the_pixel_size_gives_a_command_that_runs(discs, tmp_p
     (command,) = kept_diagnosis(Path("p")).commands
     type_in(command)
 
-    assert sum(row.picks for row in read_run(Path("p")).picked) > 100
+    assert sum(row.picks for row in read_run(Path("p")).picked) > 65
 
 
 def test_an_estimate_that_is_not_sure_is_told_at_once_and_in_the_report_of_runs_that_use_it(tmp_path):

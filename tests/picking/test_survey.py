@@ -102,8 +102,8 @@ def test_faint_micrographs_of_a_run_keep_their_particles(tmp_path):
 
 
 def test_noise_alone_gets_no_picks_and_says_so(tmp_path):
-    for number in range(3):
-        write(tmp_path / "mics", f"m{number}.mrc", blobs=0, seed=number)
+    for number in range(2):
+        write(tmp_path / "mics", f"m{number}.mrc", blobs=0, seed=number, side=320)
 
     run = pick(tmp_path / "mics", tmp_path / "p.star")
 
@@ -171,7 +171,7 @@ def test_threshold_back_to_auto_is_the_run_itself(micrographs, tmp_path):
     assert (tmp_path / "p.star").read_bytes() == before
 
 
-@pytest.mark.parametrize("rate", [0.02, 0.3])
+@pytest.mark.parametrize("rate", [0.02, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_threshold_by_rate_is_pick_by_rate(micrographs, tmp_path, rate):
     pick(micrographs, tmp_path / "a.star")
     done = threshold(tmp_path / "a", ThresholdConfig(fdr=rate))

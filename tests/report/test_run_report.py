@@ -105,6 +105,7 @@ def test_a_run_without_decoys_has_no_rate(tmp_path):
     assert "false" not in page.text.lower()
 
 
+@pytest.mark.slow
 def test_what_the_terminal_says_of_the_picks_is_in_the_report(compared):
     run = start_pick([compared.parent / "mics"], compared.with_suffix(".star"), PickConfig(diameter=20.0), Noise())
     list(run)

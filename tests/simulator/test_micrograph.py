@@ -200,7 +200,7 @@ def test_radii_are_half_the_diameter_in_pixels(ball):
     assert len(micrograph.radii) == len(micrograph.centres) == len(micrograph.ignored) > 5
 
 
-@pytest.mark.parametrize("dose", [10.0, 40.0])
+@pytest.mark.parametrize("dose", [10.0, pytest.param(40.0, marks=pytest.mark.slow)])
 def test_detectability_is_the_contrast_of_the_matched_filter(dose):
     # With shot noise alone, the best linear detector has d'^2 = (signal energy) x (electrons a pixel).
     coarse, pixel_size, dqe = ball_of(400), 5.0, 0.7

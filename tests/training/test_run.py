@@ -73,6 +73,12 @@ def logged_steps(path):
 # ---- every way of training -------------------------------------------------------------------------------------------
 
 
+# What all of them share stands once in training/run.py: the two that take longest are left to the slow tests.
+QUICK_AND_SLOW = [
+    pytest.param(way, marks=[pytest.mark.slow] * (way in ("adapting", "cryotransformer"))) for way in WAYS
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_killed_run_goes_on_without_a_row_twice_or_a_step_missing(way, tmp_path, monkeypatch):
@@ -94,7 +100,7 @@ def test_a_killed_run_goes_on_without_a_row_twice_or_a_step_missing(way, tmp_pat
     assert logged_steps(out / "log.csv") == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", QUICK_AND_SLOW)
 def test_rows_beyond_the_state_are_forgotten(way, tmp_path, monkeypatch):
     short_runs.shrink(monkeypatch.setattr)
     start, out = short_runs.WAYS[way](tmp_path), tmp_path / "run"
@@ -108,7 +114,7 @@ def test_rows_beyond_the_state_are_forgotten(way, tmp_path, monkeypatch):
     assert logged_steps(out / "log.csv") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", QUICK_AND_SLOW)
 def test_the_settings_that_a_run_wrote_repeat_it(way, tmp_path, monkeypatch):
     short_runs.shrink(monkeypatch.setattr)
     run = short_runs.WAYS[way](tmp_path)(tmp_path / "run")
@@ -129,7 +135,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", QUICK_AND_SLOW)
 def test_a_damaged_state_is_named(way, tmp_path, monkeypatch):
     short_runs.shrink(monkeypatch.setattr)
     monkeypatch.setattr(Stopwatch, "wants_saving", True)

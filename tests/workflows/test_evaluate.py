@@ -290,6 +290,7 @@ def test_the_dictionary_is_json_with_the_same_numbers(picks, truth):
     assert data["truth_without_picks"] == data["picks_without_truth"] == data["unlabelled"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "checks/score_real.py").exists(), reason="needs ../shared/checks/score_real.py")
 def test_agrees_with_an_independent_scorer_on_real_labels(tmp_path):
     spec = importlib.util.spec_from_file_location("score_real", SHARED / "checks/score_real.py")

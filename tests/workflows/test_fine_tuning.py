@@ -188,6 +188,7 @@ def test_a_run_that_gets_worse_ends_early(config, tmp_path, monkeypatch):
     assert end.step == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scores", "best"), [([0.5, 0.499, 0.497, 0.498], 3), ([0.5, 0.51, 0.506, 0.504], 2)])
 def test_of_weights_that_agree_equally_well_but_for_chance_the_last_count(config, tmp_path, monkeypatch, scores, best):
     saying(monkeypatch, scores)
@@ -237,6 +238,7 @@ def test_the_gain_is_that_of_the_weights_on_the_same_parts(whole):
     assert 0 < end.before.dice <= 1
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_says_again_what_it_was_good_for(whole, config):
     (end,) = train(whole["out"], replace(config, resume=True))
     assert end.before == whole["reports"][-1].before
@@ -261,7 +263,11 @@ def relion_labels(tmp_path, tree, stated=None):
 
 @pytest.mark.parametrize(
     ("given", "stated", "expected"),
-    [(None, None, "diameter 140 Å (estimated)"), (None, 26, "130 Å (of the labels)"), (110.0, 26, "110 Å (given)")],
+    [
+        (None, None, "diameter 140 Å (estimated)"),
+        (None, 26, "130 Å (of the labels)"),
+        pytest.param(110.0, 26, "110 Å (given)", marks=pytest.mark.slow),
+    ],
 )
 def test_the_diameter_is_given_or_stated_or_estimated(config, tree, tmp_path, monkeypatch, given, stated, expected):
     monkeypatch.setattr(Picker, "estimate_diameter", lambda picker, micrographs: 140.0)
@@ -283,9 +289,9 @@ def test_each_of_several_proteins_has_its_own_diameter(config, tree, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "note", "kept", "labels"),
     [
-        (0, "", True, 18),
+        pytest.param(0, "", True, 18, marks=pytest.mark.slow),
         (1, "; labels left out because they lie on support film: 3", True, 16),
-        (3, "; 33% of the labels lie on support film: so will picks", False, 18),
+        pytest.param(3, "; 33% of the labels lie on support film: so will picks", False, 18, marks=pytest.mark.slow),
     ],
 )
 def test_few_labels_on_film_are_left_out_and_many_are_followed(
@@ -305,6 +311,7 @@ def test_few_labels_on_film_are_left_out_and_many_are_followed(
         assert bool(load_checkpoint(tmp_path / "run" / f"{name}.safetensors").film) == kept
 
 
+@pytest.mark.slow
 def test_nothing_was_labelled_nearer_to_a_border_than_the_nearest_label(config, tree, tmp_path):
     nearest = min(
         min(p.centres.min() + 0.5, SIZE - 0.5 - p.centres.max())

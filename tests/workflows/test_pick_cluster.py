@@ -151,6 +151,7 @@ def test_what_a_picker_says_of_a_micrograph_is_said_once(pick, config):
     assert [event for event in run.events if "odd" in event.text] == [Event("m05 is odd", micrograph="m05.mrc")]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_loses_nothing(pick):
     whole, _, _ = pick("one", CONFIG, QuickPicker())
     found, run, results = pick("two", TWO, QuickPicker(seconds=0.05), kill_a_child)

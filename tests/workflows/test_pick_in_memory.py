@@ -70,7 +70,7 @@ def assert_same(first: Particles, second: Particles) -> None:
     [
         {"diameter": 209.0},
         pytest.param({"diameter": "auto"}, marks=pytest.mark.slow),
-        {"diameter": 180.0, "threshold": 0.5, "edge": 100.0, "on_film": True},
+        pytest.param({"diameter": 180.0, "threshold": 0.5, "edge": 100.0, "on_film": True}, marks=pytest.mark.slow),
     ],
 )
 def test_an_array_a_file_and_the_command_line_give_the_same_picks(

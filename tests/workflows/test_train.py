@@ -200,6 +200,7 @@ def test_weights_to_start_from_are_used(whole, tmp_path):
             assert_allclose(started[name], value, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_film_finder_of_the_weights_to_start_from_is_kept(tmp_path):
     list(train(tmp_path / "run", replace(CONFIG, init="default", steps=1)))
     film = load_checkpoint("default").film

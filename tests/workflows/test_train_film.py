@@ -54,6 +54,20 @@ def batches(seed=1, steps=6, first=0, batch_size=4):
     return list(SimulatedFilm([blob(rng)], batch_size=batch_size, steps=steps, seed=seed, first=first))
 
 
+@pytest.fixture(scope="module")
+def many():
+    """Batches kept by the first who asks: training in miniature is set up for each test."""
+    return []
+
+
+@pytest.fixture
+def ninety_six(many):
+    """So many micrographs."""
+    if not many:
+        many.extend(batches(steps=12, batch_size=8))
+    return many
+
+
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +89,7 @@ def test_the_weights_are_those_of_the_detector_with_a_film_finder(tmp_path):
     assert Picker(read).fingerprint != Picker(default).fingerprint
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path):
     list(train(tmp_path / "whole", CONFIG))
     run = train(tmp_path / "stopped", CONFIG)
@@ -113,15 +128,15 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone():
     assert not torch.equal(whole[0].features[0, 0, :8, :8], batches(seed=2)[0].features[0, 0, :8, :8])
 
 
-def test_half_of_the_micrographs_show_film_and_some_of_them_little_else():
-    shares = torch.cat([batch.film.mean((1, 2)) for batch in batches(steps=12, batch_size=8)])
+def test_half_of_the_micrographs_show_film_and_some_of_them_little_else(ninety_six):
+    shares = torch.cat([batch.film.mean((1, 2)) for batch in ninety_six])
     assert 0.3 < (shares > 0.01).float().mean() < 0.7
     assert (shares > 0.6).any()
     assert ((shares > 0.01) & (shares < 0.3)).any()
 
 
-def test_nothing_is_learned_from_film_that_covers_everything():
-    for batch in batches(steps=12, batch_size=8):
+def test_nothing_is_learned_from_film_that_covers_everything(ninety_six):
+    for batch in ninety_six:
         covered = batch.film.mean((1, 2)) > 0.9
         assert not batch.weight[covered].any()
         assert (batch.weight[batch.film.mean((1, 2)) < 0.5].mean((1, 2)) > 0.5).all()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -94,6 +95,7 @@ def write_report(
         file.writelines(parts)
 
 
+@cache  # to compile it takes longer than to write a page, and a watched run writes one again and again
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(source("template.html"))

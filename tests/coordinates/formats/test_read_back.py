@@ -65,7 +65,7 @@ def in_folder(names):
 
 
 @pytest.mark.parametrize("one", [one.name for one in micrograph_formats()])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(TREES)
 @example(["a.mrc", "a.mrc.mrc"])
 @example(["a.mrc", "a.tif", "a.mrc.mrc"])
@@ -94,7 +94,7 @@ def test_a_file_for_each_micrograph(one, names):
 
 
 @pytest.mark.parametrize("one", [one.name for one in table_formats()])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(TREES)
 @example(["a.mrc", "a.mrc.mrc"])
 @example(["'a.mrc", "a.mrc"])

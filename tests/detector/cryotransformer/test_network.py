@@ -62,7 +62,16 @@ def test_formulas_give_the_inputs_that_were_recorded():
         assert hashlib.sha256(image.tobytes()).hexdigest() == sha256, call
 
 
-@pytest.mark.parametrize("name", ["A_r18", "B_r50", "C_r50_dc5", "D_r18_prenorm", "G_r34"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "A_r18",
+        "B_r50",
+        pytest.param("C_r50_dc5", marks=pytest.mark.slow),
+        "D_r18_prenorm",
+        pytest.param("G_r34", marks=pytest.mark.slow),
+    ],
+)
 def test_outputs_are_those_of_the_original(name):
     network, record = network_by_formula(name), recorded_arrays(f"model_{name}.npz")
     meta = recorded_json("model_meta.json")
@@ -112,7 +121,7 @@ def test_stages_are_those_of_the_original():
         ("A_r18", None),
         ("C_r50_dc5", None),
         ("E_r18_learnedpos", None),
-        ("r152_600_default", DetrConfig()),
+        pytest.param("r152_600_default", DetrConfig(), marks=pytest.mark.slow),
         ("detr_r101_dc5_style", DetrConfig(backbone="resnet101", dilation=True, num_classes=91, num_queries=100)),
     ],
 )
@@ -210,6 +219,7 @@ def transformers_name(name):
     return next(re.sub(pattern, new, name) for pattern, new in rules if re.fullmatch(pattern, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "layer_type", "sizes", "depths"),
     [

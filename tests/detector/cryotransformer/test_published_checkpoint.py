@@ -81,7 +81,9 @@ def test_a_file_of_facebookresearch_detr_is_a_sound_head_with_default_heads(tmp_
     assert checkpoint.arguments == {}
 
 
-@pytest.mark.parametrize("backbone", RESNETS)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(one, marks=[pytest.mark.slow] * one.endswith(("101", "152"))) for one in RESNETS]
+)
 def test_the_backbone_is_told_by_its_blocks(tmp_path, backbone):
     config = dataclasses.replace(SMALL, backbone=backbone, nheads=8)
     save_shapes(tmp_path / "weights.pth", config)
