@@ -1,6 +1,7 @@
 """`cryotx evaluate` on files of two formats."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,11 @@ def test_a_report_is_written_when_asked_for(sides: tuple[Path, Path], tmp_path: 
     assert result.exit_code == 0, result.stderr
     assert f"Wrote {file}" in result.stderr
     assert "3 of 3 micrographs are without a picture: give --micrographs FOLDER." in result.stderr
-    assert "mics/c.mrc" in file.read_text()
+    page = file.read_text()
+    assert "mics/c.mrc" in page
+    by_chance = next(line.split()[8] for line in result.stdout.splitlines() if line.startswith("All"))
+    shown = " ".join(re.sub("<[^>]*>", " ", page[: page.index("Labels")]).split())
+    assert f"F1 by chance {by_chance}" in shown
 
 
 @pytest.mark.parametrize(
@@ -231,3 +236,15 @@ def test_the_chance_of_every_row_stands_beside_its_f1(sides: tuple[Path, Path], 
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
     assert rows["a"][6] == f"{content['micrographs'][0]['chance']:.3f}"
     assert rows["All"][7] == f"{content['total']['chance']:.3f}"
+
+
+def test_several_programs_on_one_set_have_no_mean(sides: tuple[Path, Path]) -> None:
+    picks, truth = sides
+    result = evaluate(picks, f"again={picks}", truth, "--diameter", "40", "--pixel-size", "1")
+
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split()[:-2] for line in result.stdout.splitlines()]
+    assert ["truth", "picks", "4", "4", "0.500", "0.500", "0.500"] in rows
+    assert ["again", "4", "0.500", "0.500", "0.500"] in rows
+    assert "Mean" not in result.stdout
+    assert "again, truth: 1 micrograph without picks, counted as missed: d" in result.stderr.splitlines()

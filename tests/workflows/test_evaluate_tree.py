@@ -137,8 +137,9 @@ def test_a_table_gives_each_set_its_diameter_and_pixel_size(tree, pickers, tmp_p
         f"1 data set not in {tmp_path / 'sets.csv'}: B",
     ]
     (tmp_path / "sets.csv").write_text("set,diameter\nA,56\n")
-    with pytest.raises(ConfigError, match=r"^A: a diameter of 56 Å says nothing about pixels"):
+    with pytest.raises(ConfigError, match=r"^A: a diameter of 56 Å says nothing about pixels") as caught:
         evaluate_sets(pickers, tree, diameters=tmp_path / "sets.csv")
+    assert "--pixel-size 1.06; --diameters takes a table of all sets." in caught.value.hint
     assert evaluate_sets(pickers, tree, None, 2.0, 0.5, tmp_path / "sets.csv").results["good"]["A"].counts.matched == 2
 
 

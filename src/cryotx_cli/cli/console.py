@@ -143,9 +143,10 @@ def table(
         Cells. An empty row parts those above it from those below. Where the terminal is too narrow names in the first
         column are shortened.
     total
-        Cells below a line; each may have several lines.
+        Cells below a line; each may have several lines. None at all: neither line nor cells.
     """
     wide, gap = _width(), 2
+    shown, total = bool(total), total or [""] * len(columns)
     widest = [
         max(len(line) for cell in column for line in cell.splitlines() or [""])
         for column in zip(columns, total, *filter(None, rows), strict=True)
@@ -155,7 +156,7 @@ def table(
     left = max(wide - sum(widest[1:]) - gap * (len(widest) - 1), len(columns[0]), *map(len, total[0].splitlines()))
     names = iter(shortened([row[0] for row in rows if row], left))
     rows = [(next(names), *row[1:]) if row else row for row in rows]
-    drawn = Table(box=SIMPLE, show_footer=True, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
+    drawn = Table(box=SIMPLE, show_footer=shown, pad_edge=False, show_edge=False, padding=(0, gap - 1, 0, 0))
     for name, last in zip(columns, total, strict=True):
         justify: Literal["left", "right"] = "left" if len(drawn.columns) < texts else "right"
         drawn.add_column(name, justify=justify, footer=Text(last), overflow="fold")

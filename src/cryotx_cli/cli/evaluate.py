@@ -144,15 +144,11 @@ def _show_tree(result: TreeEvaluation) -> None:
             for event in of_set.events:
                 status(f"{_label(picker if several else '', name)}{event.text}")
     first = next(iter(result.results.values()))
-    pickers = list(result.results)
-    means = [result.mean(picker) for picker in pickers]
-    rates = ("precision", "recall", "f1", "chance", "dice")
-    footer = ["\n".join(f"{mean[rate]:.3f}" for mean in means) for rate in rates]
     table(
         _title(next(iter(first.values()))),
         ("Data set", *(["Picker"] if several else []), "Picks", "True", "Precision", "Recall", "F1", "Chance", "Dice"),
         list(_rows_of_sets(result, several)),
-        total=(f"Mean of {len(first)}", *(["\n".join(pickers)] if several else []), "", "", *footer),
+        total=_means(result, several) if result.is_tree else (),
         texts=2 if several else 1,
     )
     below("Diameters: " + ", ".join(f"{name} {_diameter(of_set)}" for name, of_set in first.items()))
@@ -179,6 +175,15 @@ def _rows_of_sets(result: TreeEvaluation, several: bool) -> Iterator[tuple[str, 
             cells = _row("" if position else name, of_sets[name])
             numbers = (cells[1], "" if position else cells[2], *cells[4:9])
             yield (cells[0], *([picker] if several else []), *numbers)
+
+
+def _means(result: TreeEvaluation, several: bool) -> tuple[str, ...]:
+    """Return the cells of the means over the sets, with a line for each program."""
+    means = [result.mean(picker) for picker in result.results]
+    rates = (
+        "\n".join(f"{mean[rate]:.3f}" for mean in means) for rate in ("precision", "recall", "f1", "chance", "dice")
+    )
+    return f"Mean of {len(result.sets)}", *(["\n".join(result.results)] if several else []), "", "", *rates
 
 
 def _row(name: str, agreement: MicrographEvaluation | EvaluationResult) -> tuple[str, ...]:

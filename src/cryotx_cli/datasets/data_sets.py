@@ -143,7 +143,7 @@ def _entries(folder: Path) -> list[Path]:
     """Folders and coordinate files in a folder, folders first."""
     if not folder.is_dir():
         return []
-    here = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    here = [entry for entry in folder.glob("*") if not entry.name.startswith(".")]
     kept = [entry for entry in here if entry.is_dir() or entry.suffix.lower() in readable_formats()]
     return sorted(kept, key=lambda entry: (not entry.is_dir(), entry.name))
 

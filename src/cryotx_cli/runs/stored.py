@@ -116,5 +116,5 @@ def file_of_picks(picks: Path) -> Path:
     if is_run(picks):
         star = picks.with_name(f"{picks.name}.star")
         return star if star.is_file() else picks
-    stars, folders = [*picks.glob("*.star")], [path for path in picks.iterdir() if path.is_dir()]
+    stars, folders = [*picks.glob("*.star")], [path for path in picks.glob("*") if path.is_dir()]
     return stars[0] if len(stars) == 1 and is_run(stars[0]) and folders == [stars[0].with_suffix("")] else picks

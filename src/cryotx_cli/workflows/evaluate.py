@@ -141,7 +141,8 @@ def evaluate_sets(
             except (ConfigError, ParticleFileError) as error:
                 if not tree:
                     raise
-                raise type(error)(f"{name}: {error.message}", error.hint) from error
+                for_each = "; --diameters takes a table of all sets." if isinstance(error, ConfigError) else ""
+                raise type(error)(f"{name}: {error.message}", error.hint + for_each) from error
     return TreeEvaluation(results, without_picks, without_truth, bool(tree), tuple(events))
 
 
