@@ -63,6 +63,12 @@ def test_what_eman_adds_is_read_or_passed_over(tmp_path):
     assert_array_equal(read.scores, [0.25, 1, 1, 1])
 
 
+def test_all_that_eman_may_know_of_a_micrograph_is_read(tmp_path):
+    content = {"ctf": "x" * 15_000_000, "boxes": [[1, 2]]}
+    (tmp_path / "a_info.json").write_text(json.dumps(content))
+    assert read_eman_info(tmp_path / "a_info.json").centres.tolist() == [[1, 2]]
+
+
 # --- cbox ------------------------------------------------------------------------------------------------------------
 
 

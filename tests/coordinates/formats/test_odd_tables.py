@@ -60,6 +60,16 @@ def test_each_table_has_the_optics_before_it(tmp_path):
     refused(tmp_path / "two.star", joined.replace("b.mrc", "a.mrc"), r"1\.5 Å in one table and of 2\.5 Å in another")
 
 
+def test_a_micrograph_in_pixels_of_two_sizes_is_refused(tmp_path):
+    groups = optics("rlnMicrographPixelSize", "1 1.5", "2 2.5", "3 1.501", "4 <NA>")
+    rows = ("a.mrc 1 2 1", "b.mrc 3 4 2", "a.mrc 5 6 3", "b.mrc 7 8 4")
+    (tmp_path / "p.star").write_text(groups + loop("particles", f"{NAMED} rlnOpticsGroup", *rows))
+    found = read_particles(tmp_path / "p.star")
+    assert {name: here.pixel_size for name, here in found.items()} == {"a.mrc": 1.5, "b.mrc": 2.5}
+    two_sizes = loop("particles", f"{NAMED} rlnOpticsGroup", *rows, "a.mrc 9 9 2")
+    refused(tmp_path / "q.star", groups + two_sizes, r"of a\.mrc are in pixels of 1\.5 Å in one row and of 2\.5 Å")
+
+
 def test_tables_without_names_are_refused_with_both_named(tmp_path):
     both = loop("first", BARE, "1 2") + loop("second", BARE, "3 4", "5 6")
     refused(tmp_path / "m.star", both, "2 tables.*data_first with 1 rows, data_second with 2 rows")
@@ -150,9 +160,17 @@ def test_coordinates_in_tomograms_are_refused(tmp_path, name):
     refused(tmp_path / name, TOMOGRAMS[name], "in (a )?tomogram")
 
 
-@pytest.mark.parametrize(("name", "column"), [("a.cbox", "_CoordinateZ"), ("c.cbox", "_slice_index")])
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("a.cbox", "_CoordinateZ"),
+        ("c.cbox", "_slice_index"),
+        ("a.star", "_rlnTomoName"),
+        ("b.star", "_rlnCoordinateZ"),
+    ],
+)
 def test_what_shows_a_tomogram_is_named(tmp_path, name, column):
-    refused(tmp_path / name, TOMOGRAMS[name], rf"tomogram \({column}\)")
+    refused(tmp_path / name, TOMOGRAMS[name], rf"in (a )?tomograms? \({column}\)")
 
 
 def test_a_z_of_nothing_is_no_tomogram(tmp_path):
@@ -272,7 +290,7 @@ def test_origins_in_angstrom_of_an_unknown_pixel_size_are_told_of(tmp_path):
     particles = loop("particles", IN_ANGSTROM, "m 300 400 1 24 -48")
     found, told = read(tmp_path / "p.star", optics("rlnImagePixelSize", "1 4.8") + particles)
     assert found == {"m": [[300, 400]]}
-    assert "were not applied" in told[0]
+    assert "(_rlnOriginXAngst) were not applied" in told[0]
     assert "up to 48 Å" in told[0]
 
 

@@ -91,7 +91,7 @@ def _read_table(path: Path, tables: Sequence[Table], table: Table, tell: Tell) -
     sizes = pixel_sizes(tables, table)
     found = {}
     for name, rows in _rows_of(path, table, tell).items():
-        found[name] = replace(everything.select(rows), pixel_size=sizes[rows[0]] if len(rows) else np.nan)
+        found[name] = replace(everything.select(rows), pixel_size=_pixel_size(path, name, sizes[rows], "row"))
     return found
 
 
@@ -149,19 +149,28 @@ def _rows_by_name(names: Sequence[str]) -> dict[str, NDArray[np.intp]]:
 
 def _joined(path: Path, name: str, parts: Sequence[Particles]) -> Particles:
     """Return the particles that several tables have of a micrograph as one."""
-    sizes = sorted({part.pixel_size for part in parts if part.pixel_size > 0})
-    if sizes and sizes[-1] > 1.01 * sizes[0]:
-        raise ParticleFileError(
-            f"{path}: the particles of {name} are in pixels of {sizes[0]:.4g} Å in one table and of {sizes[-1]:.4g} Å "
-            "in another",
-            "Give each table as a file of its own.",
-        )
+    size = _pixel_size(path, name, np.array([part.pixel_size for part in parts]), "table")
     if len(parts) == 1:
         return parts[0]
     centres, scores, diameters = (
         np.concatenate([getattr(part, what) for part in parts]) for what in ("centres", "scores", "diameters")
     )
-    return Particles(centres, scores, diameters, sizes[0] if sizes else np.nan)
+    return Particles(centres, scores, diameters, size)
+
+
+def _pixel_size(path: Path, name: str, sizes: NDArray[np.float64], where: str) -> float:
+    """Return the pixel size that rows or tables state for one micrograph; NaN where none does."""
+    known = sizes[np.isfinite(sizes)]
+    if not known.size:
+        return np.nan
+    low, high = float(known.min()), float(known.max())
+    if high > 1.01 * low:
+        raise ParticleFileError(
+            f"{path}: the particles of {name} are in pixels of {low:.4g} Å in one {where} and of {high:.4g} Å in "
+            "another",
+            "Check its optics groups, or give what belongs together as a file of its own.",
+        )
+    return low
 
 
 # --- shifts of a refinement ------------------------------------------------------------------------------------------
