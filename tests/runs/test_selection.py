@@ -181,6 +181,20 @@ def test_distances_are_in_angstrom_and_the_best_come_first(seed, min_distance, e
     np.testing.assert_array_equal(available.centres, found.particles.centres[everything])
 
 
+@pytest.mark.parametrize(
+    ("box", "edge", "kept"), [(41, 20.0, 20.0), (41, 60.0, 29.5), (None, 20.0, 9.5), (None, 0.0, -0.5), (1, 0.0, 0.0)]
+)
+def test_picks_have_room_for_their_boxes_and_keep_off_the_border(box, edge, kept):
+    # Of 2 Å per pixel; the image ends half a pixel outside the centres of its outermost pixels.
+    at = [(x, 50) for x in (kept - 0.1, kept, 199 - kept, 199.1 - kept)]
+    at += [(100, y) for y in (kept - 0.1, kept, 99 - kept, 99.1 - kept)]
+    found = on_a_micrograph(*((x, y, 0.9 - 0.01 * i) for i, (x, y) in enumerate(at)))
+    selection = Selection(Threshold(0.0), 0.0, edge, None, box)
+    inside = [at[i] for i in (1, 2, 5, 6)]
+    assert selection.available(found).centres.tolist() == [list(map(float, place)) for place in inside]
+    assert selection.choose(found).particles.centres.tolist() == selection.available(found).centres.tolist()
+
+
 def test_what_the_border_and_better_neighbours_cost_is_counted_down_to_the_lowest_pick():
     found = on_a_micrograph(
         (50, 50, 0.9),
@@ -210,6 +224,7 @@ def test_settings_become_a_selection():
     assert Selection.of(PickConfig(), 90.0) == Selection(ExpectedF1(), 45.0, 0.0, None)
     given = PickConfig(min_distance=12.0, edge=8.0, max_per_micrograph=3, threshold=0.4)
     assert Selection.of(given, 90.0) == Selection(Threshold(0.4), 12.0, 8.0, 3)
+    assert Selection.of(PickConfig(box=180), 90.0) == Selection(ExpectedF1(), 45.0, 0.0, None, 180)
     assert Selection.of(PickConfig(percentile=30.0), 90.0).rule == Percentile(30.0)
     assert Selection.of(PickConfig(expected_count=7), 90.0).rule == ExpectedCount(7)
     assert Selection.of(PickConfig(selection="legacy"), 90.0) == Selection(Threshold(0.0), 0.0, 0.0, None)

@@ -120,8 +120,9 @@ def test_csv_variants(tmp_path, text, expected):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no columns"),
-        ("a,b\n1,2\n", "no columns"),
+        ("", "no columns.*; it is empty"),
+        ("a,b\n1,2\n", "no columns.*; it begins with 'a,b'"),
+        ("a;b\n1;2\n", "no columns.*; it begins with 'a;b'"),
         ("x\n1\n", "no columns"),
         ("x,y\n1,2\n3,oops\n", "line 3 has 'oops'"),
         ("x,y\n1,\n", "line 2 has ''"),

@@ -140,6 +140,20 @@ def test_csv_columns_that_may_name_particles_are_refused(tmp_path):
     refused(tmp_path / "b.csv", "rlnImageName,x,y\n1@a.mrcs,1,2\n2@b.mrcs,3,4\n", "not certain.*a.mrcs, b.mrcs")
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("1,2,m1.tif\n3,4,m2.tif\n5,6,m3.tif\n", {"m1.tif": [[1, 2]], "m2.tif": [[3, 4]], "m3.tif": [[5, 6]]}),
+        ("Label,Of,X,Y\nm1.mrc,movie1.tif,1,2\n", {"m1.mrc": [[1, 2]]}),
+        ("rlnImageName,x,y\n1@m1.mrcs,1,2\n2@m1.mrcs,3,4\n", {"m1.mrcs": [[1, 2], [3, 4]]}),
+        ("name,x,y\nm1,1,2\nm2,3,4\n", {"m1": [[1, 2]], "m2": [[3, 4]]}),
+    ],
+    ids=["no header", "two names", "one stack", "two particles"],
+)
+def test_csv_names_that_are_those_of_micrographs(tmp_path, content, expected):
+    assert read(tmp_path / "a.csv", content) == (expected, [])
+
+
 # --- what is no 2D particle ------------------------------------------------------------------------------------------
 
 CBOX_3D = "CoordinateX CoordinateY CoordinateZ Width Height Depth"
