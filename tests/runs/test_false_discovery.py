@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.runs.candidates import Candidates
+from cryotx_cli.runs.false_discovery import FalseDiscovery, compared, false_discovery
+from cryotx_cli.runs.selection import Selection, Threshold
 
 
 def logistic(x: np.ndarray) -> np.ndarray:
@@ -203,3 +206,124 @@ def test_empty_runs_say_nothing_and_break_nothing() -> None:
     assert found.rate(np.zeros(0)) == 0
     assert found.automatic_cut() == np.inf
     assert found.cut_at(0.05) == np.inf
+
+
+# --- each rule by itself, by its formula -----------------------------------------------------------------------------
+
+
+def some(**counts: int) -> np.ndarray:
+    """Scores in thousandths, each so many times: ``some(_950=3)`` are three of 0.95."""
+    return np.concatenate([np.full(n, int(name[1:]) / 1000) for name, n in counts.items()] or [np.zeros(0)])
+
+
+def test_loudness_weighs_faint_candidates_by_what_they_are_not() -> None:
+    real = [some(_50=30, _20=10), some(_19=7, _100=5, _900=20)]  # 0.02 is faint, 0.1 is not
+    decoys = [some(_50=20, _20=10, _19=8, _100=5)]
+
+    found = false_discovery(real, decoys, area_ratio=2.0)
+
+    assert found.loudness == pytest.approx((30 * 0.95 + 10 * 0.98 + 1) / (2 * 30 + 1))
+    assert found.micrographs == 2
+    assert found.candidates.tolist() == sorted(np.concatenate(real))
+
+
+@pytest.mark.parametrize(("faint", "loudness"), [(1000, 1.0), (249, (249 * 0.95 + 1) / 501)])
+def test_noise_explains_what_as_many_decoys_have_and_less_in_a_quiet_run(faint: int, loudness: float) -> None:
+    found = false_discovery([some(_50=faint, _300=400)], [some(_50=250, _300=50)], area_ratio=2.0)
+
+    assert found.noise_of(np.array([0.3])) == pytest.approx(loudness * 2 * 50 / 400)
+
+
+def test_where_there_are_no_candidates_low_scores_are_noise_and_high_ones_are_not() -> None:
+    found = false_discovery([some(_50=100, _950=100)], [some(_50=100)], 1.0)
+
+    assert found.noise_of(np.array([0.0, 0.35, 0.47])).tolist() == [1, 1, 1]
+    assert found.noise_of(np.array([0.53, 0.65, 0.95, 1.0])).tolist() == [0, 0, 0, 0]
+
+
+def test_without_noise_a_candidate_is_false_as_its_score_says_less_what_noise_would_have_been() -> None:
+    found = false_discovery([logistic(np.linspace(-6.9, 9.1, 5000))], [np.zeros(0)], 1.0)
+
+    scores = np.linspace(0.01, 0.99, 981)
+    of_noise = np.interp(scores, (0.35, 0.45, 0.55, 0.65, 0.75), (0.6, 0.49, 0.16, 0.05, 0.0))
+    false = 1 - scores / (scores + (1 - scores) * (1 - of_noise))
+    never_rising = np.array([false[i:].max() for i in range(len(false))])
+
+    assert found.of(scores) == pytest.approx(never_rising, abs=0.01)
+    assert found.of(np.array([0.9])) == pytest.approx([0.1], abs=0.005)
+    assert found.expected_false(scores) == pytest.approx(found.rate(scores) * 981, abs=0.005)
+
+
+def test_what_noise_explains_is_false_and_of_the_rest_what_the_score_says() -> None:
+    found = false_discovery([some(_800=400)], [some(_800=200)], 1.0)
+
+    assert found.of(np.array([0.8])) == pytest.approx([1 - 0.5 * 0.8], abs=0.01)
+
+
+def test_the_cut_follows_the_expected_f1_of_what_noise_does_not_explain() -> None:
+    real = [some(_400=100, _800=100)]
+
+    # 2 (80 + 40) / (200 + 120) is more than 2 x 80 / (100 + 120).
+    assert false_discovery(real, [np.zeros(0)], 1.0).automatic_cut() == pytest.approx(0.4)
+    # With 15 of the hundred in noise: 2 (80 + 34) / (200 + 114) is less than 2 x 80 / (100 + 114).
+    assert false_discovery(real, [some(_400=15)], 1.0).automatic_cut() == pytest.approx(0.8)
+
+
+def test_nothing_is_kept_from_which_on_noise_explains_a_fifth() -> None:
+    real = [some(_900=100, _990=20)]
+
+    assert false_discovery(real, [some(_900=40)], 1.0).automatic_cut() == pytest.approx(0.99)
+    assert false_discovery(real, [some(_900=8)], 1.0).automatic_cut() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("sure", "odds"), [(990, 99), (999, 199)])
+def test_the_least_of_a_pick_among_its_fellows_is_a_tenth_of_their_odds(sure: int, odds: float) -> None:
+    """Beyond 0.995 sure ones count as 0.995."""
+    least = odds / 10 / (1 + odds / 10)
+    real = np.concatenate([np.full(100, sure / 1000), least + np.array([-0.01, 0.01])])
+
+    found = false_discovery([real], [np.zeros(0)], 1.0)
+
+    assert found.automatic_cut() == pytest.approx(least)
+
+
+@pytest.mark.parametrize(("count", "cut"), [(9, 9.9 / 10.9), (8, 0.85)])
+def test_ten_picks_are_fellows(count: int, cut: float) -> None:
+    found = false_discovery([np.array([0.99] * count + [0.85])], [np.zeros(0)], 1.0)
+
+    assert found.automatic_cut() == pytest.approx(cut)
+
+
+def test_a_handful_of_candidates_may_be_noise_that_the_decoys_did_not_show() -> None:
+    assert false_discovery([some(_900=5)], [np.zeros(0)], 1.0).is_noise
+    assert not false_discovery([some(_900=30)], [np.zeros(0)], 1.0).is_noise
+    assert false_discovery([some(_900=30)], [np.zeros(0)], 6.0).is_noise  # decoys of a sixth of the area
+    assert false_discovery([some(_900=1)] * 30 + [np.zeros(0)], [np.zeros(0)], 1.0).is_noise  # less than one on each
+
+
+def test_certain_candidates_count() -> None:
+    found = false_discovery([np.ones(100)], [np.zeros(0)], 1.0)
+
+    assert found.automatic_cut() == 1
+    assert found.of(np.array([1.0])) == pytest.approx([0], abs=0.001)
+
+
+def test_a_rate_that_is_just_reached_is_kept() -> None:
+    found = false_discovery([some(_700=1)], [np.zeros(0)], 1.0)
+
+    assert found.cut_at(found.rate(np.array([0.7]))) == 0.7
+    assert found.cut_at(found.rate(np.array([0.7])) - 1e-9) == np.inf
+
+
+def test_micrographs_and_decoys_are_chosen_alike_and_compared_by_their_areas() -> None:
+    def candidates(height: int, *rows: tuple[float, float, float]) -> Candidates:
+        table = np.reshape(rows, (-1, 3))
+        return Candidates(Particles(table[:, :2], table[:, 2], np.full(len(table), 20.0), 2.0), height, 200)
+
+    real = candidates(100, (50, 50, 0.9), (54, 50, 0.8), (100, 50, 0.07), (3, 50, 0.9))
+    decoy = candidates(50, (50, 25, 0.06), (54, 25, 0.05), (100, 25, 0.04), (100, 3, 0.05))
+
+    found = compared([(real, decoy)] * 2, Selection(Threshold(0.5), 20.0, 20.0, max_picks=1))
+
+    assert found.candidates.tolist() == [0.07, 0.07, 0.9, 0.9]
+    assert found.loudness == pytest.approx((2 * 0.93 + 1) / (2 * 4 + 1))

@@ -266,7 +266,7 @@ def _middle(kept: Scores) -> float | None:
 
 def _share(noise: Scores, everything: Scores) -> Scores:
     """Share of the density that is noise, never rising with the score."""
-    share = np.clip(noise / np.maximum(everything, 1e-9), 0, 1)
+    share = np.minimum(noise / np.maximum(everything, 1e-9), 1)
     # Where there is next to nothing, low scores count as noise and high ones do not.
     share = np.where(everything > 0.02, share, np.where(_GRID < 0, 1.0, 0.0))
     return np.maximum.accumulate(share[::-1])[::-1]
