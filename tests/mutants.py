@@ -46,6 +46,7 @@ _PARTICLES = ("coordinates/test_particles.py", "coordinates/test_agreement.py", 
 _TILES = ("micrographs/test_tiling.py", "detector/test_detections.py", "detector/center/test_picker.py")
 TESTS_OF = {
     "runs/selection.py": ("runs/test_selection.py", "runs/test_settled.py", "workflows/test_threshold.py"),
+    "runs/expected_f1.py": ("runs/test_selection.py",),
     "coordinates/particles.py": _PARTICLES,
     "coordinates/agreement.py": ("coordinates/test_agreement.py", "coordinates/test_coco_agreement.py"),
     **{f"coordinates/formats/{path.name}": _FORMATS for path in sorted(SRC.glob("coordinates/formats/[!_]*.py"))},

@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.runs.candidates import Candidates
-from cryotx_cli.runs.false_discovery import FalseDiscovery, compared, false_discovery
-from cryotx_cli.runs.selection import Selection, Threshold
+from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
 
 
 def logistic(x: np.ndarray) -> np.ndarray:
@@ -313,17 +310,3 @@ def test_a_rate_that_is_just_reached_is_kept() -> None:
 
     assert found.cut_at(found.rate(np.array([0.7]))) == 0.7
     assert found.cut_at(found.rate(np.array([0.7])) - 1e-9) == np.inf
-
-
-def test_micrographs_and_decoys_are_chosen_alike_and_compared_by_their_areas() -> None:
-    def candidates(height: int, *rows: tuple[float, float, float]) -> Candidates:
-        table = np.reshape(rows, (-1, 3))
-        return Candidates(Particles(table[:, :2], table[:, 2], np.full(len(table), 20.0), 2.0), height, 200)
-
-    real = candidates(100, (50, 50, 0.9), (54, 50, 0.8), (100, 50, 0.07), (3, 50, 0.9))
-    decoy = candidates(50, (50, 25, 0.06), (54, 25, 0.05), (100, 25, 0.04), (100, 3, 0.05))
-
-    found = compared([(real, decoy)] * 2, Selection(Threshold(0.5), 20.0, 20.0, max_picks=1))
-
-    assert found.candidates.tolist() == [0.07, 0.07, 0.9, 0.9]
-    assert found.loudness == pytest.approx((2 * 0.93 + 1) / (2 * 4 + 1))

@@ -220,6 +220,16 @@ def test_one_particle_counts_once_for_the_rule():
     assert len(chosen.particles) == 9 - 4
 
 
+def test_micrographs_and_decoys_are_chosen_alike_and_compared_by_their_areas():
+    real = on_a_micrograph((50, 50, 0.9), (54, 50, 0.8), (100, 50, 0.07), (3, 50, 0.9))
+    decoy = on_a_micrograph((50, 25, 0.06), (54, 25, 0.05), (100, 25, 0.04), (100, 3, 0.05), height=50)
+    found = Selection(Threshold(0.5), 20.0, 20.0, max_picks=1).compared([(real, decoy)] * 2)
+    assert found.candidates.tolist() == [0.07, 0.07, 0.9, 0.9]
+    # Of low score are 2 candidates, 4 of the decoys, which have half the area; each counts as one more.
+    assert found.loudness == pytest.approx((2 * 0.93 + 1) / (2 * 4 + 1))
+    assert found.found_in_noise.area == 2 * 50 * 200 * 2.0**2
+
+
 def test_settings_become_a_selection():
     assert Selection.of(PickConfig(), 90.0) == Selection(ExpectedF1(), 45.0, 0.0, None)
     given = PickConfig(min_distance=12.0, edge=8.0, max_per_micrograph=3, threshold=0.4)
