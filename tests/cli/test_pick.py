@@ -4,6 +4,8 @@ import functools
 import gzip
 import os
 import signal
+import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,19 @@ def test_a_run_ends_with_a_table_and_all_picks(micrographs: Path) -> None:
     written = read_particles_star("out/particles.star")
     np.testing.assert_allclose(written["mics/a.mrc"].centres, CENTRES[:2])
     assert (micrographs.parent / "out/particles/png/a.png").exists()
+
+
+def test_the_report_tells_the_command_and_the_same_command_keeps_it(
+    micrographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["pick", "mics", "--out", "out file.star", "--diameter", "40", "--threshold", "0.5"]
+    monkeypatch.setattr(sys, "argv", ["cryotx", *words])
+    assert pick(*words[1:]).exit_code == 0
+    report = Path("out file/report.html").read_text()
+    assert "<code>cryotx pick mics --out &#39;out file.star&#39; --diameter 40 --threshold 0.5</code>" in report
+    assert f", started on {date.today().day} " in report
+    assert pick(*words[1:]).exit_code == 0
+    assert Path("out file/report.html").read_text() == report
 
 
 def test_the_first_line_tells_device_and_diameter(micrographs: Path) -> None:

@@ -23,7 +23,7 @@ SIDE = 512
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """A folder with two micrographs, of which ``film.mrc`` shows film; the truth; and the diameter."""
-    folder = tmp_path_factory.mktemp("film")
+    folder = tmp_path_factory.mktemp("simulated")
     (folder / "mics").mkdir()
     for name, film in (("clean", 0.0), ("film", 1.0)):
         rng = np.random.default_rng(3)

@@ -1,5 +1,6 @@
 """The report of a run, as `cryotx pick` writes it."""
 
+import json
 import shutil
 import zlib
 from dataclasses import replace
@@ -12,7 +13,8 @@ import pytest
 from cryotx_cli.config import PickConfig, ThresholdConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.detector.particle_picker import Located
+from cryotx_cli.detector.particle_picker import DiameterEstimate, Located
+from cryotx_cli.picking import decide
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.pick import start_pick
@@ -193,3 +195,41 @@ def test_the_folder_is_enough_to_write_the_report_again(tmp_path):
     shutil.rmtree(mics)
     write_run_report(read_run(tmp_path / "p"))
     assert report.read_bytes() == before
+
+
+def test_the_report_tells_when_where_and_by_which_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path)
+    pick(["mics"], Path("out/p.star"))
+    unknown = Page(tmp_path / "out/p/report.html").text
+    assert f"Folder {tmp_path}/out/p " in " ".join(unknown.split())
+    assert "started on" not in unknown
+    assert "Command" not in unknown
+    start = {"day": "2026-03-01", "folder": str(tmp_path), "command": "cryotx pick mics --out 'out/p.star' <b>"}
+    (tmp_path / "out/p/start.json").write_text(json.dumps(start))
+    choose_anew(Path("out/p"), ThresholdConfig(threshold=0.7), "cryotx threshold out/p --threshold 0.7")
+    page = Page(tmp_path / "out/p/report.html")
+    said = " ".join(page.text.split())
+    assert ", started on 1 March 2026 " in said
+    assert f"Started in {tmp_path} Command cryotx pick mics --out 'out/p.star' <b> " in said
+    assert "Picks chosen by cryotx threshold out/p --threshold 0.7 " in said
+    assert "b" not in [tag for tag, _ in page.tags]
+    first = (tmp_path / "out/p/report.html").read_bytes()
+    write_run_report(read_run(Path("out/p")))
+    assert (tmp_path / "out/p/report.html").read_bytes() == first
+
+
+@pytest.mark.parametrize(("each", "doubtful"), [((19.0, 20.0, 21.0), False), ((10.0, 20.0, 41.0), True)])
+def test_how_a_diameter_was_estimated_is_told_and_doubted(tmp_path, monkeypatch, each, doubtful):
+    mics = folder_of(tmp_path)
+    estimate = DiameterEstimate(20.25, each, 3)
+    monkeypatch.setattr(decide, "estimate_diameter", lambda *_: estimate)
+    run = pick([mics], tmp_path / "p.star", diameter="auto")
+    said = " ".join(Page(tmp_path / "p/report.html").text.split())
+    assert f"Diameter estimated {estimate} " in said
+    told = [str(event) for event in run.events if "not sure" in str(event)]
+    assert len(told) == doubtful
+    assert ("not sure" in said) == doubtful
+    assert all(text in said for text in told)
+    pick([mics], tmp_path / "p.star", diameter=30.0)  # given: what was estimated before does not count
+    assert "estimated" not in Page(tmp_path / "p/report.html").text

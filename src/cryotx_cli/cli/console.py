@@ -1,5 +1,6 @@
 """What every command prints the same way: status lines and progress on stderr, tables on stdout."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,11 @@ from cryotx_cli.wording import shortened
 SECONDS_BETWEEN_LINES = 10.0
 _SLOW = 1.0
 _INSTANT = 0.5  # seconds in which no rate is measured
+
+
+def typed() -> str:
+    """Return the command that runs, as it was typed; words are quoted where a shell asks for it."""
+    return shlex.join(["cryotx", *sys.argv[1:]])
 
 
 def status(line: str) -> None:

@@ -49,7 +49,8 @@ def pick(
     cryotx pick micrographs/ --out particles.star --diameter 160
     cryotx pick micrographs_ctf.star --out picks.star --device cuda:0,1
     """
-    from cryotx_cli.cli.console import progress, said_if_slow, status
+    from cryotx_cli.cli.console import progress, said_if_slow, status, typed
+    from cryotx_cli.runs.start import note_start
 
     require_memory()
     lines = _Lines(status)
@@ -59,6 +60,7 @@ def pick(
         if config.watch and config.diameter == "auto":
             status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
         run = start_pick(micrographs, out, config, tell=lines)
+    note_start(run.summary.folder, typed(), anew=config.restart)
     status(_opening(run, config))
     if config.watch:
         _watch(run)

@@ -28,10 +28,10 @@ def threshold(
     cryotx threshold particles.star --fdr 0.05
     cryotx threshold particles.star --expected-count 300 --min-distance 120
     """
-    from cryotx_cli.cli.console import status
+    from cryotx_cli.cli.console import status, typed
     from cryotx_cli.workflows.threshold import threshold as choose_anew
 
-    done = choose_anew(run, config)
+    done = choose_anew(run, config, typed())
     for event in done.events:
         status(event.text)
     _print_summary(done)

@@ -24,6 +24,7 @@ from cryotx_cli.report.gallery import disagreements_in_gallery, positions_in_gal
 from cryotx_cli.report.model import ReportMicrograph, ReportRun, RunAgreement
 from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.page import write_report
+from cryotx_cli.report.run_report import about_run
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.report.truth import Disagreement, Truth, disagreements_to_show
 from cryotx_cli.runs.ledger import LedgerRow
@@ -185,8 +186,7 @@ class EvaluationReport:
 
 def _about(picks: Path, run: StoredRun | None, judged: Sequence[JudgedPicks], agreement: RunAgreement) -> ReportRun:
     if run is not None:
-        found = run.false_discovery
-        return ReportRun(run.folder.star, run.folder.path, run.settled, agreement=agreement, found=found)
+        return replace(about_run(run), agreement=agreement)
     scores = np.concatenate([one.picks.scores for one in judged] or [np.zeros(0)])
     scores = scores[np.isfinite(scores)]
     low, high = float(scores.min(initial=0.0)), float(scores.max(initial=1.0))

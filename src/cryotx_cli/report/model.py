@@ -7,10 +7,12 @@ from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.coordinates.region import Region
+from cryotx_cli.detector.particle_picker import DiameterEstimate
 from cryotx_cli.events import Event
 from cryotx_cli.report.truth import Truth
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.settled import Settled
+from cryotx_cli.runs.start import Start
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,10 @@ class ReportRun:
         What decoys say of the run; None where it has none.
     events
         What its reader should know.
+    start
+        How it was started; None where nobody knows.
+    estimate
+        How its diameter was estimated; None where it was given.
     """
 
     star: Path
@@ -112,3 +118,5 @@ class ReportRun:
     agreement: RunAgreement | None = None
     found: FalseDiscovery | None = None
     events: tuple[Event, ...] = ()
+    start: Start | None = None
+    estimate: DiameterEstimate | None = None

@@ -24,7 +24,7 @@ from cryotx_cli.report.packing import CUTS, PackedMicrograph, lowest_score, pict
 from cryotx_cli.report.page_data import crop_data, page_data
 from cryotx_cli.report.program_and_style import program, source, style
 from cryotx_cli.report.truth import Disagreement
-from cryotx_cli.report.wording import stated_diameter, stated_settings
+from cryotx_cli.report.wording import stated_day, stated_diameter, stated_origin, stated_settings
 from cryotx_cli.version import __version__
 
 
@@ -36,7 +36,8 @@ def write_report(
 ) -> None:
     """Write the report of a run.
 
-    Nothing in it depends on the time or on the machine: the same picks give the same bytes.
+    Nothing in it depends on when and on which machine it is written: the same picks of the same run in the same place
+    give the same bytes.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ def write_report(
         false_picks=false_picks,
         false_share=false_picks / picks.sum() if run.found and picks.sum() else None,
         settings=stated_settings(run, picked),
+        day=stated_day(run),
+        origin=stated_origin(run),
         diameter=stated_diameter(run, picked),
         labels=sum(len(one.micrograph.truth.particles) for one in picked if one.micrograph.truth),
         gallery_size=len(gallery),

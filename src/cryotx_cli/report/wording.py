@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -12,8 +13,14 @@ import numpy as np
 from cryotx_cli.report.model import ReportRun
 from cryotx_cli.report.packing import PackedMicrograph
 from cryotx_cli.runs.false_discovery import OwnCuts
+from cryotx_cli.runs.folder import absolute_path
 from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, RunCut, Threshold
 from cryotx_cli.runs.settled import Settled
+
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 
 
 def stated_diameter(run: ReportRun, picked: Sequence[PackedMicrograph]) -> tuple[str, str]:
@@ -32,6 +39,8 @@ def stated_settings(run: ReportRun, picked: Sequence[PackedMicrograph]) -> list[
     sizes = sorted({round(one.pixel_size, 4) for one in picked if np.isfinite(one.pixel_size)})
     pixel_size = f"{sizes[0]:g} Å" if len(sizes) == 1 else f"{sizes[0]:g} to {sizes[-1]:g} Å" if sizes else "-"
     settings = [("Pixel size", pixel_size)]
+    if run.estimate is not None:
+        settings.insert(0, ("Diameter estimated", str(run.estimate)))
     if run.settled is not None:
         settings += _pick_settings(run.settled)
     if run.agreement is not None:
@@ -40,11 +49,35 @@ def stated_settings(run: ReportRun, picked: Sequence[PackedMicrograph]) -> list[
     return settings
 
 
+def stated_day(run: ReportRun) -> str:
+    """Return when the run was started, as 30 November 2026; nothing where nobody knows."""
+    if run.start is None:
+        return ""
+    day = date.fromisoformat(run.start.day)
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"  # strftime would speak the language of the machine
+
+
+def stated_origin(run: ReportRun) -> list[tuple[str, str]]:
+    """Return names and values of where the run lies, and of the commands that made it, as far as they are known."""
+    if run.folder is None:
+        return []
+    folder = absolute_path(run.folder)
+    origin = [("Folder", str(folder))]
+    if run.start is not None:
+        if run.start.folder != str(folder.parent):
+            origin.append(("Started in", run.start.folder))
+        origin += [("Command", run.start.command)]
+        origin += [("Picks chosen by", run.start.choice)] if run.start.choice else []
+    return origin
+
+
 def _pick_settings(settled: Settled) -> list[tuple[str, str]]:
     selection, choice = settled.selection, _choice(settled)
     if selection.max_picks is not None:
         choice += f"; at most {selection.max_picks} of each micrograph"
+    bright = [("Contrast", "bright particles")] if settled.contrast == "bright" else []
     return [
+        *bright,
         ("Weights", settled.config.weights),
         ("Choice of picks", choice),
         ("Smallest distance between picks", f"{selection.min_distance:.4g} Å"),

@@ -15,6 +15,7 @@
         decoys/     the same of noise that has the spectrum of some of the micrographs
         ledger.jsonl, config.toml
         diameter.json  what --diameter auto estimated, for the next run
+        start.json  when, where and by which command it was started
         diagnosis.json what is wrong with a run that finds little
         stop        ends a run with --watch as soon as somebody makes it
 """

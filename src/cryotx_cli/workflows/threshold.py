@@ -24,6 +24,7 @@ from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
 from cryotx_cli.runs.ledger import LedgerRow, with_film
 from cryotx_cli.runs.out_name import require_own_star
+from cryotx_cli.runs.start import note_choice
 from cryotx_cli.runs.stored import StoredRun, cut_by_decoys, read_run
 
 
@@ -69,12 +70,12 @@ class ThresholdRun:
         What the user should know.
     """
 
-    def __init__(self, before: StoredRun, after: StoredRun, images: bool) -> None:
+    def __init__(self, before: StoredRun, after: StoredRun, images: bool, command: str) -> None:
         started = time.perf_counter()
         self.star, self.folder = before.folder.star, before.folder.path
         self.events = Events()
         settled = after.settled
-        self._before, self._folder, self._settled = before, before.folder, settled
+        self._before, self._folder, self._settled, self._command = before, before.folder, settled, command
         self._found = after.false_discovery
         if not before.picked:
             raise CryotxError(
@@ -163,6 +164,8 @@ class ThresholdRun:
             write_coordinates(outputs, one.particles, settled.formats, settled.box_px(one.particles.pixel_size))
         folder.write_merged([(one.row, one.particles) for one in chosen], settled.formats, exposures)
         folder.ledger.start([*(one.row for one in chosen), *self._before.skipped])
+        if self._command:
+            note_choice(folder.path, self._command)
         if settled.config.report:
             write_run_report(StoredRun(folder, settled))
 
@@ -178,7 +181,7 @@ class ThresholdRun:
         write_annotated_image(picture, micrograph, one.particles, path.name, film=one.film)
 
 
-def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
+def threshold(run: str | Path, config: ThresholdConfig, command: str = "") -> ThresholdRun:
     """Choose the picks of a finished run anew and write its coordinates again.
 
     The result has the same bytes as that of ``cryotx pick`` with these settings, which takes it for its own when it
@@ -190,6 +193,8 @@ def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
         The STAR file that ``cryotx pick`` wrote, or the folder of the same name.
     config
         What to change; what is None stays as it was.
+    command
+        As it was typed, for the report.
 
     Returns
     -------
@@ -212,7 +217,8 @@ def threshold(run: str | Path, config: ThresholdConfig) -> ThresholdRun:
     require_own_star(before.folder.star)
     after = cut_by_decoys(before.folder, before.settled.changed(**_changes(before, config)))
     try:
-        return ThresholdRun(before, after, after.settled.config.images if config.images is None else config.images)
+        images = after.settled.config.images if config.images is None else config.images
+        return ThresholdRun(before, after, images, command)
     except OSError as error:
         raise CryotxError(
             f"{before.folder.path}: cannot write there ({error.strerror})", "Repeat the command when there is room."
