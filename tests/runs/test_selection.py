@@ -9,6 +9,7 @@ from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates
 from cryotx_cli.runs.expected_f1 import DEFAULT_FLOOR, expected_f1_cut, highest_expected_f1
+from cryotx_cli.runs.false_discovery import false_discovery
 from cryotx_cli.runs.selection import ExpectedCount, ExpectedF1, Percentile, Selection, Threshold, choose
 
 
@@ -228,6 +229,15 @@ def test_micrographs_and_decoys_are_chosen_alike_and_compared_by_their_areas():
     # Of low score are 2 candidates, 4 of the decoys, which have half the area; each counts as one more.
     assert found.loudness == pytest.approx((2 * 0.93 + 1) / (2 * 4 + 1))
     assert found.found_in_noise.area == 2 * 50 * 200 * 2.0**2
+
+
+def test_the_rule_of_a_run_cuts_each_micrograph_by_its_own_candidates_and_area():
+    scores = [*[0.99] * 6, *[0.85] * 3, *[0.03] * 9]
+    found = on_a_micrograph(*((10 * i + 5, 50, score) for i, score in enumerate(scores)))
+    own = false_discovery([np.array(scores)], [np.full(10, 0.03)], 1.0, found.particles.area).own_cuts
+    assert own.cut(found.particles.scores, 100 * 200 * 2.0**2) == 0.85
+    picks = Selection(own, 10.0, 0.0, None).choose(found).particles
+    assert picks.scores.tolist() == scores[:9]
 
 
 def test_settings_become_a_selection():
