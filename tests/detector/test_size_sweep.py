@@ -1,5 +1,6 @@
 """Sizes of particles that a few micrographs show, by a picker that sees dark discs and is drawn to what it is told."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,3 +227,202 @@ def test_micrographs_that_do_not_agree_are_looked_at_in_all_sizes():
     looking.add(micrograph_of(300, seed=5))
 
     assert len(picker.seen) - before > 7
+
+
+# --- the rules, by a picker that says what is written down -----------------------------------------------------------
+
+
+class Saying(PickerWithoutNetwork):
+    """Says of each diameter that it is told what `says` has for it, and of its decoys what `noise` has.
+
+    Both give pairs of score and size in Å for a diameter in Å.
+    """
+
+    compares_with_noise = True
+
+    def __init__(self, says, noise=lambda told: [], side: int = 240) -> None:
+        self.says, self.noise, self.side = says, noise, side
+        self.told: list[float] = []
+        self.decoys: list[float] = []
+        self._told_of: dict[tuple[int, ...], float] = {}
+
+    def prepare(self, micrograph, diameter):
+        self.told.append(diameter)
+        self._told_of[micrograph.image.shape] = diameter
+        return np.random.default_rng(1).normal(size=(self.side, self.side)).astype(np.float32)
+
+    def locate(self, prepared, micrograph):
+        assert prepared.shape == (self.side, self.side)
+        told = self._told_of[micrograph.image.shape]
+        if micrograph.image.any():
+            found = self.says(told)
+        else:
+            self.decoys.append(told)
+            found = self.noise(told)
+        scores, sizes = np.reshape(found, (-1, 2)).T
+        far_apart = told * np.arange(len(scores))
+        centres = np.column_stack([far_apart, far_apart])
+        return Located(Particles(centres, scores, sizes / micrograph.pixel_size, micrograph.pixel_size))
+
+
+LARGE = Micrograph(np.ones((5000, 5000), np.float32), 10.0, Path("large.mrc"))
+
+
+def looked_at(picker: Saying, *sizes: float, count: int = 1) -> SizeSweep:
+    found = SizeSweep(picker, sizes, count)
+    for _ in range(count):
+        found.add(LARGE)
+    return found
+
+
+def f1_of(probabilities: list[float]) -> float:
+    best, total = sorted(probabilities, reverse=True), sum(probabilities)
+    return max(2 * sum(best[:k]) / (k + total) for k in range(1, len(best) + 1))
+
+
+def implied_by(said: float, told: float = 160.0) -> float:
+    best = looked_at(Saying(lambda told: [(0.9, said)] * 30, side=96), told).best()
+    assert best is not None
+    return best.implied
+
+
+def test_what_is_said_lies_between_what_is_told_and_the_truth():
+    said = np.linspace(-0.35, 0.43, 40)  # natural logarithms of multiples of what is told
+    implied = np.array([math.log(implied_by(160 * math.exp(one)) / 160) for one in said])
+
+    assert implied_by(160.0) == pytest.approx(160)
+    assert (implied[said < -0.001] <= said[said < -0.001] + 1e-9).all()
+    assert (implied[said > 0.001] >= said[said > 0.001] - 1e-9).all()
+    slope = np.diff(implied) / np.diff(said)
+    assert slope.min() > 1
+    assert slope[np.abs(said[1:]) < 0.24].max() < 2.1
+    assert slope.max() < 13
+    assert implied_by(2000.0) == pytest.approx(160 * math.exp(1.0))  # beyond what was measured
+    assert implied_by(10.0) == pytest.approx(160 * math.exp(-0.73))
+
+
+@pytest.mark.parametrize(("large", "small", "counts"), [(26, 74, "large"), (24, 76, "small")])
+def test_the_upper_quartile_of_the_sizes_counts(large, small, counts):
+    best = looked_at(Saying(lambda told: [(0.9, 176.0)] * large + [(0.9, 150.0)] * small), 160.0).best()
+    assert best is not None
+    assert best.implied == pytest.approx(implied_by({"large": 176.0, "small": 150.0}[counts]))
+
+
+def test_sizes_weigh_by_how_sure_their_candidates_are():
+    best = looked_at(Saying(lambda told: [(0.2, 176.0)] * 50 + [(0.9, 150.0)] * 50), 160.0).best()
+    assert best is not None
+    assert best.implied == pytest.approx(implied_by(150.0))
+
+
+def test_the_evidence_is_the_expected_f1_of_what_noise_does_not_explain():
+    picker = Saying(lambda told: [(0.99, 160.0)] * 10 + [(0.8, 160.0)] * 30, lambda told: [(0.8, 160.0)] * 6)
+    best = looked_at(picker, 160.0, count=2).best()
+    left = [0.99] * 10 + [0.8 * (1 - 6 / 30)] * 30
+    assert best is not None
+    assert best.told == 160
+    assert best.evidence == pytest.approx(f1_of(left), abs=0.005)
+    assert best.count == pytest.approx(sum(left), rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "decoys"), [(240, 1, 10), (240, 2, 10), (240, 3, 12), (240, 5, 12), (96, 1, 12)]
+)
+def test_decoys_of_three_micrographs_have_room_for_a_thousand_particles(side, count, decoys):
+    picker = Saying(lambda told: [(0.9, 160.0)] * 30, side=side)
+    looked_at(picker, 160.0, count=count).best()
+    assert len(picker.decoys) == decoys
+
+
+def test_a_decoy_is_made_once():
+    picker = Saying(lambda told: [(0.9, 160.0)] * 30)
+    found = looked_at(picker, 160.0)
+    assert found.diameter() == found.diameter() == pytest.approx(160)
+    assert len(picker.decoys) == 10
+
+
+def test_sizes_that_look_good_are_compared_with_noise_before_others():
+    sizes = [40 * 2 ** (step / 2) for step in range(9)]
+    seen = {sizes[0]: 0.6, sizes[2]: 0.95, sizes[3]: 0.9, sizes[4]: 0.8, sizes[7]: 0.7}
+    picker = Saying(lambda told: [(seen.get(told, 0.1), told)] * 30)
+    best = looked_at(picker, *sizes).best()
+    assert best is not None
+    assert best.told == sizes[2]
+    assert set(picker.decoys) == {sizes[place] for place in (2, 3, 4, 7)}
+
+    all_but_one = Saying(picker.says, lambda told: [] if told == sizes[0] else picker.says(told))
+    best = looked_at(all_but_one, *sizes).best()
+    assert best is not None
+    assert best.told == sizes[0]
+    assert set(all_but_one.decoys) == set(sizes)
+
+
+def test_where_noise_explains_all_there_is_no_size():
+    found = looked_at(Saying(lambda told: [(0.9, told)] * 30, lambda told: [(0.9, told)] * 30), 113.0, 160.0)
+    assert found.best() is None
+    assert found.diameter() is None
+    assert found.span == (113, 160)
+    assert looked_at(Saying(lambda told: []), 160.0).best() is None
+    assert looked_at(Saying(lambda told: [(0.2, told)] * 60), 160.0).best() is None  # F1 of 0.33
+
+
+@pytest.mark.parametrize(
+    ("candidates", "speaks"),
+    [
+        ([0.6] * 5, True),
+        ([0.6] * 4 + [0.5], False),
+        ([0.6] * 5 + [0.3] * 38, True),  # an expected F1 of 0.502
+        ([0.6] * 5 + [0.3] * 60, False),  # of 0.488
+    ],
+)
+def test_a_micrograph_speaks_for_itself_by_five_likely_candidates(candidates, speaks):
+    sure = [(0.95, 160.0)] * 30
+    picker = Saying(lambda told: sure if len(picker.told) == 1 else [(score, 160.0) for score in candidates])
+    found = SizeSweep(picker, [160.0], 2)
+    for _ in range(2):
+        found.add(LARGE)
+    assert found.estimate().each == pytest.approx([160, 160] if speaks else [160])
+
+
+@pytest.mark.parametrize("truth", [130.0, 160.0, 200.0, 260.0])
+def test_from_a_wrong_size_the_way_leads_to_the_right_one(truth):
+    """What is said is drawn to what is told; a small size looks best."""
+    sizes = [80 * 2 ** (step / 2) for step in range(6)]
+    picker = Saying(
+        lambda told: [(0.9 - told / 4000, told * math.exp(0.36 * math.tanh(2.4 * math.log(truth / told))))] * 30
+    )
+    assert looked_at(picker, *sizes).diameter() == pytest.approx(truth, rel=0.06)
+
+
+def test_what_two_sizes_say_is_averaged_by_how_near_and_how_good_they_are():
+    picker = Saying(lambda told: {113.0: [(0.9, 140.0)] * 30, 160.0: [(0.85, 152.0)] * 30}[told])
+    implied = [implied_by(140.0, 113.0), implied_by(152.0, 160.0)]
+    weights = [
+        evidence * (0.45 - abs(math.log(told / one)))
+        for evidence, told, one in zip((f1_of([0.9] * 30), f1_of([0.85] * 30)), (113, 160), implied, strict=True)
+    ]
+    expected = math.exp(np.average(np.log(implied), weights=weights))
+    assert looked_at(picker, 113.0, 160.0).diameter() == pytest.approx(expected, rel=1e-3)
+
+
+def test_particles_that_a_smaller_size_shows_much_better_are_said_to_be_smaller():
+    # At the smaller size, too, a size is said that implies 160 Å.
+    smaller = min(np.linspace(150, 156, 13), key=lambda said: abs(implied_by(said, 113.0) - 160))
+    seen = {113.0: [(0.9, smaller)] * 30, 160.0: [(0.35, 160.0)] * 30, 226.0: []}
+    evidence = [f1_of([0.9] * 30), f1_of([0.35] * 30), 0.0]
+
+    found = looked_at(Saying(lambda told: seen[told]), *seen).diameter()
+
+    near = np.linspace(160 / 1.2, 160 * 1.2, 6401)
+    good = np.interp(np.log(near), np.log([113, 160, 226]), evidence)
+    nearest = near[good >= 0.8 * good.max()].max()
+    assert found == pytest.approx(nearest, rel=0.01)
+    assert 145 < nearest < 156
+
+
+def test_pixels_decide_which_sizes_are_looked_for():
+    sizes = [79.9, 80.0, 160.0]
+    picker = Saying(lambda told: [(0.9, 160.0)] * 30)
+    found = SizeSweep(picker, sizes, 1)
+    found.add(replace(LARGE, pixel_size=20.0))
+    assert picker.told == [80, 160]
+    assert found.span == (80, 160)
