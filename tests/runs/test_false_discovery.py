@@ -231,6 +231,13 @@ def test_noise_explains_what_as_many_decoys_have_and_less_in_a_quiet_run(faint: 
     assert found.noise_of(np.array([0.3])) == pytest.approx(loudness * 2 * 50 / 400)
 
 
+def test_noise_explains_all_that_there_is_and_no_more() -> None:
+    found = false_discovery([some(_300=100)], [some(_300=300)], 1.0)
+
+    assert found.noise_of(np.array([0.3])) == 1
+    assert found.of(np.array([0.3])) == 1
+
+
 def test_where_there_are_no_candidates_low_scores_are_noise_and_high_ones_are_not() -> None:
     found = false_discovery([some(_50=100, _950=100)], [some(_50=100)], 1.0)
 
@@ -247,7 +254,7 @@ def test_without_noise_a_candidate_is_false_as_its_score_says_less_what_noise_wo
     never_rising = np.array([false[i:].max() for i in range(len(false))])
 
     assert found.of(scores) == pytest.approx(never_rising, abs=0.01)
-    assert found.of(np.array([0.9])) == pytest.approx([0.1], abs=0.005)
+    assert found.of(np.array([0.76, 0.9])) == pytest.approx([0.24, 0.1], abs=0.004)
     assert found.expected_false(scores) == pytest.approx(found.rate(scores) * 981, abs=0.005)
 
 
