@@ -111,6 +111,7 @@ def test_micrographs_without_particles_say_nothing_alone():
     assert str(found).endswith("; 2 show too little alone")
 
 
+@pytest.mark.slow
 def test_faint_particles_are_seen_by_all_micrographs_together():
     # No candidate is likelier right than wrong, but noise has none.
     found = sweep(DiscPicker(sure=-0.1), [micrograph_of(160, seed=seed) for seed in range(3)], 3).estimate()
@@ -217,6 +218,7 @@ def test_when_three_micrographs_agree_the_others_are_looked_at_near_that_size_on
     assert (found.agreeing, found.tried) == (5, 5)
 
 
+@pytest.mark.slow
 def test_micrographs_that_do_not_agree_are_looked_at_in_all_sizes():
     picker = DiscPicker()
     looking = SizeSweep(picker, USUAL_SIZES, 5)

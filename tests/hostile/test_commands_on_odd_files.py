@@ -68,6 +68,7 @@ def test_convert_writes_nothing_outside_its_folder(tmp_path):
     assert sorted(map(len, read_particles(inside / "out").values())) == [1, 1]
 
 
+@pytest.mark.slow
 def test_evaluate_says_what_is_wrong_in_one_line(tmp_path):
     (tmp_path / "picks.star").write_bytes(TABLES["a.star"])
     (tmp_path / "truth.box").write_bytes(b"1 2 -10 -10\n")

@@ -102,7 +102,7 @@ def discs(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "factor", [pytest.param(0.2, marks=pytest.mark.slow), 0.4, 2.5, pytest.param(4.5, marks=pytest.mark.slow)]
+    "factor", [pytest.param(one, marks=[pytest.mark.slow] * (one != 2.5)) for one in (0.2, 0.4, 2.5, 4.5)]
 )
 def test_a_wrong_diameter_is_named_with_the_right_one_and_the_pixel_size_that_would_explain_it(discs, tmp_path, factor):
     run = run_on(discs, tmp_path / "p.star", diameter=100 * factor)
@@ -136,14 +136,17 @@ def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
     for number in range(2):
         write(tmp_path / "mics", f"m{number}.mrc", 100, 0)
 
-    text = said(run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100))
+    run = run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100)
 
+    text = said(run)
+    assert run.summary.particles == 0
     assert "no more candidates than in noise of the same spectrum, at no size from 12 to 800 Å" in text
     assert "cryotx train" in text
     assert "--fdr" not in text
     assert "--diameter" not in text
 
 
+@pytest.mark.slow
 def test_film_alone_is_told_as_such(tmp_path):
     write(tmp_path / "mics", "m.mrc", 100, 0)
     picker = DiscPicker()
@@ -156,6 +159,7 @@ def test_film_alone_is_told_as_such(tmp_path):
     assert "--" not in text
 
 
+@pytest.mark.slow
 def test_bright_particles_of_another_size_are_named(tmp_path):
     for number in range(2):
         write(tmp_path / "mics", f"m{number}.mrc", 100, 40, bright=True)
@@ -166,6 +170,7 @@ def test_bright_particles_of_another_size_are_named(tmp_path):
     assert float(re.search(r"--diameter (\d+)", text)[1]) == pytest.approx(100, rel=0.15)
 
 
+@pytest.mark.slow
 def test_few_particles_of_the_right_size_are_no_fault(tmp_path):
     for number in range(2):
         write(tmp_path / "mics", f"m{number}.mrc", 100, 4)
@@ -182,6 +187,7 @@ def test_the_same_run_again_says_the_same_and_does_not_look(tmp_path, discs):
     assert picker.located == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_put_right_says_nothing_more(tmp_path, discs):
     run_on(discs, tmp_path / "p.star", diameter=400)
     assert (tmp_path / "p/diagnosis.json").exists()
@@ -233,7 +239,7 @@ def type_in(command: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_the_commands_that_are_told_run_as_they_stand(discs, tmp_path, monkeypatch, which):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(discs, tmp_path / "my mics")
@@ -257,6 +263,7 @@ def test_the_commands_that_are_told_run_as_they_stand(discs, tmp_path, monkeypat
     assert run.settled.diameter / size == pytest.approx(100 / PIXEL_SIZE, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_file_that_knows_the_pixel_size_gives_a_command_that_runs(discs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(discs, tmp_path / "mics")
@@ -271,6 +278,7 @@ def test_a_file_that_knows_the_pixel_size_gives_a_command_that_runs(discs, tmp_p
     assert sum(row.picks for row in read_run(Path("p")).picked) > 65
 
 
+@pytest.mark.slow
 def test_an_estimate_that_is_not_sure_is_told_at_once_and_in_the_report_of_runs_that_use_it(tmp_path):
     for number in range(2):
         write(tmp_path / "mics", f"m{number}.mrc", 100, 5)

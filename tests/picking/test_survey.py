@@ -101,6 +101,7 @@ def test_faint_micrographs_of_a_run_keep_their_particles(tmp_path):
     assert lowest.pop("faint.mrc") < min(lowest.values())
 
 
+@pytest.mark.slow
 def test_noise_alone_gets_no_picks_and_says_so(tmp_path):
     for number in range(2):
         write(tmp_path / "mics", f"m{number}.mrc", blobs=0, seed=number, side=320)
@@ -151,6 +152,7 @@ def test_a_second_run_does_not_use_the_network(micrographs, tmp_path):
     assert (tmp_path / "p.star").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_restart_picks_all_anew_and_gives_the_same(micrographs, tmp_path):
     pick(micrographs, tmp_path / "p.star")
     before, again = (tmp_path / "p.star").read_bytes(), BlobPicker()
@@ -181,6 +183,7 @@ def test_threshold_by_rate_is_pick_by_rate(micrographs, tmp_path, rate):
     assert done.expected_false == pytest.approx(run.summary.expected_false)
 
 
+@pytest.mark.slow
 def test_a_higher_rate_keeps_more(micrographs, tmp_path):
     strict = pick(micrographs, tmp_path / "a.star", fdr=0.02).summary
     lax = pick(micrographs, tmp_path / "b.star", fdr=0.5).summary

@@ -68,7 +68,8 @@ def assert_same(first: Particles, second: Particles) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"diameter": 209.0},
+        {"diameter": 209.0, "decoys": 1},
+        pytest.param({"diameter": 209.0}, marks=pytest.mark.slow),
         pytest.param({"diameter": "auto"}, marks=pytest.mark.slow),
         pytest.param({"diameter": 180.0, "threshold": 0.5, "edge": 100.0, "on_film": True}, marks=pytest.mark.slow),
     ],

@@ -184,6 +184,7 @@ def test_the_outline_of_film_lies_where_film_was_simulated():
     assert careful.locate(careful.prepare(held, diameter), held).film.outlines == ()
 
 
+@pytest.mark.slow
 def test_nothing_is_picked_on_film_unless_it_is_wanted():
     careful, careless = (
         load_picker(PickConfig(diameter=100.0, on_film=on_film, device="cpu")).picker for on_film in (False, True)
