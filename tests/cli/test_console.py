@@ -159,3 +159,28 @@ def test_tables_on_a_terminal_shorten_names_and_stay_within_it(
         ["Mean", "0.8", "0.3"],
         ["0.7"],
     ]
+
+
+def test_long_values_are_parted_between_words_and_paths_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, path = Screen(), "/data/" + "a_long_folder/" * 6 + "report.html"
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    facts(
+        "Wrote it",
+        [("Report", path), ("Picks", "7"), ("Skipped", "1"), ("", "word " * 20 + "end"), ("", f"{path}: cut off")],
+    )
+
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).rstrip() for line in screen.getvalue().splitlines()]
+    room = 80 - len("Skipped  ")
+    words, rest = " ".join(["word"] * (room // 5)), " ".join(["word"] * (20 - room // 5) + ["end"])
+    assert lines == [
+        "Wrote it",
+        "Report",
+        f"  {path}",  # the terminal breaks it, and it is copied in one piece
+        "Picks    7",
+        "Skipped  1",
+        f"         {words}",
+        f"         {rest}",
+        f"  {path}: cut off",
+    ]

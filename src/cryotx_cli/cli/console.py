@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from threading import Timer
 from typing import Literal
 
@@ -117,11 +118,27 @@ def _text_of(field: str) -> TextColumn:
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    """Print names and values in two columns on stdout."""
-    drawn = Table.grid(padding=(0, 2))
-    drawn.add_column(overflow="fold")
-    drawn.add_column(overflow="fold")
-    _print_table(title, drawn, rows)
+    """Print names and values in two columns on stdout.
+
+    On a terminal a value that is too long is parted between words, below its beginning. One with too long a word,
+    such as a path, comes below its name and is left to the terminal, from where it is copied in one piece.
+    """
+    rows = list(rows)
+    indent = max((len(name) for name, _ in rows), default=0) + 2
+    console, room = Console(), Console().width - indent if sys.stdout.isatty() else None
+    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    for name, value in rows:
+        console.print(Text(_beside(name.ljust(indent), value, room)), soft_wrap=True)
+
+
+def _beside(name: str, value: str, room: int | None) -> str:
+    """Put a value beside its name, in lines of at most so many characters; None: however long it is."""
+    if room is None or len(value) <= room:
+        return name + value
+    lines = wrap(value, max(room, 1), break_long_words=False, break_on_hyphens=False)
+    if max(map(len, lines)) > room:
+        return "\n".join([*([name.rstrip()] if name.strip() else []), f"  {value}"])
+    return name + f"\n{' ' * len(name)}".join(lines)
 
 
 def expected_false(count: float | None, picks: int) -> list[tuple[str, str]]:
