@@ -141,7 +141,9 @@ def test_a_run_that_keeps_nothing_shows_none_and_its_candidates(browser, microgr
     none = [replace(one, picks=0) for one in micrographs]
     noise = false_discovery(*2 * [[one.candidates.scores for one in none if one.candidates]], 1.0)
     run = run_of(replace(CONFIG, threshold="auto"), found=noise)
-    run = replace(run, settled=run.settled.with_cut(noise), events=(Event("No more than in noise.", "warning"),))
+    run = replace(
+        run, settled=run.settled.with_cut(noise), events=(Event("No more than in noise.", "warning"), Event("A note."))
+    )
     write_report(tmp_path / "report.html", run, none)
     browser.open(tmp_path / "report.html")
     browser.settle()
@@ -150,6 +152,9 @@ def test_a_run_that_keeps_nothing_shows_none_and_its_candidates(browser, microgr
     assert "none" in browser.text("#automatic-cut")
     assert browser.run("document.querySelector('.remark.warning').checkVisibility()")
     assert "No more than in noise." in browser.text(".remark.warning")
+    height, line = "getBoundingClientRect().height", "getComputedStyle(document.querySelector('.remark')).lineHeight"
+    lines = browser.run(f"[...document.querySelectorAll('.remark')].map(one => one.{height} / parseFloat({line}))")
+    assert lines == [pytest.approx(1, abs=0.05)] * 2  # nothing else has their style
     browser.run("document.getElementById('cut').focus()")
     browser.press("ArrowLeft")
     assert int(browser.text("#total").replace(",", "")) > 0

@@ -18,7 +18,7 @@ const ticks = (low, high, wanted, whole) => {
  */
 export const axes = (canvas, [left, right], top, xLabel, yLabel, { whole = false, fractions = false } = {}) => {
   const { context, width, height } = cleared(canvas);
-  const box = { left: 52, right: width - 10, top: 28, bottom: height - 40 };
+  const box = { left: 52, right: width - 12, top: 28, bottom: height - 40 };
   const x = (value) => box.left + ((value - left) / (right - left || 1)) * (box.right - box.left);
   const y = (value) => box.bottom - (Math.min(value, top) / (top || 1)) * (box.bottom - box.top);
   const text = (words, px, py, align, baseline) => {
