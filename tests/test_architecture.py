@@ -17,7 +17,7 @@ COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 ONLY_IN = {
     "gemmi": ["simulator/structures.py"],
-    "mrcfile": ["micrographs/micrograph.py", "micrographs/volume.py"],
+    "mrcfile": ["micrographs/micrograph.py", "micrographs/stack.py", "micrographs/volume.py"],
     "tifffile": ["micrographs/tiff.py"],
     "starfile": [],  # reads what is damaged without a word: files/star_blocks.py does it, and tests compare the two
     "safetensors": ["detector/checkpoint.py"],

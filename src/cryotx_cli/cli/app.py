@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from cryotx_cli.cli.aliases import hint_for
 from cryotx_cli.cli.check import check
+from cryotx_cli.cli.classes import classes
 from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
 from cryotx_cli.cli.doctor import doctor
@@ -115,7 +116,7 @@ def cryotx(
     """Find particles in cryo-EM micrographs."""
 
 
-for command in (pick, threshold, check, convert, evaluate, denoise, make_coco, simulate, train, doctor):
+for command in (pick, threshold, classes, check, convert, evaluate, denoise, make_coco, simulate, train, doctor):
     app.command(cls=Command)(command)
 
 

@@ -5,6 +5,7 @@ Importing this package is cheap.
 
 from cryotx_cli.config.commands import (
     CheckConfig,
+    ClassesConfig,
     ConvertConfig,
     DenoiseConfig,
     DoctorConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "CenterConfig",
     "CenterTrainConfig",
     "CheckConfig",
+    "ClassesConfig",
     "ConvertConfig",
     "CoordinateFormatName",
     "CryotransformerConfig",

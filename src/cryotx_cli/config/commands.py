@@ -43,6 +43,23 @@ class ConvertConfig:
 
 
 @settings
+class ClassesConfig:
+    """Settings of ``cryotx classes``."""
+
+    classes: Annotated[
+        int | None,
+        Ge(1),
+        Panel("Classes"),
+        Doc("How many classes; unset: by the number of picks, half its root and at most one for 60, up to 50."),
+    ] = None
+    sample: Annotated[
+        int, Ge(30), Doc("Make the classes with so many picks at most; all others are assigned in the end.")
+    ] = 10_000
+    seed: Annotated[int, Ge(0), Doc("The same seed gives the same classes.")] = 1
+    device: Annotated[str, Panel("Where it runs"), Doc("Where to average: auto, cpu, cuda or cuda:INDEX.")] = "auto"
+
+
+@settings
 class DoctorConfig:
     """Settings of ``cryotx doctor``."""
 

@@ -40,6 +40,30 @@ def radial_spectrum(image: Image) -> NDArray[np.float64] | None:
         Power at k / (2 (n - 1)) cycles per pixel for k = 0, 1, ..., n - 1, which is half a tile. None where the image
         is too small, or too much of it is padding or uniform.
     """
+    noise = noise_power(image)
+    if noise is None:
+        return None
+    side = len(noise)
+    rings = (side * _frequencies(side, side)).round().astype(int)
+    radial = np.bincount(rings.ravel(), noise.ravel()) / np.bincount(rings.ravel())
+    radial = radial[: side // 2 + 1]
+    radial[0] = radial[1]  # each tile's mean has been taken away
+    return np.asarray(radial, np.float64) if radial.min() > 0 else None
+
+
+def noise_power(image: Image) -> NDArray[np.float64] | None:
+    """Power of the noise in an image at each frequency of a tile, before it is averaged over rings.
+
+    Parameters
+    ----------
+    image
+        As for `radial_spectrum`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n // 2 + 1), or None
+        At the frequencies of `numpy.fft.rfft2`. None where `radial_spectrum` returns None for want of tiles.
+    """
     side = min(_TILE, *(n // 3 for n in image.shape)) // 2 * 2
     if side < _SMALLEST_TILE:
         return None
@@ -57,12 +81,7 @@ def radial_spectrum(image: Image) -> NDArray[np.float64] | None:
             powers.append(np.abs(np.fft.rfft2((tile - tile.mean()) * taper)) ** 2)
     if len(powers) < _FEWEST_TILES:
         return None
-    noise = np.median(powers, axis=0) / math.log(2)
-    rings = (side * _frequencies(side, side)).round().astype(int)
-    radial = np.bincount(rings.ravel(), noise.ravel()) / np.bincount(rings.ravel())
-    radial = radial[: side // 2 + 1]
-    radial[0] = radial[1]  # each tile's mean has been taken away
-    return np.asarray(radial, np.float64) if radial.min() > 0 else None
+    return np.asarray(np.median(powers, axis=0) / math.log(2), np.float64)
 
 
 def decoy_from(spectrum: NDArray[np.float64], shape: tuple[int, int], seed: int) -> Image:

@@ -13,6 +13,7 @@
         report.html the run in one page; it is made from thumbnails/ and candidates/
         candidates/ every candidate with score and diameter, before any threshold
         decoys/     the same of noise that has the spectrum of some of the micrographs
+        classes/    what the picks average to, by cryotx classes
         ledger.jsonl, config.toml
         diameter.json  what --diameter auto estimated, for the next run
         start.json  when, where and by which command it was started
@@ -25,6 +26,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -104,7 +106,7 @@ class PickFolder:
         beside = self.star.parent.glob(f".{glob.escape(self.star.name)}.*.tmp")
         for path in [*beside, *self.path.rglob(".*.tmp")]:
             if _TEMPORARY.search(path.name):
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def outputs(self, stem: str | PurePath, relion: str | PurePath | None = None) -> MicrographOutputs:
         """Return the paths of the outputs of the micrograph with this stem.

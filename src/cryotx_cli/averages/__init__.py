@@ -1,0 +1,1 @@
+"""What picks average to: crops, classes of views, and how far two halves of them agree."""

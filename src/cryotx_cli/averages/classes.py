@@ -1,0 +1,229 @@
+"""Classes of the picks of a run: what they average to, and which of them are more than chance makes of noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryotx_cli.averages.chance import crops_of_noise
+from cryotx_cli.averages.crops import MASK_RADIUS, SIDE
+from cryotx_cli.averages.halves import Crops, HalvesOfCrops, Images, Matches, strength
+from cryotx_cli.averages.polar import PolarFourier
+from cryotx_cli.averages.search import Poses
+
+FEWEST = 30
+"""Picks from which on there is something to average."""
+_SEARCHED_RINGS = 16
+_EACH, _MOST = 60, 50
+_NOISE_CROPS, _NOISE_CLASSES = 1500, 12
+_DEVIATIONS = 4.5  # by which a class exceeds those of noise: these reach 2, and 3.6 in one run of ten
+_LEAST_SHARED = 0.143  # of two halves: Rosenthal and Henderson, J. Mol. Biol. 333, 721 (2003)
+
+
+@dataclass(frozen=True, eq=False)
+class Class:
+    """One class.
+
+    Parameters
+    ----------
+    image
+        (side, side) the average of all its crops, weighted by what its halves share.
+    curve
+        (side / 2,) Fourier ring correlation of its halves, from ring 1 on.
+    strength
+        How far its halves agree: mean of Fisher's z of the rings that count.
+    ring
+        Up to which ring they do; None: no further than those of noise.
+    """
+
+    image: Images
+    curve: NDArray[np.float64]
+    strength: float
+    ring: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """All crops in classes, the largest first.
+
+    Parameters
+    ----------
+    classes
+        What they average to.
+    numbers
+        (n,) class of each crop, from 0.
+    angles
+        (n,) radians from the x axis towards the y axis by which it is turned.
+    shifts
+        (n, 2) x and y in pixels of a crop by which it is moved before it is turned.
+    scores
+        (n,) its correlation with the average of its half.
+    chance
+        The strength above which a class is no noise.
+    """
+
+    classes: list[Class]
+    numbers: NDArray[np.int64]
+    angles: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    chance: float
+
+
+def number_of_classes(picks: int) -> int:
+    """Return how many classes so many picks are good for: each needs some to average, and more picks show more views.
+
+    60 picks and more for each, and no more classes than half the root of the picks; at most 50.
+    """
+    return max(1, min(round(picks / _EACH), round(math.sqrt(picks) / 2), _MOST))
+
+
+def sorted_into_classes(
+    crops: Crops, trains: NDArray[np.bool_], rings: int, classes: int, seed: int, device: torch.device
+) -> Classes:
+    """Sort crops into classes.
+
+    Parameters
+    ----------
+    crops
+        (n, side, side), as `cryotx_cli.averages.crops` cuts them.
+    trains
+        (n,) which of them the classes are made with; the others are assigned in the end. At least `FEWEST`.
+    rings
+        Up to which ring of Fourier space they hold something.
+    classes
+        How many.
+    seed
+        The same one gives the same classes.
+    device
+        Where to compute.
+    """
+    polar = PolarFourier(SIDE, MASK_RADIUS, min(_SEARCHED_RINGS, rings), device)
+    second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
+    sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)
+    noise = _shared_by_noise(polar, crops, trains, rings, classes, seed)
+    found = _Found(sorted_, rings, noise)
+    return found.classes(second)
+
+
+def _shared_by_noise(
+    polar: PolarFourier, crops: Crops, trains: NDArray[np.bool_], rings: int, classes: int, seed: int
+) -> Images:
+    """Return the ring correlations of classes of noise that have as many crops as those of the picks."""
+    some = np.flatnonzero(trains)
+    template = np.asarray(crops[some[:: max(1, len(some) // 2000)]], np.float32).mean(0)
+    each = max(2, len(crops) // classes)
+    at_once = min(classes, max(2, _NOISE_CROPS // each))
+    curves: list[Images] = []
+    while sum(map(len, curves)) < _NOISE_CLASSES:
+        number = seed * 100 + len(curves)
+        noise = crops_of_noise(np.asarray(template), each * at_once, number)
+        second = np.arange(len(noise)) % 2 == 1
+        halves = HalvesOfCrops(polar, noise, second, np.ones(len(noise), bool), at_once, number)
+        pairs, of_first, of_second = (one.curves for one in halves.matches())
+        # The best that a class has to show, as with picks.
+        for alone in (of_first, of_second):
+            better = strength(alone, rings) > strength(pairs, rings)
+            pairs = np.where(better[:, None], alone, pairs)
+        curves.append(pairs)
+    return np.concatenate(curves)
+
+
+class _Found:
+    """The classes of two halves brought together."""
+
+    def __init__(self, halves: HalvesOfCrops, rings: int, noise: Images) -> None:
+        self._halves, self._rings = halves.halves, rings
+        by_chance = strength(noise, rings)
+        self._chance = float(by_chance.mean() + _DEVIATIONS * by_chance.std(ddof=1))
+        self._bound = np.maximum(_LEAST_SHARED, _smooth(noise).mean(0) + _smooth(noise).std(0))
+        self._matches = halves.matches()
+        self._kept: list[Class] = []
+        count = len(self._halves[0].counts)
+        # By half and class: number of the class it becomes, and how it fits that one.
+        self._numbers = np.zeros((2, count), np.int64)
+        self._angles, self._shifts = np.zeros((2, count)), np.zeros((2, count, 2))
+
+    def classes(self, second: NDArray[np.bool_]) -> Classes:
+        """Return the classes of all crops, of which these are the second half."""
+        pairs, of_first, of_second = self._matches
+        for i in range(len(pairs.first)):
+            one, other = int(pairs.first[i]), int(pairs.second[i])
+            if strength(pairs.curves[i : i + 1], self._rings)[0] > self._chance:
+                self._add_pair(i)
+                continue
+            alone = [(0, one, of_first.curves[one]), (1, other, of_second.curves[other])]
+            if any(strength(curve[None], self._rings)[0] > self._chance for _, _, curve in alone):
+                # Each is a view that the other half has in another class: what they show must not be mixed.
+                for half, number, curve in alone:
+                    self._numbers[half, number] = len(self._kept)
+                    self._keep(self._halves[half].images[number], curve)
+            else:
+                self._add_pair(i)
+        return self._of_all(second)
+
+    def _add_pair(self, i: int) -> None:
+        pairs: Matches = self._matches[0]
+        one, other = int(pairs.first[i]), int(pairs.second[i])
+        self._numbers[0, one] = self._numbers[1, other] = len(self._kept)
+        self._angles[1, other] = float(pairs.onto.angles[i])
+        self._shifts[1, other] = pairs.onto.shifts[i].cpu().numpy()
+        counts = self._halves[0].counts[one], self._halves[1].counts[other]
+        image = (counts[0] * self._halves[0].images[one] + counts[1] * pairs.images[i]) / max(1, sum(counts))
+        self._keep(image, pairs.curves[i])
+
+    def _keep(self, image: Images, curve: NDArray[np.float64]) -> None:
+        shared = float(strength(curve[None], self._rings)[0])
+        ring = None
+        if shared > self._chance:
+            beyond = (_smooth(curve[None])[0] > self._bound)[: self._rings]
+            beyond[:3] = True
+            ring = len(beyond) if beyond.all() else int(beyond.argmin())
+        self._kept.append(Class(_weighted(image, curve), curve, shared, ring))
+
+    def _of_all(self, second: NDArray[np.bool_]) -> Classes:
+        poses = []
+        for half, own in enumerate(self._halves):
+            device = own.poses.angles.device
+            onto = Poses(
+                torch.from_numpy(self._numbers[half]).to(device),
+                torch.from_numpy(self._angles[half]).float().to(device),
+                torch.from_numpy(self._shifts[half]).float().to(device),
+                torch.zeros(len(self._numbers[half]), device=device),
+            )
+            poses.append(own.poses.after(onto))
+        order = np.argsort(np.concatenate([np.flatnonzero(~second), np.flatnonzero(second)]))
+        everything = Poses.joined(poses)
+        numbers = everything.classes.cpu().numpy()[order]
+        largest = np.argsort(-np.bincount(numbers, minlength=len(self._kept)), kind="stable")
+        return Classes(
+            [self._kept[number] for number in largest],
+            np.argsort(largest)[numbers],
+            everything.angles.cpu().double().numpy()[order],
+            everything.shifts.cpu().double().numpy()[order],
+            everything.scores.cpu().double().numpy()[order],
+            self._chance,
+        )
+
+
+def _smooth(curves: Images) -> Images:
+    """Return the means of each ring and its two neighbours."""
+    padded = np.pad(curves, ((0, 0), (1, 1)), mode="edge")
+    return np.asarray((padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3)
+
+
+def _weighted(image: Images, curve: NDArray[np.float64]) -> Images:
+    """Weigh the rings of an average by what they are worth: the root of 2 c / (1 + c), where its halves share c."""
+    shared = np.clip(_smooth(curve[None])[0], 0, 1)
+    worth = np.concatenate([[1.0], np.sqrt(2 * shared / (1 + shared)), np.zeros(SIDE)])
+    return filtered(image, worth)
+
+
+def filtered(image: Images, gain: NDArray[np.float64]) -> Images:
+    """Multiply the rings of an image (side, side) by factors, from ring 0 on; the last one stands for those beyond."""
+    ring = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]) * SIDE
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * np.interp(ring, np.arange(len(gain)), gain), s=image.shape))

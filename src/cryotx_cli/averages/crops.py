@@ -1,0 +1,166 @@
+"""Cut picks out of a micrograph: small images, all at one scale, protein bright in white noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, next_fast_len, rfft2
+from scipy.ndimage import map_coordinates
+
+from cryotx_cli.micrographs.decoy import noise_power, radial_spectrum
+from cryotx_cli.micrographs.image import clip_outliers, padding, rescale
+from cryotx_cli.micrographs.micrograph import Micrograph
+
+Image = NDArray[np.float32]
+
+SIDE = 64
+"""Pixels of a crop: 1.6 diameters."""
+DIAMETER_PX = 40.0
+"""Diameter of the particle in a crop."""
+MASK_RADIUS = DIAMETER_PX / 2
+"""Pixels around the middle of a crop that belong to the particle."""
+REACH = 0.1 * DIAMETER_PX
+"""Pixels by which the centre of a pick may be wrong."""
+_BACKGROUND = 81  # px: two diameters
+_CLIP = 5.0
+_STANDS_OUT = 1.5  # times the power of its ring
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The scale of all crops of a run.
+
+    Parameters
+    ----------
+    diameter
+        Of the particle in Å.
+    """
+
+    diameter: float
+
+    @property
+    def pixel_size(self) -> float:
+        """Å per pixel of a crop."""
+        return self.diameter / DIAMETER_PX
+
+    def rings(self, coarsest: float) -> int:
+        """Return up to which ring of Fourier space crops from pixels of `coarsest` Å hold what was recorded."""
+        return max(2, int(0.9 * min(1.0, self.pixel_size / coarsest) * SIDE / 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """The picks of one micrograph.
+
+    Parameters
+    ----------
+    images
+        (n, side, side) float32: protein is bright, the noise is white, the background of each has mean 0, the crop a
+        standard deviation of 1. What lies outside the micrograph is 0.
+    whole
+        (n,) whether the micrograph holds the particle as a whole.
+    noise
+        (side / 2 + 1,) amplitude of the micrograph's noise at the frequencies k / side, which was taken away.
+    """
+
+    images: Image
+    whole: NDArray[np.bool_]
+    noise: NDArray[np.float64]
+
+
+def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame) -> Crops:
+    """Cut out picks.
+
+    Parameters
+    ----------
+    micrograph
+        Particles are dark in it.
+    centres
+        (n, 2) x and y in its pixels.
+    frame
+        The scale of the crops.
+    """
+    factor = micrograph.pixel_size / frame.pixel_size
+    height, width = micrograph.image.shape
+    step = min(1.0, 1 / factor)  # px of the image that is cut from one pixel of a crop to the next
+    flat = _flattened(rescale(clip_outliers(micrograph.image), min(1.0, factor)))
+    image, noise = _whitened(flat)
+    frequencies = np.arange(SIDE // 2 + 1) / SIDE / step
+    noise = np.interp(frequencies, np.linspace(0, 0.5, len(noise)), noise)
+    scale = np.array([image.shape[1] / width, image.shape[0] / height])
+    images = np.empty((len(centres), SIDE, SIDE), np.float32)
+    for one, centre in zip(images, (centres + 0.5) * scale - 0.5, strict=True):
+        one[:] = _cut(image, centre, step)
+    radius = (MASK_RADIUS + REACH) / factor
+    whole = ((centres > radius - 0.5) & (centres < (width - 0.5 - radius, height - 0.5 - radius))).all(1)
+    return Crops(levelled(images), np.asarray(whole, bool), noise)
+
+
+def levelled(images: Image) -> Image:
+    """Bring the background of each crop to 0 and its standard deviation to 1: no lump of ice outweighs the others."""
+    radius = np.hypot(*np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2)
+    images = images - images[:, radius > MASK_RADIUS + REACH].mean(1)[:, None, None]
+    spread = images.std((1, 2))
+    return np.asarray(images / np.where(spread > 0, spread, 1)[:, None, None], np.float32)
+
+
+def _flattened(image: Image) -> Image:
+    """Turn contrast round and take away what changes over more than two diameters; padding at the borders is 0."""
+    import cv2
+
+    top, bottom, left, right = padding(image)
+    flat = np.zeros_like(image, np.float32)
+    inside = (slice(top, image.shape[0] - bottom), slice(left, image.shape[1] - right))
+    inner: Image = np.ascontiguousarray(image[inside], np.float32)
+    window = min(_BACKGROUND, 2 * (min(inner.shape) // 2) - 1)
+    background: Image = inner
+    for _ in range(2):
+        background = np.asarray(cv2.blur(background, (window, window), borderType=cv2.BORDER_REFLECT), np.float32)
+    inner = background - inner
+    inner -= np.median(inner)
+    spread = 1.4826 * float(np.median(np.abs(inner)))
+    flat[inside] = np.clip(inner / (spread or 1.0), -_CLIP, _CLIP)
+    return flat
+
+
+def _whitened(image: Image) -> tuple[Image, NDArray[np.float64]]:
+    """Divide by the amplitude of the noise; 0 stays 0.
+
+    Returns
+    -------
+    image, amplitude
+        The amplitude (n,) at frequencies from 0 to half a cycle per pixel; where the noise cannot be told, it is 1 and
+        the image as it was.
+    """
+    radial, power = radial_spectrum(image), noise_power(image)
+    if radial is None or power is None:
+        return image, np.ones(2)
+    radial[: radial.argmax()] = radial.max()  # what flattening has taken from the lowest frequencies is not noise
+    side = len(power)
+    rings = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) * side
+    expected = np.interp(rings, np.arange(len(radial)), radial)
+    # The grid of a JPG's blocks and of a camera's columns stands out at single frequencies.
+    amplitude = np.sqrt(np.where(power > _STANDS_OUT * expected, power, expected))
+    height, width = (next_fast_len(n, real=True) for n in image.shape)
+    rows = np.fft.fftfreq(height)[:, None] * side + side // 2
+    columns = np.fft.rfftfreq(width)[None] * side
+    places = np.broadcast_arrays(rows, columns)
+    gain = 1 / map_coordinates(np.fft.fftshift(amplitude, 0), places, np.float32, order=1, mode="nearest")
+    whole = irfft2(rfft2(image, s=(height, width)) * gain, s=(height, width))
+    white = np.array(whole[: image.shape[0], : image.shape[1]], np.float32)
+    white /= np.float32(white.std() or 1.0)
+    np.clip(white, -_CLIP, _CLIP, out=white)
+    white[image == 0] = 0
+    return white, np.sqrt(radial)
+
+
+def _cut(image: Image, centre: NDArray[np.float64], step: float) -> Image:
+    import cv2
+
+    middle = (SIDE - 1) / 2
+    # From a pixel of the crop to the place in the image.
+    matrix = np.array([[step, 0, centre[0] - step * middle], [0, step, centre[1] - step * middle]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_CONSTANT))

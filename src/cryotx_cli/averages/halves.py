@@ -1,0 +1,214 @@
+"""Two halves of the crops that never see each other: which of their classes show the same, and how far they agree."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from cryotx_cli.averages.crops import MASK_RADIUS, SIDE
+from cryotx_cli.averages.polar import PolarFourier
+from cryotx_cli.averages.search import Poses, Search
+from cryotx_cli.averages.training import best_poses, ring_weights, trained_averages
+
+Crops = NDArray[np.float32] | NDArray[np.float16]
+Images = NDArray[np.float64]
+
+_SOFT = 8.0  # px over which the mask falls: a sharp one would carry strong rings into weak ones
+_FIRST, _LAST = 3, 12  # rings that count for `strength`: a blob agrees with any other below
+_CERTAIN = 0.99  # no more is believed of one ring
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """The classes of one half.
+
+    Parameters
+    ----------
+    averages
+        (classes, rings, angles), weighted, of the crops that it was trained with.
+    images
+        (classes, side, side) what all its crops average to.
+    poses
+        Of all its crops.
+    counts
+        (classes,) how many crops each class has.
+    """
+
+    averages: Tensor
+    images: Images
+    poses: Poses
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Classes of the first half beside classes of the second, and how far they agree.
+
+    Parameters
+    ----------
+    first, second
+        (n,) numbers of the classes.
+    onto
+        (n,) how the average of the second half fits that of the first.
+    images
+        (n, side, side) the average of the second half, put onto that of the first.
+    curves
+        (n, side / 2) their Fourier ring correlation, from ring 1 on.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    onto: Poses
+    images: Images
+    curves: Images
+
+
+class HalvesOfCrops:
+    """Sorts the crops of two halves into classes, each half for itself.
+
+    Parameters
+    ----------
+    polar
+        How they are sampled.
+    crops
+        (n, side, side).
+    second
+        (n,) which of them are the second half.
+    trains
+        (n,) which of them the classes are made with; the others are assigned.
+    classes
+        How many.
+    seed
+        Each half begins with crops of its own.
+    """
+
+    def __init__(
+        self,
+        polar: PolarFourier,
+        crops: Crops,
+        second: NDArray[np.bool_],
+        trains: NDArray[np.bool_],
+        classes: int,
+        seed: int,
+    ) -> None:
+        self._polar, self._crops = polar, crops
+        sample = _harmonics(polar, crops, np.flatnonzero(trains))
+        self._weights = ring_weights(polar, sample)[:, None]
+        sample *= self._weights
+        of_sample = second[trains]
+        self.halves = tuple(
+            self._half(
+                trained_averages(polar, sample[torch.from_numpy(of_sample == half)], classes, 2 * seed + half),
+                np.flatnonzero(second == half),
+                trains,
+            )
+            for half in (False, True)
+        )
+
+    def _half(self, averages: Tensor, members: NDArray[np.intp], trains: NDArray[np.bool_]) -> Half:
+        search, parts = Search(self._polar, averages), []
+        sums, counts = np.zeros((len(averages), SIDE, SIDE)), np.zeros(len(averages), np.int64)
+        for start in range(0, len(members), _AT_ONCE):
+            some = members[start : start + _AT_ONCE]
+            poses = best_poses(search, _harmonics(self._polar, self._crops, some) * self._weights)
+            parts.append(poses)
+            added, number = _put_back(self._crops, some, poses, len(averages))
+            sums, counts = sums + added, counts + number
+        return Half(averages, sums / np.maximum(counts, 1)[:, None, None], Poses.joined(parts), counts)
+
+    def matches(self) -> tuple[Matches, Matches, Matches]:
+        """Return the classes of the halves as pairs, and what suits each class of the first and of the second best."""
+        first, second = self.halves
+        search, harmonics = Search(self._polar, first.averages), self._polar.from_samples(second.averages)
+        harmonics = harmonics / second.averages.abs().square().sum((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
+        found, shifts = search.coarse(harmonics)
+        scores = found.T.cpu().numpy()  # (first, second)
+        own = np.arange(len(scores))
+
+        def matched(one: NDArray[np.int64], other: NDArray[np.int64]) -> Matches:
+            of_one, of_other = (torch.from_numpy(which).to(self._polar.device) for which in (one, other))
+            onto = search.fine(harmonics[of_other], of_one, shifts[of_other, of_one])
+            images = np.stack([_moved(second.images[k], onto, i) for i, k in enumerate(other.tolist())])
+            return Matches(one, other, onto, images, ring_correlation(first.images[one], images))
+
+        pairs = linear_sum_assignment(scores, maximize=True)
+        return matched(*pairs), matched(own, scores.argmax(1)), matched(scores.argmax(0), own)
+
+
+def strength(curves: Images, rings: int) -> NDArray[np.float64]:
+    """Return (n,) how far averages agree: the mean of Fisher's z of their ring correlations.
+
+    The correlation of two blobs of noise is high on the first rings, where that of two views of a particle is higher
+    still: z = artanh of it keeps the two apart.
+
+    Parameters
+    ----------
+    curves
+        (n, side / 2).
+    rings
+        How many of them hold something.
+    """
+    last = max(_FIRST, min(_LAST, rings))
+    return np.asarray(np.arctanh(np.clip(curves[:, _FIRST - 1 : last], -_CERTAIN, _CERTAIN)).mean(1))
+
+
+def ring_correlation(first: Images, second: Images) -> Images:
+    """Return the Fourier ring correlation (n, side / 2) of pairs of averages (n, side, side) within the particle.
+
+    Rings are cycles over the crop, from 1 on. 0 where an average is empty.
+    """
+    radius = np.hypot(*np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2)
+    mask = 0.5 - 0.5 * np.cos(np.pi * np.clip((MASK_RADIUS + _SOFT / 2 - radius) / _SOFT, 0, 1))
+    one, other = (np.fft.rfft2(_masked(images, mask)) for images in (first, second))
+    ring = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]) * SIDE
+    ring = ring.round().astype(int).ravel()
+    # The columns between the first and the last stand for two.
+    twice = np.tile(np.where(np.isin(np.arange(SIDE // 2 + 1), (0, SIDE // 2)), 1.0, 2.0), SIDE)
+
+    def rings(values: Images) -> Images:
+        summed = [np.bincount(ring, twice * row, SIDE)[1 : SIDE // 2 + 1] for row in values.reshape(len(values), -1)]
+        return np.asarray(summed, np.float64).reshape(len(values), SIDE // 2)
+
+    shared = rings((one * other.conj()).real)
+    power = np.sqrt(rings(np.abs(one) ** 2) * rings(np.abs(other) ** 2))
+    return np.asarray(np.where(power > 0, shared / np.maximum(power, 1e-30), 0.0))
+
+
+def _masked(images: Images, mask: Images) -> Images:
+    means = (images * mask).sum((1, 2)) / mask.sum()
+    return np.asarray((images - means[:, None, None]) * mask)
+
+
+def _harmonics(polar: PolarFourier, crops: Crops, members: NDArray[np.intp]) -> Tensor:
+    parts = [
+        polar.harmonics_of(torch.from_numpy(np.asarray(crops[members[start : start + _AT_ONCE]], np.float32)))
+        for start in range(0, len(members), _AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
+def _put_back(crops: Crops, members: NDArray[np.intp], poses: Poses, classes: int) -> tuple[Images, NDArray[np.int64]]:
+    """Return the sums (classes, side, side) of crops put back as their poses say, and how many each class has."""
+    sums = np.zeros((classes, SIDE, SIDE))
+    for i, (member, number) in enumerate(zip(members.tolist(), poses.classes.tolist(), strict=True)):
+        sums[number] += _moved(np.asarray(crops[member], np.float32), poses, i)
+    return sums, np.asarray(np.bincount(poses.classes.cpu().numpy(), minlength=classes), np.int64)
+
+
+def _moved(image: NDArray[np.float64] | NDArray[np.float32], poses: Poses, i: int) -> Images:
+    """Return an image put back as pose number i says."""
+    import cv2
+
+    angle, middle = float(poses.angles[i]), (SIDE - 1) / 2
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    # From a pixel of the average to the place in the image.
+    matrix = np.column_stack([turn, turn @ (poses.shifts[i].cpu().numpy() - middle) + middle])
+    moved = cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    return np.asarray(moved, np.float64)

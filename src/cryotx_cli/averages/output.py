@@ -1,0 +1,213 @@
+"""The folder ``classes/`` of a run, in the words of RELION.
+
+::
+
+    classes/
+        classes.mrcs    the averages, protein bright
+        classes.star    one row an average
+        particles.star  the picks with class, in-plane angle and shift
+        classes.json    what is known of each class
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.coordinates.formats.star import star_names
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.files.whole_file import whole_file, write_json
+from cryotx_cli.micrographs.stack import write_stack
+
+_FOLDER, STACK = "classes", "classes/classes.mrcs"
+_PARTICLE_COLUMNS = (
+    "rlnMicrographName",
+    "rlnCoordinateX",
+    "rlnCoordinateY",
+    "rlnAutopickFigureOfMerit",
+    "rlnClassNumber",
+    "rlnAnglePsi",
+    "rlnOriginXAngst",
+    "rlnOriginYAngst",
+    "rlnOpticsGroup",
+)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """What is known of one class.
+
+    Parameters
+    ----------
+    number
+        From 1, the largest class first.
+    picks
+        How many it has.
+    share
+        Of all picks in classes.
+    mean_score
+        Of its picks, as the detector gave them.
+    resolution
+        Å to which its halves agree; None: no further than those of noise.
+    agreement
+        Mean ring correlation of its halves, 0 to 1.
+    """
+
+    number: int
+    picks: int
+    share: float
+    mean_score: float
+    resolution: float | None
+    agreement: float
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """The picks of one micrograph and their classes.
+
+    Parameters
+    ----------
+    name
+        Of the micrograph.
+    particles
+        The picks.
+    classes
+        (n,) from 1.
+    psi
+        (n,) degrees: RELION's ``_rlnAnglePsi``.
+    origins
+        (n, 2) Å: RELION's ``_rlnOriginXAngst`` and ``_rlnOriginYAngst``.
+    """
+
+    name: str
+    particles: Particles
+    classes: NDArray[np.int64]
+    psi: NDArray[np.float64]
+    origins: NDArray[np.float64]
+
+
+def relion_poses(
+    angles: NDArray[np.float64], shifts: NDArray[np.float64], pixel_size: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return psi in degrees (n,) and origins in Å (n, 2) of crops that are averages moved, then turned.
+
+    RELION moves an image by its origin, then turns it by psi from the y axis, which points down, towards the x axis, to
+    bring it onto the average.
+
+    Parameters
+    ----------
+    angles
+        (n,) radians from the x axis towards the y axis.
+    shifts
+        (n, 2) pixels of a crop.
+    pixel_size
+        Å per pixel of a crop.
+    """
+    cos, sin = np.cos(angles), np.sin(angles)
+    x, y = shifts.T
+    origins = -np.column_stack([cos * x - sin * y, sin * x + cos * y]) * pixel_size
+    return (180 - np.degrees(angles)) % 360 - 180, origins
+
+
+def write_classes(
+    run: Path,
+    stack: str,
+    images: NDArray[np.floating],
+    pixel_size: float,
+    rows: Sequence[ClassRow],
+    picks: Sequence[Assigned],
+    about: Mapping[str, object],
+) -> Path:
+    """Write the folder, whole or not at all: what is there stays until it is.
+
+    Parameters
+    ----------
+    run
+        The folder of the run.
+    stack
+        The path of ``classes/classes.mrcs`` as RELION has to read it.
+    images
+        (classes, side, side).
+    pixel_size
+        Å per pixel of them.
+    rows
+        What is known of each.
+    picks
+        Of each micrograph.
+    about
+        How they were made.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    CryotxError
+        It cannot be written.
+    """
+    folder, unfinished = run / _FOLDER, run / f".{_FOLDER}.{os.getpid()}.tmp"
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        write_stack(unfinished / "classes.mrcs", images, pixel_size)
+        _write_classes_star(unfinished / "classes.star", stack, rows)
+        _write_particles_star(unfinished / "particles.star", picks)
+        content = {**about, "pixel_size": pixel_size, "classes": [asdict(row) for row in rows]}
+        write_json(unfinished / "classes.json", content)
+        before = run / f".{_FOLDER}.before.{os.getpid()}.tmp"
+        with suppress(FileNotFoundError):
+            folder.rename(before)
+        unfinished.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
+    except OSError as error:
+        raise CryotxError(
+            f"{folder}: cannot be written ({error.strerror})", "Repeat the command when there is room."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _write_classes_star(path: Path, stack: str, rows: Sequence[ClassRow]) -> None:
+    names = star_names([f"{row.number:06d}@{stack}" for row in rows])
+    columns = ("rlnReferenceImage", "rlnClassDistribution", "rlnEstimatedResolution")
+    values = (
+        # RELION writes 999 where it has no estimate.
+        f"{image} {row.share:.6f} {999 if row.resolution is None else row.resolution:.3f}"
+        for row, image in zip(rows, names, strict=True)
+    )
+    _write_table(path, [("", columns, values)])
+
+
+def _write_particles_star(path: Path, picks: Sequence[Assigned]) -> None:
+    sizes = sorted({one.particles.pixel_size for one in picks})
+    optics = (f"opticsGroup{i} {i} {size:.6f}" for i, size in enumerate(sizes, 1))
+    columns = ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnMicrographPixelSize")
+    _write_table(path, [("optics", columns, optics), ("particles", _PARTICLE_COLUMNS, _particle_rows(picks, sizes))])
+
+
+def _particle_rows(picks: Sequence[Assigned], sizes: Sequence[float]) -> Iterable[str]:
+    for one in picks:
+        name, group = star_names([one.name])[0], sizes.index(one.particles.pixel_size) + 1
+        table = np.column_stack([one.particles.centres, one.particles.scores, one.classes, one.psi, one.origins])
+        for x, y, score, number, psi, origin_x, origin_y in table.tolist():
+            yield (f"{name} {x:.3f} {y:.3f} {score:.6f} {number:.0f} {psi:.3f} {origin_x:.3f} {origin_y:.3f} {group}")
+
+
+def _write_table(path: Path, blocks: Sequence[tuple[str, Sequence[str], Iterable[str]]]) -> None:
+    with whole_file(path) as file:
+        for block, columns, rows in blocks:
+            header = "".join(f"_{column} #{i}\n" for i, column in enumerate(columns, 1))
+            file.write(f"\ndata_{block}\n\nloop_\n{header}")
+            file.writelines(f"{row}\n" for row in rows)
+        file.write("\n")

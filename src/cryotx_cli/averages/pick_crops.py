@@ -1,0 +1,135 @@
+"""The crops of all picks of a run: each micrograph is read once, the crops wait in a file without a name."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.averages.crops import SIDE, Crops, Frame, crops_of
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
+from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.stored import StoredRun
+
+_READERS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class PickCrops:
+    """Crops of the picks of a run, in the order of its micrographs.
+
+    Parameters
+    ----------
+    images
+        (n, side, side) half precision.
+    whole
+        (n,) whether the micrograph holds the particle as a whole.
+    noise
+        (side / 2 + 1,) mean amplitude of the noise that was taken away, see `Crops`.
+    picks
+        The micrographs with their picks, whose crops these are.
+    left_out
+        Why micrographs are left out, by their names.
+    coarsest
+        Å per pixel of the coarsest micrograph.
+    """
+
+    images: NDArray[np.float16]
+    whole: NDArray[np.bool_]
+    noise: NDArray[np.float64]
+    picks: list[tuple[LedgerRow, Particles]]
+    left_out: dict[str, str]
+    coarsest: float
+
+
+def read_crops(run: StoredRun, frame: Frame, done: Callable[[], None]) -> PickCrops:
+    """Read the micrographs of a run and cut out its picks.
+
+    Parameters
+    ----------
+    run
+        The run.
+    frame
+        The scale of the crops.
+    done
+        Called after each micrograph.
+
+    Raises
+    ------
+    CryotxError
+        Not one micrograph with picks can be read.
+    """
+    picks: list[tuple[LedgerRow, Particles]] = []
+    whole, noise, left_out = [], [], {}
+    with tempfile.TemporaryFile(prefix="cryotx-crops-") as file:
+        for row, particles, outcome in _read_ahead(run, frame):
+            if isinstance(outcome, Crops):
+                file.write(outcome.images.astype(np.float16).tobytes())
+                picks.append((row, particles))
+                whole.append(outcome.whole)
+                noise.append(outcome.noise)
+            else:
+                left_out[row.micrograph] = outcome
+            done()
+        if not picks:
+            reason = next(iter(left_out.values()), "it has no picks")
+            raise CryotxError(
+                f"{run.folder.path}: there is nothing to average: {reason}",
+                "Bring the micrographs back to where they were picked, or pick them again.",
+            )
+        file.flush()
+        shape = (sum(map(len, whole)), SIDE, SIDE)
+        images = np.memmap(file, np.float16, "r", shape=shape)  # keeps the file, which has no name any more
+    return PickCrops(
+        images,
+        np.concatenate(whole),
+        np.mean(noise, 0),
+        picks,
+        left_out,
+        max(particles.pixel_size for _, particles in picks),
+    )
+
+
+def micrographs_with_picks(run: StoredRun) -> list[LedgerRow]:
+    """Return the rows of the micrographs that have picks."""
+    return [row for row in run.picked if row.picks]
+
+
+def _read_ahead(run: StoredRun, frame: Frame) -> Iterator[tuple[LedgerRow, Particles, Crops | str]]:
+    """Yield micrographs with their picks and crops, or with the reason why there are none, in order."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        coming = iter(micrographs_with_picks(run))
+        ahead: deque[Future[tuple[LedgerRow, Particles, Crops | str]]] = deque()
+        while True:
+            ahead.extend(readers.submit(_read, run, row, frame) for row in islice(coming, _READERS + 1 - len(ahead)))
+            if not ahead:
+                return
+            yield ahead.popleft().result()
+
+
+def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Particles, Crops | str]:
+    particles = Particles.empty(1.0)
+    try:
+        stored = run.candidates(row)
+        if stored is None:
+            raise CryotxError(f"{run.folder.outputs(row.stem).candidates}: missing or damaged")
+        particles = run.settled.selection.choose(stored[1]).particles
+        path = run.folder.micrograph_of(row)
+        # The pixel size of the run counts, whatever the header says.
+        micrograph = read_micrograph(MicrographFile(path, row.micrograph, particles.pixel_size))
+        size = path.stat().st_size
+        if micrograph.image.shape != (stored[1].height, stored[1].width) or row.size not in (0, size):
+            raise MicrographError(f"{path}: has changed since it was picked")
+        return row, particles, crops_of(run.settled.with_dark_particles(micrograph), particles.centres, frame)
+    except CryotxError as error:
+        return row, particles, error.message
+    except OSError as error:
+        return row, particles, f"{error.filename}: {error.strerror}"

@@ -1,0 +1,84 @@
+"""Images in polar Fourier space, where turning one multiplies it and where all turns are tried at once.
+
+On ring k (k cycles over the crop) an image has the values F(k, a) at the angles a, and the harmonics c(k, m) of these:
+F(k, a) = sum over m of c(k, m) exp(i m a). Turning the image by b multiplies c(k, m) by exp(-i m b); moving it by t
+multiplies F by exp(-2 pi i k.t / side). As the image is real, c(k, -m) = (-1)^m conj c(k, m): m >= 0 is enough.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_SOFT = 2.0  # px over which the mask falls
+_AT_ONCE = 2048
+
+
+class PolarFourier:
+    """Rings and angles at which images are sampled.
+
+    Parameters
+    ----------
+    side
+        Of the images in pixels.
+    radius
+        Of the mask in pixels.
+    rings
+        How many, from ring 1 on.
+    device
+        Where to compute.
+    """
+
+    def __init__(self, side: int, radius: float, rings: int, device: torch.device) -> None:
+        self.side, self.rings, self.device = side, rings, device
+        # Within the mask a ring has no finer harmonics than that.
+        self.harmonics = math.ceil(2 * math.pi * rings * radius / side) + 1
+        self.angles = 2 * self.harmonics
+        axis = torch.arange(side, device=device, dtype=torch.float64) - (side - 1) / 2
+        y, x = axis[:, None], axis[None]
+        self.mask = torch.sigmoid((radius - (x**2 + y**2).sqrt()) / (_SOFT / 2)).float()
+        ring = torch.arange(1, rings + 1, device=device, dtype=torch.float64)
+        angle = torch.arange(self.angles, device=device, dtype=torch.float64) * (2 * math.pi / self.angles)
+        self.kx, self.ky = (ring[:, None] * part for part in (angle.cos(), angle.sin()))
+        half = self.harmonics  # the other half of the circle is its conjugate
+        turns = self.kx[:, :half, None, None] * x + self.ky[:, :half, None, None] * y
+        turns = turns.reshape(-1, side * side).T * (2 * math.pi / side)
+        self._cosines, self._sines = turns.cos().float(), turns.sin().float()
+        self.m = torch.arange(self.harmonics, device=device)
+        self._sign = torch.where(self.m % 2 == 0, 1.0, -1.0).to(device)
+
+    def harmonics_of(self, images: Tensor) -> Tensor:
+        """Return the harmonics (n, rings, harmonics) of images (n, side, side)."""
+        parts = []
+        for start in range(0, len(images), _AT_ONCE):
+            some = images[start : start + _AT_ONCE]
+            flat = (some.to(self.device, torch.float32) * self.mask).flatten(1)
+            half = torch.complex(flat @ self._cosines, -(flat @ self._sines))
+            half = half.view(len(some), self.rings, self.harmonics)
+            parts.append(torch.fft.fft(torch.cat([half, half.conj()], -1))[..., : self.harmonics] / self.angles)
+        return torch.cat(parts) if parts else torch.zeros((0, self.rings, self.harmonics), dtype=torch.complex64)
+
+    def samples(self, harmonics: Tensor) -> Tensor:
+        """Return the values (..., rings, angles) of images with these harmonics."""
+        negative = (harmonics.conj() * self._sign)[..., 1:].flip(-1)
+        nothing = torch.zeros_like(harmonics[..., :1])  # the highest harmonic is beyond what a ring holds
+        values: Tensor = torch.fft.ifft(torch.cat([harmonics, nothing, negative], -1)) * self.angles
+        return values
+
+    def from_samples(self, samples: Tensor) -> Tensor:
+        """Return the harmonics of images with these values."""
+        harmonics: Tensor = torch.fft.fft(samples)[..., : self.harmonics] / self.angles
+        return harmonics
+
+    def moves(self, shifts: Tensor) -> Tensor:
+        """Return what moving an image by shifts (..., 2), x and y in pixels, multiplies its values with."""
+        kx, ky = self.kx.float(), self.ky.float()
+        turns = shifts[..., 0, None, None] * kx + shifts[..., 1, None, None] * ky
+        return torch.polar(torch.ones_like(turns), turns * (-2 * math.pi / self.side))
+
+    def turned(self, harmonics: Tensor, angles: Tensor) -> Tensor:
+        """Return images (n, ...) turned by angles (n,) in radians, from the x axis towards the y axis."""
+        turns = angles[:, None] * self.m
+        return harmonics * torch.polar(torch.ones_like(turns), -turns)[:, None]

@@ -1,0 +1,150 @@
+"""How crops fit averages: the best turn and move of every crop for every average; and crops put back and averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from cryotx_cli.averages.crops import REACH
+from cryotx_cli.averages.polar import PolarFourier
+
+_COARSE_RINGS, _COARSE_HARMONICS, _COARSE_ANGLES, _COARSE_STEP = 12, 24, 48, 2.0
+_FINE_ANGLES, _FINE_STEP = 144, 1.0
+_SCORES_AT_ONCE = 2_000_000
+_AT_ONCE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """How crops fit averages: each is the average of its class, moved by its shift, then turned by its angle.
+
+    Parameters
+    ----------
+    classes
+        (n,) int64, from 0.
+    angles
+        (n,) radians, from the x axis towards the y axis.
+    shifts
+        (n, 2) x and y in pixels of a crop.
+    scores
+        (n,) correlation with the average.
+    """
+
+    classes: Tensor
+    angles: Tensor
+    shifts: Tensor
+    scores: Tensor
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, some: Tensor | slice) -> Poses:
+        """Return those that a mask, indices or a slice name."""
+        return Poses(*(getattr(self, one.name)[some] for one in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Poses]) -> Poses:
+        """Return poses one after the other."""
+        return cls(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+
+    def after(self, others: Poses) -> Poses:
+        """Return the poses of crops that fit averages, each of which fits another one as `others` say."""
+        of = self.classes
+        cos, sin = others.angles[of].cos(), others.angles[of].sin()
+        x, y = self.shifts.unbind(1)
+        # Moving after a turn is the same as moving the other way about before it.
+        back = torch.stack([cos * x + sin * y, cos * y - sin * x], 1)
+        angles = (self.angles + others.angles[of]) % (2 * math.pi)
+        return Poses(others.classes[of], angles, back + others.shifts[of], self.scores)
+
+
+class Search:
+    """Finds how crops fit averages.
+
+    Parameters
+    ----------
+    polar
+        Their sampling.
+    averages
+        (classes, rings, angles) values, with rings weighted like those of the crops.
+    rings
+        Look at so many of them in the first of the two steps; None for all that it can take.
+    """
+
+    def __init__(self, polar: PolarFourier, averages: Tensor, rings: int | None = None) -> None:
+        self._polar = polar
+        norms = averages.abs().square().sum((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
+        self._averages = averages / norms
+        self._shifts = _disc(REACH, _COARSE_STEP, polar.device)
+        self._rings = min(rings or polar.rings, _COARSE_RINGS, polar.rings)
+        moved = polar.from_samples(self._averages[:, None] * polar.moves(self._shifts)[None])
+        low = min(_COARSE_HARMONICS, polar.harmonics)
+        # (harmonics, rings, classes * shifts)
+        self._bank = moved[..., : self._rings, :low].flatten(0, 1).permute(2, 1, 0).conj().contiguous()
+        turns = torch.arange(_COARSE_ANGLES, device=polar.device) * (2 * math.pi / _COARSE_ANGLES)
+        m = torch.arange(low, device=polar.device)
+        twice = torch.where(m > 0, 2.0, 1.0)  # for the negative harmonics
+        self._turns = torch.cat([(turns[:, None] * m).cos() * twice, -(turns[:, None] * m).sin() * twice], 1)
+
+    def coarse(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best correlation (n, classes) of crops with averages, and the shifts (n, classes, 2) it needs.
+
+        Parameters
+        ----------
+        crops
+            (n, rings, harmonics), weighted.
+        """
+        classes, shifts = len(self._averages), len(self._shifts)
+        best, where = [], []
+        at_once = max(1, _SCORES_AT_ONCE // (classes * shifts * _COARSE_ANGLES))
+        for start in range(0, len(crops), at_once):
+            some = crops[start : start + at_once]
+            packed = some[:, : self._rings, : len(self._bank)].permute(2, 0, 1)
+            products = torch.bmm(packed, self._bank)  # (harmonics, n, classes * shifts)
+            parts = torch.cat([products.real, products.imag]).flatten(1)
+            scores = (self._turns @ parts).view(_COARSE_ANGLES, len(some), classes, shifts).amax(0)
+            value, shift = scores.max(2)
+            best.append(value)
+            where.append(shift)
+        return torch.cat(best), self._shifts[torch.cat(where)]
+
+    def fine(self, crops: Tensor, classes: Tensor, shifts: Tensor) -> Poses:
+        """Return how each crop fits one class (n,), at shifts near these (n, 2)."""
+        parts = []
+        around = _disc(1.5 * _FINE_STEP, _FINE_STEP, self._polar.device)
+        for start in range(0, len(crops), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            tried = shifts[some, None] + around
+            moved = self._polar.from_samples(self._averages[classes[some], None] * self._polar.moves(tried))
+            products = (crops[some, None] * moved.conj()).sum(2)
+            scores, angle = (torch.fft.irfft(products, n=_FINE_ANGLES) * _FINE_ANGLES).max(2)
+            value, shift = scores.max(1)
+            row = torch.arange(len(value), device=value.device)
+            turn = angle[row, shift] * (2 * math.pi / _FINE_ANGLES)
+            parts.append(Poses(classes[some], turn, tried[row, shift], value))
+        return Poses.joined(parts)
+
+
+def averaged(polar: PolarFourier, crops: Tensor, poses: Poses, classes: int) -> tuple[Tensor, Tensor]:
+    """Return the averages (classes, rings, angles) of crops put back as their poses say, and how many each has."""
+    sums = torch.zeros((classes, polar.rings * polar.angles), dtype=torch.complex64, device=polar.device)
+    for start in range(0, len(crops), _AT_ONCE):
+        some = poses.select(slice(start, start + _AT_ONCE))
+        back = polar.samples(polar.turned(crops[start : start + _AT_ONCE], -some.angles)) * polar.moves(-some.shifts)
+        # A product, for adding by index has another order each time on a GPU.
+        member = torch.nn.functional.one_hot(some.classes, classes).to(back.dtype)
+        sums += member.T @ back.flatten(1)
+    counts = torch.bincount(poses.classes, minlength=classes)
+    return (sums / counts.clamp_min(1)[:, None]).view(classes, polar.rings, polar.angles), counts
+
+
+def _disc(radius: float, step: float, device: torch.device) -> Tensor:
+    """Return the points (n, 2) of a grid through the origin that are no further from it than a radius."""
+    reach = int(radius / step)
+    axis = torch.arange(-reach, reach + 1, device=device) * step
+    points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
+    return points[points.square().sum(1) <= radius**2]

@@ -1,0 +1,64 @@
+"""``cryotx classes``: what the picks of a run average to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cryotx_cli.cli.settings_flags import settings_flags
+from cryotx_cli.config import ClassesConfig
+
+if TYPE_CHECKING:
+    from cryotx_cli.workflows.classes import ClassesMade
+
+
+@settings_flags(ClassesConfig)
+def classes(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The STAR file that cryotx pick wrote, or the folder beside it.")
+    ],
+    config: ClassesConfig,
+) -> None:
+    """Average the picks of a run in classes, and say which of them are more than noise.
+
+    Examples
+    --------
+    cryotx classes particles.star
+    cryotx classes particles.star --classes 20 --sample 5000
+    """
+    from cryotx_cli.cli.console import said_if_slow, status
+    from cryotx_cli.workflows.classes import classes as average
+
+    with said_if_slow("Reading the micrographs once more, then sorting their picks into classes"):
+        made = average(run, config, lambda event: status(event.text))
+    _print_summary(made)
+
+
+def _print_summary(made: ClassesMade) -> None:
+    from cryotx_cli.cli.console import facts, table
+
+    noise = [row for row in made.rows if row.resolution is None]
+    rows = [
+        (
+            f"{row.number}",
+            f"{row.picks}",
+            f"{row.share:.1%}",
+            f"{row.mean_score:.2f}",
+            "noise" if row.resolution is None else f"{row.resolution:.1f}",
+            f"{row.agreement:.2f}",
+        )
+        for row in made.rows
+    ]
+    columns = ("Class", "Picks", "Share", "Mean score", "Å", "Halves agree")
+    table("Classes", columns, rows, ("all", f"{made.picks}", "", "", "", ""))
+    facts(
+        f"Wrote {made.folder}",
+        [
+            ("Picks", f"{made.picks}"),
+            ("Classes made with", f"{made.trained} of them"),
+            ("In classes that are more than noise", f"{made.picks - sum(row.picks for row in noise)}"),
+            ("Seconds", f"{made.seconds:.1f}"),
+        ],
+    )

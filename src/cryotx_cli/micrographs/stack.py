@@ -1,0 +1,37 @@
+"""Stacks of small images in MRC files (``.mrcs``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.files.whole_file import whole_path
+
+
+def write_stack(path: str | Path, images: NDArray[np.floating], pixel_size: float) -> None:
+    """Write images (n, height, width) as float32, whole or not at all; folders are made.
+
+    Parameters
+    ----------
+    path
+        The file; its name should end in ``.mrcs``, by which programs know that it holds no volume.
+    images
+        Rows as an MRC file stores them.
+    pixel_size
+        Å per pixel, for the header.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    with whole_path(path) as unfinished, mrcfile.new(unfinished, overwrite=True) as mrc:
+        mrc.set_data(np.ascontiguousarray(images, np.float32))
+        mrc.set_image_stack()
+        mrc.voxel_size = (pixel_size, pixel_size, 1.0)
+        # The library's own label holds the time of day: the same images would give other bytes.
+        mrc.header.label[:] = b""
+        mrc.header.label[0], mrc.header.nlabl = b"cryotx", 1

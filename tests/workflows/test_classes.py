@@ -1,0 +1,229 @@
+"""``cryotx classes`` on runs of made-up micrographs."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import starfile
+
+from cryotx_cli.config import ClassesConfig, PickConfig
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.workflows.classes import classes
+from cryotx_cli.workflows.pick import start_pick
+from particle_images import placed, shape
+from quick_picker import PickerWithoutNetwork
+
+PIXEL, DIAMETER, EACH = 2.0, 80.0, 49
+CONFIG = PickConfig(diameter=DIAMETER, threshold=0.5, decoys=0, images=False, report=False)
+
+
+class OnGrid(PickerWithoutNetwork):
+    """Picks the places where `micrograph` puts particles, whatever it sees."""
+
+    fingerprint = "grid"
+
+    def __init__(self, step: float = 70.0, diameter: float = 40.0) -> None:
+        self.step, self.diameter = step, diameter
+
+    def locate(self, prepared, micrograph) -> Located:
+        places = grid(micrograph.image.shape, self.step)
+        scores = np.linspace(0.99, 0.6, len(places))
+        return Located(Particles(places, scores, np.full(len(places), self.diameter), micrograph.pixel_size))
+
+
+def grid(image_shape, step=70.0) -> np.ndarray:
+    y, x = (np.arange(step / 2, size - step / 2 + 1, step) for size in image_shape)
+    return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+
+
+def micrograph(path: Path, seed: int, side: int = 490, particles: bool = True, pixel_size: float = PIXEL) -> None:
+    """Two shapes, dark, one in every cell of a grid, in noise."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 1, (side, side))
+    for number, (x, y) in enumerate(grid(image.shape) if particles else ()):
+        crop = placed(shape(number % 2), rng.uniform(0, 2 * math.pi), rng.uniform(-1.5, 1.5, 2))
+        # The pixel at the pick is half a pixel beyond the middle of an even number of them.
+        image[int(y) - 32 : int(y) + 32, int(x) - 32 : int(x) + 32] -= placed(crop, 0.0, (0.5, 0.5))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(image.astype(np.float32))
+        mrc.voxel_size = pixel_size
+
+
+def pick(folder: Path, picker: OnGrid | None = None, config: PickConfig = CONFIG) -> Path:
+    list(start_pick([folder / "mics"], folder / "p.star", config, picker or OnGrid()))
+    return folder / "p.star"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    for seed in range(4):
+        micrograph(folder / "mics" / f"m{seed}.mrc", seed)
+    pick(folder)
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A run that may be changed."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_a_run_is_averaged(run: Path) -> None:
+    read = []
+
+    made = classes(run / "p.star", ClassesConfig(classes=4), read=lambda: read.append(1))
+
+    assert made.picks == 4 * EACH
+    assert len(read) == 4
+    assert sum(row.picks for row in made.rows) == made.picks
+    assert sum(row.share for row in made.rows) == pytest.approx(1)
+    assert [row.picks for row in made.rows] == sorted((row.picks for row in made.rows), reverse=True)
+    assert all(row.resolution is not None for row in made.rows)
+    with mrcfile.open(run / "p" / "classes" / "classes.mrcs") as mrc:
+        assert mrc.data.shape == (len(made.rows), 64, 64)
+        assert float(mrc.voxel_size.x) == pytest.approx(DIAMETER / 40)
+
+
+def test_classes_are_of_one_shape_each(run: Path) -> None:
+    made = classes(run / "p.star", ClassesConfig(classes=4))
+
+    found = starfile.read(made.folder / "particles.star")["particles"]
+    shapes = np.arange(len(found)) % EACH % 2  # in the order of the grid
+    assert found["rlnMicrographName"].nunique() == 4
+    pure = sum(np.bincount(shapes[found["rlnClassNumber"] == row.number]).max() for row in made.rows)
+    assert pure / len(found) > 0.9
+
+
+@pytest.mark.slow
+def test_the_stack_is_named_as_relion_has_to_read_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run)
+    list(start_pick(["mics"], "q.star", CONFIG, OnGrid()))
+
+    classes("q.star", ClassesConfig(classes=2))
+
+    names = starfile.read(run / "q" / "classes" / "classes.star")["rlnReferenceImage"]
+    assert names.iloc[0] == "000001@q/classes/classes.mrcs"
+
+
+@pytest.mark.slow
+def test_the_same_run_gives_the_same_bytes(run: Path) -> None:
+    first = {path.name: path.read_bytes() for path in classes(run / "p", ClassesConfig(classes=3)).folder.iterdir()}
+
+    again = {path.name: path.read_bytes() for path in classes(run / "p", ClassesConfig(classes=3)).folder.iterdir()}
+
+    assert again == first
+
+
+def test_a_sample_makes_the_classes_of_all_picks(run: Path) -> None:
+    made = classes(run / "p.star", ClassesConfig(sample=120))
+
+    assert (made.trained, made.picks) == (120, 4 * EACH)
+
+
+def test_a_micrograph_that_has_gone_or_changed_is_left_out_and_told(tmp_path: Path) -> None:
+    for seed in range(4):
+        micrograph(tmp_path / "mics" / f"m{seed}.mrc", seed)
+    star = pick(tmp_path)
+    (tmp_path / "mics" / "m0.mrc").unlink()
+    micrograph(tmp_path / "mics" / "m1.mrc", 1, side=560)
+    told = []
+
+    made = classes(star, ClassesConfig(), told.append)
+
+    assert made.picks == 2 * EACH
+    (event,) = told
+    assert event.text.startswith("2 micrographs left out, for example ")
+    assert "m0.mrc" in event.text
+
+
+def test_what_was_there_stays_where_all_micrographs_are_gone(tmp_path: Path) -> None:
+    micrograph(tmp_path / "mics" / "m0.mrc", 0)
+    star = pick(tmp_path)
+    folder = classes(star, ClassesConfig()).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(tmp_path / "mics")
+
+    with pytest.raises(CryotxError, match=r"nothing to average: .*m0\.mrc"):
+        classes(star, ClassesConfig())
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_too_few_picks_are_refused_in_one_line(tmp_path: Path) -> None:
+    micrograph(tmp_path / "mics" / "m.mrc", 0, side=350)  # 25 picks
+
+    with pytest.raises(CryotxError, match=r"25 picks .* too few to average"):
+        classes(pick(tmp_path), ClassesConfig())
+
+
+def test_one_micrograph_is_enough(tmp_path: Path) -> None:
+    micrograph(tmp_path / "mics" / "m.mrc", 0, side=700)
+
+    made = classes(pick(tmp_path), ClassesConfig())
+
+    assert made.picks == 100
+    assert len(made.rows) <= 3
+
+
+@pytest.mark.slow
+def test_noise_is_called_noise(tmp_path: Path) -> None:
+    for seed in range(3):
+        micrograph(tmp_path / "mics" / f"m{seed}.mrc", seed, side=700, particles=False)
+
+    made = classes(pick(tmp_path), ClassesConfig())
+
+    assert [row.resolution for row in made.rows] == [None] * len(made.rows)
+    assert "999" in (made.folder / "classes.star").read_text()
+
+
+@pytest.mark.slow
+def test_pixel_sizes_may_differ(tmp_path: Path) -> None:
+    for seed in range(4):
+        micrograph(tmp_path / "mics" / f"m{seed}.mrc", seed, side=700, pixel_size=2.0 if seed % 2 else 2.2)
+
+    made = classes(pick(tmp_path), ClassesConfig(classes=2))
+
+    tables = starfile.read(made.folder / "particles.star")
+    assert tables["optics"]["rlnMicrographPixelSize"].tolist() == pytest.approx([2.0, 2.2])
+    assert sorted(tables["particles"]["rlnOpticsGroup"].unique()) == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_particle_of_six_pixels(tmp_path: Path) -> None:
+    for seed in range(2):
+        micrograph(tmp_path / "mics" / f"m{seed}.mrc", seed)
+
+    made = classes(
+        pick(tmp_path, OnGrid(20.0, 6.0), PickConfig(diameter=12.0, threshold=0.5, decoys=0)), ClassesConfig()
+    )
+
+    assert made.picks == 2 * 24**2
+
+
+@pytest.mark.slow
+def test_a_run_of_an_older_version(run: Path) -> None:
+    ledger = run / "p" / "ledger.jsonl"
+    old = ("expected_false", "from_run", "size", "modified", "checksum", "relion")
+    rows = [{k: v for k, v in json.loads(line).items() if k not in old} for line in ledger.read_text().splitlines()]
+    ledger.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    assert classes(run / "p.star", ClassesConfig(classes=2)).picks == 4 * EACH
+
+
+@pytest.mark.slow
+def test_picks_at_the_border_take_part_in_the_end_only(tmp_path: Path) -> None:
+    for seed in range(3):
+        micrograph(tmp_path / "mics" / f"m{seed}.mrc", seed, side=490)
+
+    made = classes(pick(tmp_path, OnGrid(40.0)), ClassesConfig(classes=2))
+
+    at_border = 12**2 - 11**2  # nearer than 24 px: 20 of the particle, 4 by which a pick may be off
+    assert (made.picks, made.trained) == (3 * 12**2, 3 * (12**2 - at_border))
