@@ -152,6 +152,71 @@ def test_a_second_run_does_not_use_the_network(micrographs, tmp_path):
     assert (tmp_path / "p.star").read_bytes() == before
 
 
+def test_where_all_is_clear_a_few_decoys_are_enough(micrographs, tmp_path):
+    picker = BlobPicker()
+    pick(micrographs, tmp_path / "p.star", picker)
+
+    assert 4 + 2 <= len(picker.located) <= 4 + 3
+
+
+def faint_run(folder: Path) -> Path:
+    for number in range(2):
+        write(folder, f"m{number:02}.mrc", blobs=6, contrast=1.0, seed=number)
+    return folder
+
+
+def test_what_noise_nearly_explains_has_more_decoys_and_never_more_than_asked_for(tmp_path):
+    folder = faint_run(tmp_path / "mics")
+    doubtful, few = BlobPicker(), BlobPicker()
+    pick(folder, tmp_path / "a.star", doubtful)
+    pick(folder, tmp_path / "b.star", few, decoys=2)
+
+    assert 2 + 2 < len(doubtful.located) <= 2 + 10
+    assert len(few.located) == 2 + 2
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4])
+def test_decoys_go_on_where_they_were_interrupted(tmp_path, stop_after):
+    class Interrupted(BlobPicker):
+        def locate(self, prepared, micrograph):
+            if len(self.located) == stop_after:
+                raise KeyboardInterrupt
+            return super().locate(prepared, micrograph)
+
+    folder, resumed, whole = faint_run(tmp_path / "mics"), BlobPicker(), BlobPicker()
+    pick(folder, tmp_path / "whole.star", whole)
+    with pytest.raises(KeyboardInterrupt):
+        pick(folder, tmp_path / "p.star", Interrupted())
+    pick(folder, tmp_path / "p.star", resumed)
+
+    assert (tmp_path / "p.star").read_bytes() == (tmp_path / "whole.star").read_bytes()
+    for file in (tmp_path / "whole/decoys").iterdir():
+        assert (tmp_path / "p/decoys" / file.name).read_bytes() == file.read_bytes()
+    assert len(resumed.located) == len(whole.located) - stop_after
+
+
+@pytest.mark.slow
+def test_a_large_run_makes_few_decoys_and_knows_many_micrographs(tmp_path):
+    for number in range(24):
+        write(tmp_path / "mics", f"m{number:02}.mrc", blobs=8, contrast=1.2, seed=number, side=320)
+    picker = BlobPicker()
+    pick(tmp_path / "mics", tmp_path / "p.star", picker)
+
+    assert 2 <= len(picker.located) - 24 <= 3
+    assert len(list((tmp_path / "p/decoys").iterdir())) == 10
+
+
+def test_with_fewer_decoys_those_of_an_earlier_run_do_not_count(micrographs, tmp_path):
+    pick(micrographs, tmp_path / "p.star", fdr=0.1)
+    pick(micrographs, tmp_path / "p.star", fdr=0.1, decoys=1)
+    before = (tmp_path / "p.star").read_bytes()
+    pick(micrographs, tmp_path / "fresh.star", fdr=0.1, decoys=1)
+    threshold(tmp_path / "p", ThresholdConfig(fdr=0.1))
+
+    assert len(list((tmp_path / "p/decoys").iterdir())) == 1
+    assert (tmp_path / "p.star").read_bytes() == before == (tmp_path / "fresh.star").read_bytes()
+
+
 @pytest.mark.slow
 def test_restart_picks_all_anew_and_gives_the_same(micrographs, tmp_path):
     pick(micrographs, tmp_path / "p.star")

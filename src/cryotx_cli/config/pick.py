@@ -62,7 +62,9 @@ class PickConfig:
     edge: Annotated[float, Ge(0), _EDGE] = 0.0
     box: _Box = None
     decoys: Annotated[
-        int, Ge(0), Doc("Compare so many micrographs at most with noise, to tell how many picks are false; 0: none.")
+        int,
+        Ge(0),
+        Doc("Compare so many micrographs with as many images of noise at most, for the false picks; 0: none."),
     ] = 10
     device: Annotated[
         str,

@@ -7,7 +7,8 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
@@ -21,12 +22,14 @@ from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.runs.candidates import Candidates, read_candidates, write_candidates
-from cryotx_cli.runs.false_discovery import FalseDiscovery
+from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
 from cryotx_cli.runs.jobs import PickJob, stored_candidates
 from cryotx_cli.runs.settled import Settled
 
-_SHARE = 0.15  # of the micrographs of a run have decoys, if that is fewer than asked for: each takes as long as one
-_FEWEST_PLACES = 3000  # for particles in all decoys together: with half as many, mottled ice got picks in one run of 10
+_FEWEST = 2  # decoys: how much they differ tells whether there are enough
+_ALIKE = 0.05  # share of the picks that may depend on any one decoy
+_LARGE_RUN, _SHARE, _AT_LEAST = 20, 0.08, 3  # micrographs; decoys, each of which takes nearly as long as a micrograph
+_PLACES = 3000  # for particles in all decoys together: with half as many, mottled ice got picks in one small run of 10
 
 
 class Subject(Protocol):
@@ -53,6 +56,9 @@ class Subject(Protocol):
 
     def keep(self, candidates: Candidates | None, decoys: Candidates | None) -> None:
         """Keep what the network has proposed now; None is what was there."""
+
+    def forget_decoys(self) -> None:
+        """Keep nothing of its decoys: it is not among those that are compared now."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,9 @@ class OfRun:
             write_candidates(self.job.outputs.candidates, candidates, self.job.candidates_key)
         if decoys is not None:
             write_candidates(self.job.outputs.decoy, decoys, self.job.decoy_key)
+
+    def forget_decoys(self) -> None:  # noqa: D102
+        self.job.outputs.decoy.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,25 +134,21 @@ def survey(subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker
     """
     if not settled.config.decoys or not settled.by_probability or not subjects:
         return Survey(None)
-    reasons = [] if picker.compares_with_noise else ["these weights do not see a particle at one size"]
-    pairs: dict[int, tuple[Candidates, Candidates]] = {}
+    comparison = _Comparison(subjects, settled, picker)
     if picker.compares_with_noise:
         tell(Event("Comparing some of the micrographs with noise of the same spectrum."))
-        for place, outcome in _compared(subjects, settled, picker):
-            if isinstance(outcome, str):
-                reasons.append(outcome)
-            else:
-                pairs[place] = outcome
-    if not pairs:
-        why = reasons[0]
+        comparison.look()
+        comparison.make_decoys()
+    found = comparison.result()
+    if found.found is None:
+        why = comparison.reasons[0] if comparison.reasons else "these weights do not see a particle at one size"
         if settled.config.fdr is not None:
             raise CryotxError(
                 f"--fdr {settled.config.fdr:g}: there is nothing to compare the candidates with ({why})",
                 "Give --threshold instead.",
             )
         tell(Event(f"The share of false picks is not known, and each micrograph has a threshold of its own: {why}."))
-        return Survey(None)
-    return Survey(settled.selection.compared(list(pairs.values())), tuple(pairs))
+    return found
 
 
 def _spread(subjects: Sequence[Subject]) -> Iterator[int]:
@@ -160,97 +165,210 @@ def _spread(subjects: Sequence[Subject]) -> Iterator[int]:
     yield from (ordered[number] for number in order if number < len(ordered))
 
 
-def _compared(
-    subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker
-) -> Iterator[tuple[int, tuple[Candidates, Candidates] | str]]:
-    """Yield micrographs with their candidates and those of their decoys, or with the reason why they have none.
+@dataclass(frozen=True, eq=False)
+class _Noise:
+    """What decoys of a micrograph are drawn from; `micrograph` says what they measure, it has no pixels of its own."""
 
-    The next one is being read while the network works.
-    """
-    comparison, wanted, done = _Comparison(settled, picker, len(subjects)), 1, 0
-    with ThreadPoolExecutor(1) as reader:
-        ahead: deque[tuple[int, Future[_Prepared | None]]] = deque()
-        coming = _spread(subjects)
-        while done < wanted:
-            ahead.extend(
-                (place, reader.submit(comparison.read, subjects[place])) for place in islice(coming, 2 - len(ahead))
-            )
-            if not ahead:
-                return
-            place, reading = ahead.popleft()
-            outcome = comparison.compare(subjects[place], reading)
-            yield place, outcome
-            if not isinstance(outcome, str):
-                done, wanted = done + 1, comparison.plan(outcome[0])[0]
+    spectrum: NDArray[np.float64]
+    shape: tuple[int, int]
+    seed: int
+    micrograph: Micrograph
 
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
     micrograph: Micrograph
     image: NDArray[np.float32]
-    spectrum: NDArray[np.float64] | None
+
+    def noise(self) -> _Noise | None:
+        """Return what its decoys are drawn from; None where that cannot be told."""
+        spectrum = radial_spectrum(self.image)
+        if spectrum is None:
+            return None
+        empty = replace(self.micrograph, image=np.broadcast_to(np.float32(0), self.micrograph.image.shape))
+        height, width = self.image.shape
+        return _Noise(spectrum, (height, width), zlib.crc32(self.image.tobytes()), empty)
+
+
+@dataclass(eq=False)
+class _Look:
+    """A micrograph that is compared: its candidates, and those of the decoys that count so far."""
+
+    place: int
+    subject: Subject
+    candidates: Candidates
+    scores: NDArray[np.float64]
+    noise: _Noise | None
+    decoys: list[Candidates] = field(default_factory=list)
+
+    @property
+    def stack(self) -> Candidates:
+        """All decoys, one below the other; of no height where there are none."""
+        size, width, height = self.candidates.particles.pixel_size, self.candidates.width, self.candidates.height
+        ones = [one.particles for one in self.decoys]
+        if not ones:
+            return Candidates(Particles.empty(size), 0, width)
+        centres = [one.centres + (0, number * height) for number, one in enumerate(ones)]
+        scores, diameters = ([getattr(one, name) for one in ones] for name in ("scores", "diameters"))
+        stacked = Particles(np.concatenate(centres), np.concatenate(scores), np.concatenate(diameters), size)
+        return Candidates(stacked, len(ones) * height, width)
+
+    def kept_decoy(self) -> Candidates | None:
+        """Return the next decoy if it has been made before."""
+        kept, height, number = self.subject.decoys, self.candidates.height, len(self.decoys)
+        if kept is None or kept.height < (number + 1) * height:
+            return None
+        y = kept.particles.centres[:, 1]
+        # A pixel reaches half its side beyond its centre.
+        inside = (y >= number * height - 0.5) & (y < (number + 1) * height - 0.5)
+        one = kept.particles.select(inside)
+        return Candidates(replace(one, centres=one.centres - (0, number * height)), height, kept.width)
 
 
 class _Comparison:
-    """What is done to one micrograph that is compared."""
+    """Micrographs, their decoys, and what they say together.
 
-    def __init__(self, settled: Settled, picker: ParticlePicker, micrographs: int) -> None:
-        self._settled, self._picker, self._micrographs = settled, picker, micrographs
+    Attributes
+    ----------
+    reasons : list of str
+        Why micrographs could not be compared.
+    """
 
-    def plan(self, candidates: Candidates) -> tuple[int, int]:
-        """Return how many micrographs like this one are to be compared, and with how many decoys each."""
-        size = candidates.particles.pixel_size / self._settled.diameter
-        places = candidates.height * candidates.width * size**2
-        decoys = math.ceil(max(_FEWEST_PLACES / places, _SHARE * self._micrographs))
-        micrographs = min(decoys, self._settled.config.decoys, self._micrographs)
-        return micrographs, min(math.ceil(decoys / micrographs), self._settled.config.decoys)
+    def __init__(self, subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker) -> None:
+        self._subjects, self._settled, self._picker = subjects, settled, picker
+        self._everything = replace(settled.selection, max_picks=None)
+        self._looks: list[_Look] = []
+        self.reasons: list[str] = []
 
-    def read(self, subject: Subject) -> _Prepared | None:
-        """Read and prepare a micrograph unless there are candidates of it and of its decoys."""
-        if subject.candidates is not None and subject.decoys is not None:
-            return None
-        micrograph = subject.read()
-        image = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
-        return _Prepared(micrograph, image, radial_spectrum(image))
+    def look(self) -> None:
+        """Find the candidates of as many micrographs as the settings say, reading one ahead of the network."""
+        wanted, coming = min(self._settled.config.decoys, len(self._subjects)), _spread(self._subjects)
+        with ThreadPoolExecutor(1) as reader:
+            ahead: deque[tuple[int, Future[_Prepared | None]]] = deque()
+            while len(self._looks) < wanted:
+                for place in islice(coming, 2 - len(ahead)):
+                    ahead.append((place, reader.submit(self._read_new, self._subjects[place])))
+                if not ahead:
+                    return
+                place, reading = ahead.popleft()
+                with self._telling(self._subjects[place]):
+                    self._looks.append(self._looked_at(place, reading.result()))
 
-    def compare(self, subject: Subject, reading: Future[_Prepared | None]) -> tuple[Candidates, Candidates] | str:
-        """Return the candidates of a micrograph and those of its decoys, and keep them; or say why there are none."""
+    def make_decoys(self) -> None:
+        """Find what the network sees in decoys: in one of each micrograph, then the next, until they are enough."""
+        made = 0
+        while self._looks and made < self._most():
+            look = self._looks[made % len(self._looks)]
+            known = False
+            with self._telling(look.subject):
+                known = self._add_decoy(look)
+            if not known:
+                self._looks.remove(look)
+                continue
+            made += 1
+            if made >= _FEWEST and self._are_enough():
+                return
+
+    def result(self) -> Survey:
+        """Return what all of it says; the files hold that and nothing else."""
+        compared = any(look.decoys for look in self._looks)
+        places = {look.place for look in self._looks} if compared else set()
+        for place, subject in enumerate(self._subjects):
+            if place not in places:
+                subject.forget_decoys()
+        if not compared:
+            return Survey(None)
+        pairs = [(look.candidates, look.stack) for look in self._looks]
+        for look, (_, stack) in zip(self._looks, pairs, strict=True):
+            kept = look.subject.decoys
+            if kept is None or kept.height != stack.height:
+                look.subject.keep(None, stack)
+        return Survey(self._settled.selection.compared(pairs), tuple(look.place for look in self._looks))
+
+    # ---- how many decoys ---------------------------------------------------------------------------------------------
+
+    def _most(self) -> int:
+        """Return how many decoys there may be: few enough for the time they take, in a small run enough to be sure."""
+        first, micrographs = self._looks[0].candidates, len(self._subjects)
+        size = first.particles.pixel_size / self._settled.diameter
+        places = first.height * first.width * size**2
+        most = math.ceil(_SHARE * micrographs if micrographs >= _LARGE_RUN else _PLACES / places)
+        return min(max(most, _AT_LEAST), self._settled.config.decoys)
+
+    def _are_enough(self) -> bool:
+        """Whether next to nothing depends on any single decoy."""
+        decoys = [(one, look) for look in self._looks for one in look.decoys]
+        scores = [self._scores(one) for one, _ in decoys]
+        areas = [one.particles.area for one, _ in decoys]
+        picks = self._picks(scores, sum(areas))
+        without = (
+            self._picks(scores[:left_out] + scores[left_out + 1 :], sum(areas) - areas[left_out])
+            for left_out in range(len(decoys))
+        )
+        return all(abs(count - picks) <= _ALIKE * picks for count in without)
+
+    def _picks(self, decoys: Sequence[NDArray[np.float64]], decoy_area: float) -> int:
+        real = [(look.scores, look.candidates.particles.area) for look in self._looks]
+        ratio = sum(area for _, area in real) / decoy_area
+        cuts = false_discovery([scores for scores, _ in real], decoys, ratio, decoy_area).own_cuts
+        return sum(int(np.count_nonzero(scores >= cuts.cut(scores, area))) for scores, area in real)
+
+    # ---- one micrograph ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _telling(self, subject: Subject) -> Iterator[None]:
+        """Take note of what goes wrong with a micrograph; the run itself will skip it with its reason."""
         try:
-            read = reading.result()
-            candidates, decoys = subject.candidates, subject.decoys
-            if read is not None and candidates is None:
-                found = self._picker.locate(read.image, read.micrograph)
-                height, width = read.micrograph.image.shape
-                candidates = Candidates(found.particles, height, width, found.film)
-                subject.keep(candidates, None)
-            assert candidates is not None
-            if read is not None and decoys is None:
-                if read.spectrum is None:
-                    return f"{read.micrograph.source} is too small or too uniform to tell its noise"
-                decoys = self._found_in_noise(read, read.spectrum, self.plan(candidates)[1])
-                subject.keep(None, decoys)
-            assert decoys is not None
+            yield
         except CryotxError as error:
-            return error.message
+            self.reasons.append(error.message)
         except OSError as error:
-            return f"{subject.name}: {error.strerror or error}"
-        return candidates, decoys
+            self.reasons.append(f"{subject.name}: {error.strerror or error}")
 
-    def _found_in_noise(self, read: _Prepared, spectrum: NDArray[np.float64], count: int) -> Candidates:
-        """Return what the network finds in decoys, one below the other, in pixels of the micrograph.
+    def _read_new(self, subject: Subject) -> _Prepared | None:
+        """Read and prepare a micrograph unless there are candidates of it."""
+        return None if subject.candidates is not None else self._read(subject)
 
-        They have the size of the micrograph: the network sees all of an image at once, and in a large one it believes
+    def _read(self, subject: Subject) -> _Prepared:
+        micrograph = subject.read()
+        return _Prepared(
+            micrograph,
+            self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter),
+        )
+
+    def _looked_at(self, place: int, read: _Prepared | None) -> _Look:
+        subject, noise = self._subjects[place], None
+        candidates = subject.candidates
+        if candidates is None:
+            assert read is not None
+            candidates = Candidates(
+                self._picker.locate(read.image, read.micrograph).particles, *read.micrograph.image.shape
+            )
+            subject.keep(candidates, None)
+            # These have decoys in any case; their pixels are at hand now.
+            noise = read.noise() if len(self._looks) < _FEWEST else None
+        return _Look(place, subject, candidates, self._scores(candidates), noise)
+
+    def _scores(self, candidates: Candidates) -> NDArray[np.float64]:
+        return self._everything.available(candidates).scores
+
+    def _add_decoy(self, look: _Look) -> bool:
+        """Give it one more decoy, if its noise can be told.
+
+        Decoys have the size of the micrograph: the network sees all of an image at once, and in a large one it believes
         less of what noise shows.
         """
-        height, width = read.micrograph.image.shape
-        seed, centres, scores, diameters = zlib.crc32(read.image.tobytes()), [], [], []
-        for number in range(count):
-            noise = decoy_from(spectrum, read.image.shape, seed + number)
-            one = self._picker.locate(noise, read.micrograph).particles
-            centres.append(one.centres + (0, number * height))
-            scores.append(one.scores)
-            diameters.append(one.diameters)
-        found = Particles(
-            np.concatenate(centres), np.concatenate(scores), np.concatenate(diameters), read.micrograph.pixel_size
-        )
-        return Candidates(found, count * height, width)
+        decoy = look.kept_decoy()
+        if decoy is None:
+            look.noise = look.noise or self._read(look.subject).noise()
+            if look.noise is None:
+                self.reasons.append(f"{look.subject.name} is too small or too uniform to tell its noise")
+                return False
+            noise = look.noise
+            image = decoy_from(noise.spectrum, noise.shape, noise.seed + len(look.decoys))
+            found = self._picker.locate(image, noise.micrograph).particles
+            look.decoys.append(Candidates(found, look.candidates.height, look.candidates.width))
+            look.subject.keep(None, look.stack)
+        else:
+            look.decoys.append(decoy)
+        return True

@@ -107,7 +107,7 @@ def pick(
     edge
         Drop picks closer than this to the image border, in Å.
     decoys
-        Compare so many micrographs at most with noise, from which the automatic threshold follows; 0: none.
+        Compare so many micrographs with noise, from which the automatic threshold follows; 0: none.
     device
         Where the network runs: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:INDEX"``.
 
@@ -231,6 +231,9 @@ class _Subject:
     def keep(self, candidates: Candidates | None, decoys: Candidates | None) -> None:
         self.candidates = self.candidates if candidates is None else candidates
         self.decoys = self.decoys if decoys is None else decoys
+
+    def forget_decoys(self) -> None:
+        self.decoys = None
 
 
 def _warn(text: str) -> None:
