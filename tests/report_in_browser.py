@@ -10,6 +10,7 @@ import signal
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 KEYS = {
@@ -26,6 +27,12 @@ KEYS = {
     "-": 189,
     "0": 48,
 }
+
+
+def require_browser():
+    """Skip a module whose tests all need a browser."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine", allow_module_level=True)
 
 
 class Browser:

@@ -13,7 +13,9 @@ from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.runs.false_discovery import false_discovery
 from made_up_runs import CONFIG, HOSTILE, compared, micrograph, noise, run_of
-from report_in_browser import Page
+from report_in_browser import Page, require_browser
+
+require_browser()
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.report.truth import Truth, disagreements_to_show
 from made_up_runs import settled
+from report_in_browser import require_browser
+
+require_browser()
 
 MICROGRAPHS, PICKS = 300, 300
 HEIGHT, WIDTH = 3838, 3710

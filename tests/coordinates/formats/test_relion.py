@@ -20,7 +20,8 @@ RELION = shutil.which("relion_preprocess")
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 BOX = 32
 
-needs_relion = pytest.mark.skipif(RELION is None, reason="relion_preprocess is not installed")
+if RELION is None:
+    pytest.skip("relion_preprocess is not installed", allow_module_level=True)
 
 
 def write_micrographs_star(project, names, pixel_size):
@@ -42,7 +43,6 @@ def extract(project, ending, *more, coordinates="coordinates/"):
     return blocks["particles"], np.concatenate(stacks)
 
 
-@needs_relion
 @pytest.mark.parametrize(("one", "ending"), [("relion", "_autopick.star"), ("box", ".box")])
 def test_relion_extracts_every_particle_at_its_centre(tmp_path, one, ending):
     rng = np.random.default_rng(0)
@@ -74,7 +74,6 @@ class Bright(PickerWithoutNetwork):
         return Located(Particles(centres, np.ones(len(x)), np.full(len(x), 20.0), micrograph.pixel_size))
 
 
-@needs_relion
 def test_relion_finds_every_pick_of_a_run_in_its_own_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -103,7 +102,6 @@ def test_relion_finds_every_pick_of_a_run_in_its_own_project(tmp_path, monkeypat
         shutil.rmtree("Extract")
 
 
-@needs_relion
 @pytest.mark.slow
 @pytest.mark.parametrize(("one", "ending"), [("relion", "_autopick.star"), ("box", ".box")])
 def test_relion_extracts_as_many_as_were_picked_on_a_real_micrograph_with_the_particle_in_the_middle(
