@@ -46,8 +46,8 @@ EVALUATE = "evaluate picks.star picks.star --diameter 20 --pixel-size 1"
     ("name", "content", "reason"),
     [
         ("numpy", "raise ImportError('built for Python 3.7')", "built for Python 3.7"),
-        ("numpy", "print 'Python 2'", "Missing parentheses"),
-        ("numpy", "import sys; sys.no_such_thing", "no_such_thing"),
+        pytest.param("numpy", "print 'Python 2'", "Missing parentheses", marks=pytest.mark.slow),
+        pytest.param("numpy", "import sys; sys.no_such_thing", "no_such_thing", marks=pytest.mark.slow),
         ("typer", "raise ImportError('an old one')", "an old one"),
         ("pydantic", "raise ImportError('an old one')", "an old one"),
     ],
@@ -64,6 +64,7 @@ def test_a_library_of_another_program_is_named_with_its_file(cryotx, libraries, 
     assert "unset PYTHONPATH" in second
 
 
+@pytest.mark.slow
 def test_the_doctor_examines_a_machine_whose_numpy_is_broken(cryotx, libraries):
     folder = libraries("numpy", "raise ImportError('built for Python 3.7')")
 
@@ -86,7 +87,7 @@ def test_the_doctor_examines_a_machine_whose_numpy_is_broken(cryotx, libraries):
             ["Standard output cannot be written (No space left on device): what would stand there is left out."],
         ),
         pytest.param("| true", None, [], marks=pytest.mark.slow),
-        (">&- 2>&- <&-", 0, []),
+        pytest.param(">&- 2>&- <&-", 0, [], marks=pytest.mark.slow),
         pytest.param(">/dev/null 2>/dev/full", 0, [], marks=pytest.mark.slow),
     ],
 )
@@ -101,6 +102,7 @@ def test_outputs_that_take_nothing_end_no_command_and_are_not_taken_by_the_next_
     assert (tmp_path / "numbers.json").read_text().startswith('{\n  "radius"')
 
 
+@pytest.mark.slow
 def test_a_terminal_that_does_not_know_a_letter_shows_a_question_mark(cryotx, tmp_path):
     ended = cryotx("check picks.star --against ångström.star", before="export PYTHONIOENCODING=ascii")
 

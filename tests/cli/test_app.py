@@ -74,8 +74,8 @@ def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
         ("cryotx t", {"threshold", "train"}),
         ("cryotx pick --th", {"--threshold"}),
         ("cryotx pick --contrast ", {"auto", "dark", "bright"}),
-        ("cryotx convert a.star b.box --flip", {"--flip-y"}),
-        ("cryotx pick micro", set()),  # bash goes on with files
+        pytest.param("cryotx convert a.star b.box --flip", {"--flip-y"}, marks=pytest.mark.slow),
+        pytest.param("cryotx pick micro", set(), marks=pytest.mark.slow),  # bash goes on with files
     ],
 )
 def test_the_shell_completes_commands_flags_and_choices(typed: str, offered: set[str]) -> None:

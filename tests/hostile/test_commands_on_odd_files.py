@@ -38,7 +38,7 @@ def noise(side=160):
         pytest.param(
             "in.csv", CSV_FILES["semicolons and decimal commas"][0], "line 2 has '812,25'", marks=pytest.mark.slow
         ),
-        ("in.cs", "trap", "holds Python objects"),
+        pytest.param("in.cs", "trap", "holds Python objects", marks=pytest.mark.slow),
     ],
     ids=["no y", "open quotes", "semicolons", "objects"],
 )

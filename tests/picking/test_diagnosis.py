@@ -133,8 +133,7 @@ def test_with_the_right_diameter_nobody_looks(discs, tmp_path):
 
 
 def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
-    for number in range(2):
-        write(tmp_path / "mics", f"m{number}.mrc", 100, 0)
+    write(tmp_path / "mics", "m.mrc", 100, 0)
 
     run = run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100)
 
@@ -204,6 +203,7 @@ def test_a_choice_of_picks_that_was_given_is_not_questioned(discs, tmp_path, set
     assert picker.located == 2
 
 
+@pytest.mark.slow
 def test_one_micrograph_of_twenty_grey_levels_is_enough(tmp_path):
     write(tmp_path / "mics", "m.mrc", 100, 40)
     with mrcfile.open(tmp_path / "mics/m.mrc", mode="r+") as mrc:

@@ -351,6 +351,7 @@ def test_axes_that_count_are_labelled_with_whole_numbers(axes_of_series):
         assert axes_of_series([few])[1] == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "named"), [(4, False), (5, True)])
 def test_the_band_of_outliers_is_named_where_it_is_drawn(browser, tmp_path, count, named):
     write_report(tmp_path / "report.html", run_of(), [micrograph(f"m{i}.mrc", 20, i) for i in range(count)])

@@ -9,6 +9,11 @@ import pytest
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from made_up_runs import micrograph, noise, run_of
+from report_in_browser import require_browser
+
+require_browser()
+
+pytestmark = pytest.mark.slow
 
 MICROGRAPHS = 40  # more than a window shows
 

@@ -50,7 +50,9 @@ def pick(inputs, out, **settings):
     return run
 
 
-@pytest.mark.parametrize("more", [{}, {"edge": 20.0, "min_distance": 25.0}, {"max_per_micrograph": 7}])
+@pytest.mark.parametrize(
+    "more", [{}, {"edge": 20.0, "min_distance": 25.0}, pytest.param({"max_per_micrograph": 7}, marks=pytest.mark.slow)]
+)
 def test_the_counts_of_a_report_are_the_picks_of_a_run_with_that_threshold(tmp_path, more):
     mics = folder_of(tmp_path)
     pick([mics], tmp_path / "p.star", **more)

@@ -8,6 +8,11 @@ from cryotx_cli.report.model import ReportMicrograph
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from made_up_runs import noise, run_of
+from report_in_browser import require_browser
+
+require_browser()
+
+pytestmark = pytest.mark.slow
 
 CENTRE = (2600.0, 900.0)
 

@@ -162,6 +162,7 @@ def test_the_state_of_another_way_of_training_is_refused_by_name(way, tmp_path, 
     assert [path.name for path in out.iterdir()] == ["state.pt"]
 
 
+@pytest.mark.slow
 def test_a_state_that_does_not_say_of_what_it_is_goes_on_where_it_fits(tmp_path, monkeypatch):
     short_runs.shrink(monkeypatch.setattr)
     monkeypatch.setattr(Stopwatch, "wants_saving", True)

@@ -217,6 +217,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(whole, config
         assert torch.equal(resumed.weights[name], value), name
 
 
+@pytest.mark.slow
 def test_a_run_out_of_time_leaves_weights_and_goes_on_later(config, tmp_path):
     out = tmp_path / "run"
     only, end = train(out, replace(config, minutes=1e-9))

@@ -23,6 +23,7 @@ from quick_picker import QuickPicker
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two micrographs below an absolute path, whose first letter alone is the root of the file system."""
     monkeypatch.setattr(arrivals, "STILL_SECONDS", 0.1)
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.02)
     for number in (1, 2):
         pixels = np.random.default_rng(number).normal(size=(128, 128)).astype(np.float32)
         write_micrograph(tmp_path / "mics" / f"m{number}.mrc", pixels, 2.0)

@@ -245,6 +245,7 @@ def test_a_folder_without_structures_is_named(tmp_path):
         next(train(tmp_path / "run", replace(CONFIG, structures=tmp_path / "empty")))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path, monkeypatch):
     out, batch = tmp_path / "run", training_data.SimulatedCrops.batch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./(\w+\.js)\";\n", re.MULTILINE)
@@ -16,6 +17,7 @@ def source(name: str) -> str:
     return files("cryotx_cli.report").joinpath("web", name).read_text(encoding="utf-8")
 
 
+@cache
 def program() -> str:
     """Return the script of a page, `main.js` and all that it imports, each behind what it imports itself.
 
@@ -26,6 +28,7 @@ def program() -> str:
     return "\n".join(["(() => {", '"use strict";', *parts.values(), "})();", ""])
 
 
+@cache
 def style() -> str:
     """Return the style sheet of a page: light or dark as the system, until the reader chooses."""
     dark = source("style/dark.css")

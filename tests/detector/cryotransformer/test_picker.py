@@ -69,7 +69,10 @@ def test_sizes_are_those_of_the_original():
 
 @pytest.mark.parametrize(
     ("name", "seed", "height", "width", "disks"),
-    [("m1_f32_512x480", 101, 512, 480, 40), ("m3_f32_403x517", 103, 403, 517, 30)],
+    [
+        pytest.param("m1_f32_512x480", 101, 512, 480, 40, marks=pytest.mark.slow),
+        ("m3_f32_403x517", 103, 403, 517, 30),
+    ],
 )
 def test_the_network_sees_what_the_original_showed_it(name, seed, height, width, disks):
     image = micrograph_by_formula(seed, height, width, disks)
