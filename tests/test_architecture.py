@@ -116,6 +116,7 @@ MAY_COMPARE_WITH_AUTO = {
     "runs/selection.py",  # threshold
     "detector/families.py",  # selection, which the weights decide
     "detector/device.py",
+    "averages/choice.py",  # which classes to drop
     "workflows/doctor.py",  # looks at devices one by one
     "training/cryotransformer/train.py",
 }

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import starfile
 
-from cryotx_cli.config import ClassesConfig, PickConfig
+from cryotx_cli.config import ClassesConfig, PickConfig, ThresholdConfig
+from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
-from cryotx_cli.errors import CryotxError
+from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.classes import classes
 from cryotx_cli.workflows.pick import start_pick
+from cryotx_cli.workflows.threshold import threshold
 from particle_images import placed, shape
 from quick_picker import PickerWithoutNetwork
 
@@ -79,14 +82,14 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def test_a_run_is_averaged(run: Path) -> None:
     read = []
 
-    made = classes(run / "p.star", ClassesConfig(classes=4), read=lambda: read.append(1))
+    made = classes(run / "p.star", ClassesConfig(classes=2), read=lambda: read.append(1))
 
     assert made.picks == 4 * EACH
     assert len(read) == 4
     assert sum(row.picks for row in made.rows) == made.picks
     assert sum(row.share for row in made.rows) == pytest.approx(1)
     assert [row.picks for row in made.rows] == sorted((row.picks for row in made.rows), reverse=True)
-    assert all(row.resolution is not None for row in made.rows)
+    assert sum(row.picks for row in made.rows if row.resolution is not None) > made.picks / 2
     with mrcfile.open(run / "p" / "classes" / "classes.mrcs") as mrc:
         assert mrc.data.shape == (len(made.rows), 64, 64)
         assert float(mrc.voxel_size.x) == pytest.approx(DIAMETER / 40)
@@ -227,3 +230,180 @@ def test_picks_at_the_border_take_part_in_the_end_only(tmp_path: Path) -> None:
 
     at_border = 12**2 - 11**2  # nearer than 24 px: 20 of the particle, 4 by which a pick may be off
     assert (made.picks, made.trained) == (3 * 12**2, 3 * (12**2 - at_border))
+
+
+# --- dropping classes ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def in_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classes")
+    for seed in range(3):
+        micrograph(folder / "mics" / f"m{seed}.mrc", seed)
+    classes(pick(folder), ClassesConfig(classes=3))
+    return folder
+
+
+@pytest.fixture
+def with_classes(in_classes: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(in_classes, tmp_path / "run")
+
+
+def places(star: Path) -> set[tuple[str, float, float]]:
+    return {(name, *centre) for name, found in read_particles_star(star).items() for centre in found.centres.tolist()}
+
+
+def of_classes(run: Path, *numbers: int, others: bool = False) -> set[tuple[str, float, float]]:
+    """The picks in these classes, or in all others."""
+    table = starfile.read(run / "p" / "classes" / "particles.star")["particles"]
+    some = table[table["rlnClassNumber"].isin(numbers) != others]
+    return set(zip(some["rlnMicrographName"], some["rlnCoordinateX"], some["rlnCoordinateY"], strict=True))
+
+
+def drop(run: Path, **settings):
+    return threshold(run / "p.star", ThresholdConfig(**settings))
+
+
+def test_the_picks_of_classes_are_dropped_everywhere(with_classes: Path) -> None:
+    run = with_classes
+    shutil.rmtree(run / "mics")  # no micrograph is needed
+    gone = of_classes(run, 2)
+    before = places(run / "p.star")
+    assert gone and gone < before  # noqa: PT018
+
+    done = drop(run, drop_classes="2")
+
+    assert places(run / "p.star") == before - gone
+    assert done.after == len(before) - len(gone)
+    boxes = sum(len(path.read_text().splitlines()) for path in (run / "p" / "box").rglob("*.box"))
+    relion = sum(len(found) for path in (run / "p" / "relion").rglob("*_autopick.star")
+                 for found in read_particles_star(path).values())  # fmt: skip
+    assert boxes == relion == done.after
+    assert sum(row.picks for row in read_run(run / "p.star").picked) == done.after
+
+
+def test_classes_to_keep_are_the_others_to_drop(with_classes: Path) -> None:
+    drop(with_classes, keep_classes="1,3")
+
+    assert places(with_classes / "p.star") == of_classes(with_classes, 1, 3)
+
+
+def test_another_choice_of_classes_takes_the_place_of_the_first_and_none_brings_all_back(with_classes: Path) -> None:
+    before = (with_classes / "p.star").read_bytes()
+    drop(with_classes, drop_classes="1")
+
+    drop(with_classes, drop_classes="3")
+    assert places(with_classes / "p.star") == of_classes(with_classes, 3, others=True)
+
+    drop(with_classes, drop_classes="none")
+    assert (with_classes / "p.star").read_bytes() == before
+    assert not (with_classes / "p" / "dropped.json").exists()
+
+
+def test_dropped_picks_stay_out_when_another_threshold_is_chosen(with_classes: Path) -> None:
+    drop(with_classes, drop_classes="1")
+
+    drop(with_classes, threshold=0.2)
+
+    assert places(with_classes / "p.star") == of_classes(with_classes, 1, others=True)
+
+
+def test_a_neighbour_does_not_take_the_place_of_a_dropped_pick(with_classes: Path) -> None:
+    """Beside each pick lies a worse candidate, which the smallest distance keeps out; it stays out."""
+    for path in (with_classes / "p" / "candidates").glob("*.csv"):
+        lines = path.read_text().splitlines()
+        beside = [f"{float(x) + 3!r},{y},0.55,{size}" for x, y, _, size in (line.split(",") for line in lines[2:])]
+        path.write_text("\n".join([*lines, *beside]) + "\n")
+
+    drop(with_classes, drop_classes="1")
+
+    assert places(with_classes / "p.star") == of_classes(with_classes, 1, others=True)
+
+
+def test_classes_made_anew_are_of_what_is_left(with_classes: Path) -> None:
+    drop(with_classes, drop_classes="1")
+    left = places(with_classes / "p.star")
+
+    classes(with_classes / "p.star", ClassesConfig(classes=2))
+    drop(with_classes, drop_classes="none")
+
+    assert places(with_classes / "p.star") == left  # what was dropped before is in none of them
+
+
+def test_picking_again_brings_dropped_picks_back(with_classes: Path) -> None:
+    before = (with_classes / "p.star").read_bytes()
+    drop(with_classes, drop_classes="1")
+
+    list(start_pick([with_classes / "mics"], with_classes / "p.star", CONFIG, OnGrid()))
+
+    assert len(read_particles_star(with_classes / "p.star")) == 3
+    assert len((with_classes / "p.star").read_bytes().splitlines()) == len(before.splitlines())
+    assert not (with_classes / "p" / "dropped.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"drop_classes": "3,seven"}, r"--drop-classes 3,seven: 'seven' is no class of this run, which has 1 to \d"),
+        ({"keep_classes": "0"}, "--keep-classes 0: '0' is no class"),
+        ({"drop_classes": ""}, "'' is no class"),
+    ],
+)
+def test_classes_that_are_none_are_refused(with_classes: Path, settings: dict, message: str) -> None:
+    before = (with_classes / "p.star").read_bytes()
+
+    with pytest.raises(ConfigError, match=message):
+        drop(with_classes, **settings)
+
+    assert (with_classes / "p.star").read_bytes() == before
+
+
+def test_without_classes_the_command_to_make_them_is_told(finished: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        drop(finished, drop_classes="1")
+
+    assert "cryotx classes" in refused.value.hint
+
+
+def test_classes_of_other_picks_are_refused(with_classes: Path) -> None:
+    for path in (with_classes / "p" / "candidates").glob("*.csv"):
+        lines = path.read_text().splitlines()
+        moved = [f"{float(x) + 3!r},{rest}" for x, rest in (line.split(",", 1) for line in lines[2:])]
+        path.write_text("\n".join([*lines[:2], *moved]) + "\n")
+
+    with pytest.raises(ConfigError, match="its classes are those of other picks"):
+        drop(with_classes, drop_classes="1")
+
+
+@pytest.mark.parametrize(
+    ("scores", "resolutions", "dropped"),
+    [
+        ((0.9, 0.5, 0.95), (12.0, None, None), {2}),  # class 3 is noise and scores high: perhaps a rare view
+        ((0.9, 0.5, 0.4), (12.0, 30.0, None), {3}),  # what is more than noise is never dropped
+        ((0.9, 0.5, 0.4), (None, None, None), set()),
+    ],
+)
+def test_what_auto_drops(with_classes: Path, scores: tuple, resolutions: tuple, dropped: set[int]) -> None:
+    path = with_classes / "p" / "classes" / "classes.json"
+    content = json.loads(path.read_text())
+    shown = content["classes"][:3]
+    assert len(content["classes"]) >= 3
+    for row, score, resolution in zip(shown, scores, resolutions, strict=True):
+        row |= {"mean_score": score, "resolution": resolution}
+    content["classes"] = shown
+    path.write_text(json.dumps(content))
+    expected = places(with_classes / "p.star") - of_classes(with_classes, *dropped)
+
+    done = drop(with_classes, drop_classes="auto")
+
+    assert places(with_classes / "p.star") == expected
+    (event,) = done.events
+    assert event.text.startswith(f"Classes dropped: {', '.join(map(str, sorted(dropped))) or 'none'}. ")
+    assert event.level == "note"
+
+
+def test_dropping_a_view_is_a_warning(with_classes: Path) -> None:
+    (event,) = drop(with_classes, drop_classes="1").events
+
+    assert event.level == "warning"
+    assert "that are more than noise" in event.text

@@ -27,7 +27,7 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.files.whole_file import whole_file, write_json
 from cryotx_cli.micrographs.stack import write_stack
 
-_FOLDER, STACK = "classes", "classes/classes.mrcs"
+FOLDER, STACK = "classes", "classes/classes.mrcs"
 _PARTICLE_COLUMNS = (
     "rlnMicrographName",
     "rlnCoordinateX",
@@ -155,7 +155,7 @@ def write_classes(
     CryotxError
         It cannot be written.
     """
-    folder, unfinished = run / _FOLDER, run / f".{_FOLDER}.{os.getpid()}.tmp"
+    folder, unfinished = run / FOLDER, run / f".{FOLDER}.{os.getpid()}.tmp"
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
@@ -164,7 +164,7 @@ def write_classes(
         _write_particles_star(unfinished / "particles.star", picks)
         content = {**about, "pixel_size": pixel_size, "classes": [asdict(row) for row in rows]}
         write_json(unfinished / "classes.json", content)
-        before = run / f".{_FOLDER}.before.{os.getpid()}.tmp"
+        before = run / f".{FOLDER}.before.{os.getpid()}.tmp"
         with suppress(FileNotFoundError):
             folder.rename(before)
         unfinished.rename(folder)

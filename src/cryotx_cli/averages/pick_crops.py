@@ -121,7 +121,7 @@ def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Part
         stored = run.candidates(row)
         if stored is None:
             raise CryotxError(f"{run.folder.outputs(row.stem).candidates}: missing or damaged")
-        particles = run.settled.selection.choose(stored[1]).particles
+        particles = run.picks(row, stored[1]).particles
         path = run.folder.micrograph_of(row)
         # The pixel size of the run counts, whatever the header says.
         micrograph = read_micrograph(MicrographFile(path, row.micrograph, particles.pixel_size))

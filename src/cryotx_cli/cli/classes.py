@@ -21,7 +21,7 @@ def classes(
     ],
     config: ClassesConfig,
 ) -> None:
-    """Average the picks of a run in classes, and say which of them are more than noise.
+    """Average the picks of a run in classes, without a reference.
 
     Examples
     --------

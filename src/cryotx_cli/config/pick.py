@@ -133,6 +133,11 @@ class ThresholdConfig:
     percentile: _Percentile = None
     expected_count: _ExpectedCount = None
     max_per_micrograph: _MaxPerMicrograph = None
+    drop_classes: Annotated[
+        str | None,
+        Doc("Drop the picks in these classes of cryotx classes, 3,7; auto: in those of noise that score low; or none."),
+    ] = None
+    keep_classes: Annotated[str | None, Doc("Drop the picks in all other classes.")] = None
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å.")] = None
     edge: Annotated[float | None, Ge(0), _EDGE] = None
     box: _Box = None
@@ -149,3 +154,4 @@ class ThresholdConfig:
 
     def __post_init__(self) -> None:
         refuse_together(self, {"threshold": None, "fdr": None, "percentile": None, "expected_count": None})
+        refuse_together(self, {"drop_classes": None, "keep_classes": None})

@@ -14,6 +14,7 @@
         candidates/ every candidate with score and diameter, before any threshold
         decoys/     the same of noise that has the spectrum of some of the micrographs
         classes/    what the picks average to, by cryotx classes
+        dropped.json  the picks of classes that were dropped
         ledger.jsonl, config.toml
         diameter.json  what --diameter auto estimated, for the next run
         start.json  when, where and by which command it was started
@@ -78,6 +79,7 @@ class PickFolder:
         self.config = self.path / "config.toml"
         self.report = self.path / "report.html"
         self.diameter = self.path / "diameter.json"
+        self.dropped = self.path / "dropped.json"
         self.stop = self.path / "stop"
         if not to_read:
             # Under names that remove_unfinished knows, for a run may be killed at this moment, too.

@@ -65,6 +65,7 @@ class RunRecord:
                 result = PickResult(job.file, particles, None, 0.0, resumed=True)
                 self._entries[job.index] = (result, earlier_row(job, row))
             changed += row.key != job.picks_key
+        self._folder.dropped.unlink(missing_ok=True)  # what cryotx threshold has dropped is picked anew
         self._folder.ledger.start(row for _, row in self._entries.values())
         return changed
 

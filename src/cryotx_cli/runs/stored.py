@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
+from cryotx_cli.runs.dropped import Dropped, read_dropped
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder, decoy_key, is_run
 from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.selection import Picks
 from cryotx_cli.runs.settled import Settled, read_settled
 
 
@@ -24,10 +26,13 @@ class StoredRun:
         Where it lies.
     settled
         Settings that the picks in its ledger were made with.
+    dropped
+        Picks that were taken out with their classes.
     """
 
     folder: PickFolder
     settled: Settled
+    dropped: Dropped = field(default=Dropped({}))
 
     @cached_property
     def rows(self) -> dict[str, LedgerRow]:
@@ -54,7 +59,18 @@ class StoredRun:
     def available(self, row: LedgerRow) -> tuple[Particles, Candidates] | None:
         """Return what a threshold chooses among on a micrograph, best first, and everything that was proposed."""
         stored = self.candidates(row)
-        return None if stored is None else (self.settled.selection.available(stored[1]), stored[1])
+        if stored is None:
+            return None
+        return self.dropped.kept(row.micrograph, self.settled.selection.available(stored[1])), stored[1]
+
+    def picks(self, row: LedgerRow, candidates: Candidates) -> Picks:
+        """Return the picks among the candidates of a micrograph, without those that were dropped with their class."""
+        picks = self.settled.selection.choose(candidates)
+        return replace(picks, particles=self.dropped.kept(row.micrograph, picks.particles))
+
+    def picks_key(self, row: LedgerRow, candidates_key: str) -> str:
+        """Return the fingerprint of these picks among candidates that have this one."""
+        return self.dropped.picks_key(row.micrograph, self.settled.picks_key(candidates_key))
 
     @cached_property
     def false_discovery(self) -> FalseDiscovery | None:
@@ -86,13 +102,13 @@ def read_run(run: Path, to_read: bool = False) -> StoredRun:
         There is no such run, or its folder cannot be written.
     """
     folder = PickFolder.of_run(run, to_read)
-    return cut_by_decoys(folder, read_settled(folder.config))
+    return cut_by_decoys(folder, read_settled(folder.config), read_dropped(folder.dropped))
 
 
-def cut_by_decoys(folder: PickFolder, settled: Settled) -> StoredRun:
+def cut_by_decoys(folder: PickFolder, settled: Settled, dropped: Dropped) -> StoredRun:
     """Return a run with the threshold that its decoys give, if the settings leave it to them."""
     run = StoredRun(folder, settled)
-    return StoredRun(folder, settled.with_cut(run.false_discovery))
+    return StoredRun(folder, settled.with_cut(run.false_discovery), dropped)
 
 
 def run_of_picks(picks: Path) -> StoredRun | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cryotx_cli.averages.choice import StoredClasses, read_classes
 from cryotx_cli.config import ThresholdConfig
 from cryotx_cli.coordinates.formats.cryosparc import OTHER_EXPOSURES, exposures_of, grid_of_exposure
 from cryotx_cli.coordinates.formats.entry import Exposure
@@ -21,11 +22,13 @@ from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
+from cryotx_cli.runs.dropped import Dropped, write_dropped
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
 from cryotx_cli.runs.ledger import LedgerRow, with_film
 from cryotx_cli.runs.out_name import require_own_star
 from cryotx_cli.runs.start import note_choice
 from cryotx_cli.runs.stored import StoredRun, cut_by_decoys, read_run
+from cryotx_cli.wording import counted
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class ThresholdRun:
         self.events = Events()
         settled = after.settled
         self._before, self._folder, self._settled, self._command = before, before.folder, settled, command
-        self._found = after.false_discovery
+        self._after, self._found = after, after.false_discovery
         if not before.picked:
             raise CryotxError(
                 f"{self._folder.ledger}: no micrograph of this run is finished", "Start cryotx pick first."
@@ -129,13 +132,13 @@ class ThresholdRun:
                 "Start cryotx pick again with the same settings: it picks what is missing.",
             )
         key, candidates = stored
-        picks = self._settled.selection.choose(candidates)
-        before = self._before.settled.selection.choose(candidates).particles
-        is_current = row.key == self._before.settled.picks_key(key)  # not of a choice that was interrupted
+        picks = self._after.picks(row, candidates)
+        before = self._before.picks(row, candidates).particles
+        is_current = row.key == self._before.picks_key(row, key)  # not of a choice that was interrupted
         unchanged = is_current and np.array_equal(before.centres, picks.particles.centres)
         row = replace(
             row,
-            key=self._settled.picks_key(key),
+            key=self._after.picks_key(row, key),
             picks=len(picks.particles),
             dropped_at_border=picks.dropped_at_border,
             dropped_beside_better=picks.dropped_beside_better,
@@ -158,6 +161,7 @@ class ThresholdRun:
         # Until its files are written a micrograph counts as one with other settings: cryotx pick would do it anew.
         folder.ledger.start([*(replace(one.row, key="") for one in chosen), *self._before.skipped])
         settled.save(folder.config)
+        write_dropped(folder.dropped, self._after.dropped)
         for one in chosen:
             outputs = folder.outputs(one.row.stem, one.row.relion)
             remove_picks(outputs, picture=not (images and one.unchanged))
@@ -167,7 +171,7 @@ class ThresholdRun:
         if self._command:
             note_choice(folder.path, self._command)
         if settled.config.report:
-            write_run_report(StoredRun(folder, settled))
+            write_run_report(StoredRun(folder, settled, self._after.dropped))
 
     def _draw(self, one: _Chosen) -> None:
         path = self._folder.micrograph_of(one.row)
@@ -215,14 +219,55 @@ def threshold(run: str | Path, config: ThresholdConfig, command: str = "") -> Th
             "Give --threshold, or start cryotx pick with --fdr: it makes them, and keeps its candidates.",
         )
     require_own_star(before.folder.star)
-    after = cut_by_decoys(before.folder, before.settled.changed(**_changes(before, config)))
+    dropped, told = _dropped(before, config)
+    after = cut_by_decoys(before.folder, before.settled.changed(**_changes(before, config)), dropped)
     try:
         images = after.settled.config.images if config.images is None else config.images
-        return ThresholdRun(before, after, images, command)
+        done = ThresholdRun(before, after, images, command)
     except OSError as error:
         raise CryotxError(
             f"{before.folder.path}: cannot write there ({error.strerror})", "Repeat the command when there is room."
         ) from error
+    for event in told:
+        done.events.tell(event)
+    return done
+
+
+def _dropped(before: StoredRun, config: ThresholdConfig) -> tuple[Dropped, list[Event]]:
+    """Return the picks to leave out with their classes, and what to tell of these."""
+    if config.drop_classes is None and config.keep_classes is None:
+        return before.dropped, []
+    classes = read_classes(before.folder.path)
+    numbers = classes.to_drop(config.drop_classes, config.keep_classes)
+    places, found = {}, 0
+    for row in before.picked:
+        stored = before.candidates(row)
+        if stored is not None:
+            candidates = stored[1].particles
+            of = classes.numbers_of(row.micrograph, candidates)
+            found += int(np.count_nonzero(of))
+            # What was dropped before these classes were made is in none of them, and stays out.
+            earlier = before.dropped.places.get(row.micrograph, frozenset())
+            in_classes = {(x, y) for x, y in candidates.centres[of > 0].tolist()}
+            now = {(x, y) for x, y in candidates.centres[np.isin(of, [*numbers])].tolist()}
+            places[row.micrograph] = frozenset((earlier - in_classes) | now)
+    if found < sum(map(len, classes.numbers.values())) / 2:
+        raise ConfigError(
+            f"{before.folder.path}: its classes are those of other picks",
+            f"Make them again: cryotx classes {before.folder.path}",
+        )
+    return Dropped(places), [_told_of(classes, numbers)]
+
+
+def _told_of(classes: StoredClasses, numbers: frozenset[int]) -> Event:
+    real = [row for row in classes.rows if row.resolution is not None]
+    kept = [row for row in real if row.number not in numbers]
+    shown = ", ".join(map(str, sorted(numbers))) or "none"
+    share = sum(row.picks for row in kept) / max(1, sum(row.picks for row in real))
+    text = (
+        f"Classes dropped: {shown}. Of {counted(len(real), 'views')} that are more than noise, {len(kept)} are kept, "
+    )
+    return Event(f"{text}with {share:.0%} of their picks.", "note" if len(kept) == len(real) else "warning")
 
 
 def _changes(before: StoredRun, config: ThresholdConfig) -> dict[str, object]:

@@ -1,0 +1,124 @@
+"""Which picks of a run to drop with the classes that they are in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from cryotx_cli.averages.output import FOLDER, ClassRow
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.files.star_blocks import read_tables, table_with
+
+_SAME = 2e-3  # px: coordinates in STAR files have three decimals
+_LOWER = 0.1  # of the mean score of classes that are more than noise: noise that scores as high may be a rare view
+
+
+@dataclass(frozen=True, eq=False)
+class StoredClasses:
+    """The classes of a run, as they lie in its folder.
+
+    Parameters
+    ----------
+    rows
+        What is known of each.
+    places, numbers
+        By micrograph, centres (n, 2) of the picks in its pixels, and (n,) the class of each.
+    """
+
+    rows: tuple[ClassRow, ...]
+    places: dict[str, NDArray[np.float64]]
+    numbers: dict[str, NDArray[np.int64]]
+
+    def to_drop(self, drop: str | None, keep: str | None) -> frozenset[int]:
+        """Return the numbers of the classes to drop.
+
+        Parameters
+        ----------
+        drop
+            Numbers with commas, ``auto`` or ``none``; None: all but those to keep.
+        keep
+            Numbers with commas.
+
+        Raises
+        ------
+        ConfigError
+            These are no numbers of classes.
+        """
+        everything = frozenset(row.number for row in self.rows)
+        if drop is None:
+            return everything - self._numbers(keep or "", "--keep-classes")
+        if drop == "auto":
+            return self._noise()
+        return frozenset() if drop == "none" else self._numbers(drop, "--drop-classes")
+
+    def _numbers(self, text: str, flag: str) -> frozenset[int]:
+        known = {str(row.number): row.number for row in self.rows}
+        parts = [part.strip() for part in text.split(",")]
+        wrong = [part for part in parts if part not in known]
+        if wrong:
+            raise ConfigError(
+                f"{flag} {text}: {wrong[0]!r} is no class of this run, which has 1 to {len(self.rows)}",
+                f"Give numbers with commas: {flag} 3,7",
+            )
+        return frozenset(known[part] for part in parts)
+
+    def _noise(self) -> frozenset[int]:
+        """Classes that are noise and score lower than those that are not; where all are noise, that says nothing."""
+        real = [row for row in self.rows if row.resolution is not None]
+        if not real:
+            return frozenset()
+        usual = sum(row.mean_score * row.picks for row in real) / max(1, sum(row.picks for row in real))
+        low = [row for row in self.rows if row.resolution is None and row.mean_score < usual - _LOWER]
+        return frozenset(row.number for row in low)
+
+    def numbers_of(self, micrograph: str, candidates: Particles) -> NDArray[np.int64]:
+        """Return the class of each candidate of a micrograph (n,), 0 where it has none."""
+        classes = np.zeros(len(candidates), np.int64)
+        if micrograph in self.places and len(candidates):
+            distance, nearest = cKDTree(candidates.centres).query(self.places[micrograph])
+            same = distance < _SAME
+            classes[nearest[same]] = self.numbers[micrograph][same]
+        return classes
+
+
+def read_classes(run: Path) -> StoredClasses:
+    """Return the classes in the folder of a run.
+
+    Raises
+    ------
+    CryotxError
+        There are none, or they cannot be read.
+    """
+    folder = run / FOLDER
+    try:
+        content = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+        rows = tuple(ClassRow(**row) for row in content["classes"])
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder}: there are no classes of this run", f"Make them: cryotx classes {run}") from error
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CryotxError(
+            f"{folder / 'classes.json'}: damaged", f"Make the classes again: cryotx classes {run}"
+        ) from error
+    columns = ("rlnCoordinateX", "rlnCoordinateY", "rlnClassNumber")
+    table = table_with(read_tables(folder / "particles.star"), "rlnMicrographName", *columns)
+    if table is None:
+        raise CryotxError(f"{folder / 'particles.star'}: damaged", f"Make the classes again: cryotx classes {run}")
+    values, names = table.numbers(*columns), np.array(table.texts("rlnMicrographName"), object)
+    places, numbers = {}, {}
+    for name, some in _rows_by_name(names.tolist()).items():
+        places[name], numbers[name] = values[some, :2], values[some, 2].astype(np.int64)
+    return StoredClasses(rows, places, numbers)
+
+
+def _rows_by_name(names: Sequence[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        rows.setdefault(name, []).append(i)
+    return rows
