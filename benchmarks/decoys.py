@@ -10,8 +10,8 @@ each set, the mean absolute difference of the predicted and of the true false di
 cut of 0.1, 0.2 ... 0.9 of which 20 at least are left.
 
 The last table has runs of 40 micrographs of one specimen that fades from clear to invisible (a matched filter's d' of
-16 to 1.5) as the ice gets thicker and the dose less, with a tenth of them empty, by `cryotx pick` itself: F1 of its own
-cut, of the best one, and of cuts of each micrograph alone (--decoys 0).
+16 to 1.5) as the ice gets thicker and the dose less, with a tenth of them empty, by `cryotx pick` itself: F1 of its
+cuts, of the best one for all, and of cuts of each micrograph alone (--decoys 0).
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def fading(number: int) -> Iterator[Scene]:
         yield Scene(Micrograph(image, pixel_size, name), made.centres, made.ignored, structure.diameter)
 
 
-def picked(picker: Picker, scenes: Sequence[Scene], folder: Path) -> tuple[list[Judged], float]:
-    """Pick a run with the command; return its candidates and its cut."""
+def picked(picker: Picker, scenes: Sequence[Scene], folder: Path) -> list[tuple[Judged, float]]:
+    """Pick a run with the command; return the candidates and the cut of each micrograph."""
     for scene in scenes:
         write_micrograph(
             folder / "micrographs" / scene.micrograph.source, scene.micrograph.image, scene.micrograph.pixel_size
@@ -119,14 +119,15 @@ def picked(picker: Picker, scenes: Sequence[Scene], folder: Path) -> tuple[list[
     list(start_pick([folder / "micrographs"], folder / "p.star", config, picker))
     run = read_run(folder / "p.star")
     found = {Path(row.micrograph).name: run.available(row) for row in run.picked}
+    decoys = run.false_discovery
+    assert decoys is not None
     judged = []
     for scene in scenes:
         available = found[scene.micrograph.source.name]
         assert available is not None
-        judged.append(judge(available[0], scene))
-    decoys = run.false_discovery
-    assert decoys is not None
-    return judged, decoys.automatic_cut()
+        particles = available[0]
+        judged.append((judge(particles, scene), decoys.own_cuts.cut(particles.scores, particles.area)))
+    return judged
 
 
 def report_rates(runs: Mapping[str, Sequence[Run]]) -> None:
@@ -140,12 +141,13 @@ def report_rates(runs: Mapping[str, Sequence[Run]]) -> None:
 
 
 def report_cuts(picker: Picker, count: int) -> None:
-    print("\n| run | particles | own cut | best cut | each micrograph alone |\n|---|---|---|---|---|")
+    print("\n| run | particles | own cuts | best cut for all | each micrograph alone |\n|---|---|---|---|---|")
     rows = []
     for number in range(count):
         with TemporaryDirectory() as folder:
-            run, cut = picked(picker, list(fading(number)), Path(folder))
-        own, alone = total(one.at(cut) for one in run), total(one.alone() for one in run)
+            cut = picked(picker, list(fading(number)), Path(folder))
+        run = [one for one, _ in cut]
+        own, alone = total(one.at(own) for one, own in cut), total(one.alone() for one in run)
         rows.append([own.f1, best_cut(run).f1, alone.f1])
         print(f"| {number + 1} | {own.truth} | " + " | ".join(f"{f1:.3f}" for f1 in rows[-1]) + " |", flush=True)
     print("| mean | | " + " | ".join(f"{f1:.3f}" for f1 in np.mean(rows, axis=0).tolist()) + " |")

@@ -1,4 +1,4 @@
-"""Runs whose picks are cut as one: their candidates beside those of decoys, and what each cut scores."""
+"""Runs: candidates of their micrographs beside those of decoys, and what each cut scores."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class Judged:
     hits: NDArray[np.bool_]
     others: Scores
     wanted: int
+
+    area = 1.0  # of a micrograph: all of a simulated run are of one size
 
     @property
     def all_scores(self) -> Scores:

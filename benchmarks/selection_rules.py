@@ -4,9 +4,10 @@
 
 Each FOLDER is one as that of accuracy.py, whose sets are runs of `cryotx pick`. `simulated` are whole micrographs as
 accuracy.py --simulated draws them, `second` the 24 of second_simulator.py (which --structures is for), in runs of six.
-The cut of a run is that of the highest expected F1 of the scores alone; with what noise explains taken away; with the
-rule that picks far less sure than their fellows go; with both, as it is; and each micrograph has a cut of its own, as
-with --decoys 0. F1 over all micrographs of a set, and for the simulated ones also the mean over micrographs.
+A run that is cut as if it were one micrograph is cut at the highest expected F1 of the scores alone; with what noise
+explains taken away; with the rule that picks far less sure than their fellows go; with both. Then each micrograph has a
+cut of its own: from what the run knows of its noise, as it is; and alone, as with --decoys 0. F1 over all micrographs
+of a set, and for the simulated ones also the mean over micrographs.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class Labels:
     def all_scores(self) -> np.ndarray:
         return self.found.scores
 
+    @property
+    def area(self) -> float:
+        return self.found.area
+
     def at(self, cut: float) -> Counts:
         kept = self.found.above(cut)
         kept = kept.select(self.labelled.labelled_area(kept.centres))
@@ -75,7 +80,8 @@ RULES: dict[str, Rule] = {
     "highest expected F1 of the scores": of_run(noise=False, fellows=False),
     "with noise taken away": of_run(noise=True, fellows=False),
     "with fellows": of_run(noise=False, fellows=True),
-    "with both, as it is": of_run(noise=True, fellows=True),
+    "with both": of_run(noise=True, fellows=True),
+    "with both, each micrograph its own, as it is": lambda found, one: found.own_cuts.cut(one.all_scores, one.area),
     "each micrograph alone": lambda found, one: automatic_cut(one.all_scores),
 }
 
