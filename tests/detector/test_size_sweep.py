@@ -146,7 +146,7 @@ def test_a_large_micrograph_is_looked_at_in_its_middle():
 def test_of_many_micrographs_a_smaller_field_each(count, field):
     picker = DiscPicker()
     SizeSweep(picker, [100.0], count).add(nothing(4000, 1.0))
-    assert picker.seen == [pytest.approx((field, field), abs=1)]
+    assert picker.seen == [(field, field)]
 
 
 def test_sizes_that_the_pixels_cannot_show_are_not_looked_for():
@@ -392,7 +392,36 @@ def test_from_a_wrong_size_the_way_leads_to_the_right_one(truth):
     picker = Saying(
         lambda told: [(0.9 - told / 4000, told * math.exp(0.36 * math.tanh(2.4 * math.log(truth / told))))] * 30
     )
-    assert looked_at(picker, *sizes).diameter() == pytest.approx(truth, rel=0.06)
+    found = looked_at(picker, *sizes)
+    assert found.diameter() == pytest.approx(truth, rel=0.06)
+    assert found.estimate().each == pytest.approx([truth], rel=0.06)
+
+
+def test_a_guess_far_from_all_that_was_looked_for_is_no_word_of_a_micrograph():
+    assert looked_at(Saying(lambda told: [(0.9, 2000.0)] * 30), 160.0).estimate().each == ()
+    assert len(looked_at(Saying(lambda told: [(0.9, 176.0)] * 30), 160.0).estimate().each) == 1
+
+
+def test_all_usual_sizes_are_looked_for():
+    picker = Saying(lambda told: [(0.9, told)] * 30, side=96)
+    assert sweep(picker, [LARGE], 1).span == pytest.approx((40, 1280))
+    assert_allclose(picker.told, 40 * np.sqrt(2) ** np.arange(11))
+
+
+def test_what_a_size_says_that_is_far_from_the_truth_does_not_count():
+    far = 167.0
+    assert implied_by(far, 113.0) > 113 * math.exp(0.45)
+    picker = Saying(lambda told: {113.0: [(0.9, far)] * 30, 160.0: [(0.95, 160.0)] * 30}[told])
+    assert looked_at(picker, 113.0, 160.0).diameter() == pytest.approx(160, rel=1e-3)
+
+
+def test_towards_a_size_that_shows_nothing_the_diameter_stays_where_particles_are_seen():
+    smaller = min(np.linspace(140, 150, 21), key=lambda said: abs(implied_by(said) - 140))
+    found = looked_at(Saying(lambda told: [(0.9, smaller)] * 30 if told == 160 else []), 113.0, 160.0).diameter()
+
+    near = np.linspace(140 / 1.2, 140 * 1.2, 6401)
+    good = np.interp(np.log(near), np.log([113, 160]), [0, 1])
+    assert found == pytest.approx(near[good >= 0.8 * good.max()].min(), rel=0.01)
 
 
 def test_what_two_sizes_say_is_averaged_by_how_near_and_how_good_they_are():

@@ -261,7 +261,7 @@ class SizeSweep:
     def _decoys(self, diameter: float, looks: Sequence[_Look]) -> tuple[list[NDArray[np.float64]], float]:
         """Return scores of the candidates in decoys, and the area of these together."""
         places = sum(map(_area, looks)) / PIXELS_PER_DIAMETER**2
-        each = int(np.clip(math.ceil(_PLACES / places), 1, _MOST_DECOYS))
+        each = min(math.ceil(_PLACES / places), _MOST_DECOYS)
         decoys = []
         for look in looks:
             assert look.spectrum is not None
