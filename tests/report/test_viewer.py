@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.report.model import ReportMicrograph
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
@@ -17,13 +18,24 @@ pytestmark = pytest.mark.slow
 CENTRE = (2600.0, 900.0)
 
 
+def pick():
+    return Particles([CENTRE], [0.9], [600.0], 1.5), None
+
+
+def film():
+    """To the right of 2600 px, below 900."""
+    edge = [CENTRE, [3999.5, CENTRE[1]], [3999.5, 2999.5], [CENTRE[0], 2999.5]]
+    return Particles.empty(1.5), Region((np.array(edge),))
+
+
 @pytest.fixture
-def viewer(browser, tmp_path):
-    """The viewer, open at the first of two micrographs of 4000 x 3000 px, with one pick 600 px wide each."""
+def viewer(browser, tmp_path, request):
+    """The viewer, open at the first of two micrographs of 4000 x 3000 px, with one pick 600 px wide, or with film."""
     write_thumbnail(tmp_path / "t.jpg", noise(300, 400), 10**5)
-    found = Particles([CENTRE], [0.9], [600.0], 1.5)
+    found, region = getattr(request, "param", pick)()
     names = ("first.mrc", "second.mrc")
-    shown = [ReportMicrograph(name, found, 3000, 4000, 1, thumbnail=tmp_path / "t.jpg") for name in names]
+    picture = {"thumbnail": tmp_path / "t.jpg", "film": region}
+    shown = [ReportMicrograph(name, found, 3000, 4000, len(found), **picture) for name in names]
     write_report(tmp_path / "report.html", run_of(), shown)
     browser.open(tmp_path / "report.html")
     browser.settle()
@@ -176,3 +188,19 @@ def test_circles_stay_at_the_picks_however_large(viewer, steps):
     distances = np.linalg.norm(ring(viewer) - place_of(viewer, aim), axis=1)
     assert len(distances) > 200
     assert np.abs(distances - radius).max() < 3.5
+
+
+@pytest.mark.parametrize("steps", [0, 2, 6])
+@pytest.mark.parametrize("viewer", [film], indirect=True)
+def test_film_stays_where_it_is_however_large(viewer, steps):
+    aim = (np.array(CENTRE) + 0.5) / (4000, 3000)
+    x, y = place_of(viewer, aim)
+    viewer.mouse("Wheel", x, y, deltaX=0, deltaY=-80 * steps)
+    viewer.settle()
+    beyond = ring(viewer) - place_of(viewer, aim)
+    assert beyond.min() > -3.5
+    left_top, size = np.split(shown(viewer), 2)
+    for axis in (0, 1):  # an edge from the corner to the border
+        length = (left_top + size - place_of(viewer, aim))[1 - axis] - 60
+        assert (np.abs(beyond[:, axis]) < 2.5).sum() > 0.9 * length
+    assert (beyond > 5).all(1).sum() > 300  # and what they part off is hatched

@@ -23,7 +23,7 @@ export const drawFilm = ({ context, width, height, left, top }, entry) => {
   context.clip(shape, "evenodd");
   context.strokeStyle = colour("film");
   context.lineWidth = 1;
-  for (let x = (left + top) % HATCH; x < clientWidth + clientHeight; x += HATCH)
+  for (let x = Math.round(left + top) % HATCH; x < clientWidth + clientHeight; x += HATCH)
     line(context, [
       [x, 0],
       [x - clientHeight, clientHeight],
