@@ -1,6 +1,7 @@
 """What a report does in a browser."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cryotx_cli.report.model import ReportMicrograph
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.runs.false_discovery import false_discovery
+from cryotx_cli.runs.start import Start
 from made_up_runs import CONFIG, HOSTILE, compared, micrograph, noise, run_of
 from report_in_browser import Page, require_browser
 
@@ -358,3 +360,35 @@ def test_the_band_of_outliers_is_named_where_it_is_drawn(browser, tmp_path, coun
     browser.open(tmp_path / "report.html")
     browser.settle()
     assert ("outside the band" in browser.run("document.body.innerText")) == named
+
+
+@pytest.mark.parametrize("width", [800, 500])
+def test_a_narrow_window_folds_nothing_but_words(browser, micrographs, tmp_path, width):
+    folder = f"/data/a folder with a name/{'of_many_letters_' * 5}"
+    command = f"cryotx pick '{folder}/mics' --out {folder}/particles.star --diameter 160 --min-distance 90"
+    start = Start("2026-11-30", folder, command, f"cryotx threshold {folder}/particles --expected-count 300")
+    run = replace(run_of(found=compared(micrographs)), folder=Path(folder) / "particles", start=start)
+    write_report(tmp_path / "report.html", run, micrographs)
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    browser.open(tmp_path / "report.html")
+    browser.run("document.getElementById('cut').focus()")
+    browser.press("ArrowRight")  # the command is shown as well
+    overflowing = browser.run(
+        "[...document.querySelectorAll('body *')].filter(one => one.checkVisibility() && "
+        f"!one.closest('#command, .scroll') && one.getBoundingClientRect().right > {width})"
+        ".map(one => one.outerHTML.slice(0, 80))"
+    )
+    assert overflowing == []
+    assert browser.run("document.documentElement.scrollWidth") == width
+    # A flag is never parted at its hyphens, nor a number from its name.
+    lines = browser.run(
+        "[...document.querySelectorAll('.origin span, .legend, .figures dd, #cut-value')].map(one => {"
+        "const range = document.createRange(); range.selectNodeContents(one);"
+        "const tops = [...range.getClientRects()].map(({ bottom }) => Math.round(bottom / 8));"
+        "return [one.textContent.trim(), Math.max(...tops) - Math.min(...tops) > 1]; })"
+    )
+    parted = [text for text, is_parted in lines if is_parted]
+    assert [text for text in parted if "of_many_letters_" not in text] == []
+    assert ["--min-distance", False] in lines
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    assert not browser.of("Runtime.exceptionThrown")
