@@ -235,7 +235,10 @@ def test_names_and_reasons_are_text_and_never_markup(tmp_path):
         tmp_path / "r.html", [micrograph(HOSTILE), ReportMicrograph(HOSTILE, error=f"{HOSTILE}: <b>gone</b>")],
         run_of(replace(CONFIG, weights=HOSTILE), folder=HOSTILE.replace("/", "")),
     )  # fmt: skip
-    assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
+    shown, wanted = (
+        [tag for tag, _ in one.tags if tag != "span"] for one in (page, plain)
+    )  # one for each word of a path
+    assert shown == wanted
     assert page.data["full_names"] == [HOSTILE]
     assert page.text.count(HOSTILE) == 3  # the weights, the name and the reason
     assert f"{HOSTILE}: <b>gone</b>" in page.text
