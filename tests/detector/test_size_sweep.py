@@ -231,6 +231,24 @@ def test_micrographs_that_do_not_agree_are_looked_at_in_all_sizes():
     assert len(picker.seen) - before > 7
 
 
+def test_a_few_sure_lumps_do_not_outshine_many_particles():
+    class LumpPicker(DiscPicker):
+        """Is quite sure of one lump at the largest size, and of discs less so."""
+
+        def locate(self, prepared, micrograph):
+            found = super().locate(prepared, micrograph).particles
+            told = 24 * micrograph.pixel_size * micrograph.image.shape[0] / prepared.shape[0]
+            if micrograph.image.any() and told > 350:
+                lump = np.array([[100.0, 100.0]])
+                found = Particles(lump, np.array([0.97]), np.array([told / micrograph.pixel_size]), found.pixel_size)
+            return Located(found)
+
+    found = sweep(LumpPicker(sure=1.0), [micrograph_of(160, side=800)], 1).estimate()
+
+    assert found.value == pytest.approx(160, rel=0.1)
+    assert found.doubt is None
+
+
 # --- the rules, by a picker that says what is written down -----------------------------------------------------------
 
 

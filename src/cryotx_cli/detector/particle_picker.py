@@ -36,7 +36,8 @@ class Located:
 
 
 _AGREE = 0.15  # of the estimate: F1 hardly falls within it
-_FEW = 20  # particles: so many lumps of dirt may look alike
+ENOUGH_PARTICLES = 20
+"""In all micrographs that are looked at: fewer may be lumps of dirt that look alike."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class DiameterEstimate:
     @property
     def doubt(self) -> str | None:
         """Why nobody should rely on it, with what to do; None where most micrographs agree on a good many particles."""
-        if self.count is not None and self.count < _FEW:
+        if self.count is not None and self.count < ENOUGH_PARTICLES:
             seen = counted(max(1, round(self.count)), "candidates")
             why = f"{seen} in {counted(self.tried, 'micrographs')} stand out from noise, as dirt may"
         elif 2 * self.agreeing > self.tried:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.detector.particle_picker import DiameterEstimate, ParticlePicker
+from cryotx_cli.detector.particle_picker import ENOUGH_PARTICLES, DiameterEstimate, ParticlePicker
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
@@ -45,6 +45,7 @@ _AS_GOOD = 0.8  # of the best evidence
 _TOLERATED = math.log(1.2)  # F1 hardly falls when the diameter is so far from the truth
 _LIKELY, _SPEAKS_F1, _SPEAKS = 0.5, 0.5, 5  # candidates and their expected F1 from which a micrograph speaks for itself
 _WALK = 4
+_PSEUDOCOUNT = 10.0
 
 # What the network says of the size of a particle as a multiple of what it is told, if that is such a multiple of the
 # truth (natural logarithms): the mean of seven real sets, which deviate by 0.03 at most.
@@ -73,6 +74,11 @@ class SizeSeen:
     evidence: float
     count: float
     implied: float
+
+    @property
+    def weight(self) -> float:
+        """Evidence as if ten particles more had been looked for and not been there: a few lumps are none."""
+        return self.evidence * self.count / (self.count + _PSEUDOCOUNT)
 
     @property
     def distance(self) -> float:
@@ -134,7 +140,7 @@ class SizeSweep:
         seen = {place: _alone(self._sizes[place], look) for place, look in own.items()}
         speaking = [place for place, one in seen.items() if one.evidence >= _SPEAKS_F1]
         if speaking:
-            best = max(speaking, key=lambda place: seen[place].evidence)
+            best = max(speaking, key=lambda place: seen[place].weight)
             diameter = self._settled(best, lambda place: seen.get(place))
             if self._sizes[0] / STEP <= diameter <= self._sizes[-1] * STEP:  # a guess far from all that was looked for
                 self._alone.append(diameter)
@@ -185,18 +191,24 @@ class SizeSweep:
                 f"{self._sizes[0]:.0f} to {self._sizes[-1]:.0f} Å: at no size are there more candidates than in noise",
                 "Give the diameter in Å, for example --diameter 160.",
             )
-        shown = best.count * len(self._looks[self._nearest(best.told)])
-        return DiameterEstimate(diameter, tuple(sorted(self._alone)), self._count, shown)
+        return DiameterEstimate(diameter, tuple(sorted(self._alone)), self._count, self.shown(best))
 
     def _best_place(self) -> int | None:
+        """Return the size with the best evidence, of those that show enough particles if there are such."""
         # Decoys cost as much as micrographs. Sizes that look good without come first.
         plain = [highest_expected_f1(_joined([look.scores for look in looks])) for looks in self._looks]
         order = sorted((place for place, looks in enumerate(self._looks) if looks), key=lambda place: -plain[place])
+        good: list[int] = []
         for places in (order[:_FIRST], order[_FIRST:]):
-            good = [place for place in places if self._judge(place).evidence >= _CONVINCING]
-            if good:
-                return max(good, key=lambda place: self._judge(place).evidence)
-        return None
+            good += [place for place in places if self._judge(place).evidence >= _CONVINCING]
+            enough = [place for place in good if self.shown(self._judge(place)) >= ENOUGH_PARTICLES]
+            if enough:
+                return max(enough, key=lambda place: self._judge(place).evidence)
+        return max(good, key=lambda place: self._judge(place).evidence, default=None)
+
+    def shown(self, seen: SizeSeen) -> float:
+        """Return how many particles of a size all micrographs together are expected to show."""
+        return seen.count * len(self._looks[self._nearest(seen.told)])
 
     def _settled(self, place: int, judge: Callable[[int], SizeSeen | None]) -> float:
         """Go from a size to the one that it implies, and average what is said there and beside it."""

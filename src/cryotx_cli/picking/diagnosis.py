@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli.detector.particle_picker import ParticlePicker
+from cryotx_cli.detector.particle_picker import ENOUGH_PARTICLES, ParticlePicker
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, STEP, SizeSweep
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, read_header, read_micrograph
@@ -27,7 +27,9 @@ _FIELD_OF = 6  # micrographs: the field of each is as large as if there were so 
 _FEW = 5  # picks a micrograph
 _FITS = 1.25  # a diameter that is farther off than this is wrong
 _CLEAR = 0.6  # expected F1 of what is seen at another size: what is less may be ice
-_SEEN = 3.0  # particles a micrograph: fewer may be dirt
+_SEEN = (
+    3.0  # particles a micrograph: fewer may be dirt, and fewer than ENOUGH_PARTICLES are no reason to change a setting
+)
 _MOSTLY_FILM = 0.3  # of the area: particles are looked for beside it and not found
 _RATE = 0.2
 _SAME_PIXEL_SIZE = 0.01
@@ -100,13 +102,14 @@ def diagnose(run: Run, picker: ParticlePicker) -> Diagnosis | None:
     if best is None or best.evidence < CONVINCING_F1:
         turned = _swept([replace(one, image=-one.image) for one in micrographs], run.settled.diameter, picker)
         other, evidence = turned.best(), 0.0 if best is None else best.evidence
-        if other is not None and other.evidence >= max(CONVINCING_F1, evidence + CLEARLY_BETTER):
+        convinces = other is not None and other.evidence >= max(CONVINCING_F1, evidence + CLEARLY_BETTER)
+        if other is not None and convinces and turned.shown(other) >= ENOUGH_PARTICLES:
             return _other_contrast(run, turned.diameter() or other.implied)
     film = float(np.mean([_film(one, run.settled, picker) for one in micrographs]))
     if diameter is None or best is None or best.count < _SEEN:
         return _nothing(run, sweep, film)
     if not 1 / _FITS <= diameter / run.settled.diameter <= _FITS:
-        if best.evidence < _CLEAR:
+        if best.evidence < _CLEAR or sweep.shown(best) < ENOUGH_PARTICLES:
             return _nothing(run, sweep, film)
         return _other_size(run, files[0], micrographs[0].pixel_size, diameter, best.count)
     return _faint(run) if film < _MOSTLY_FILM else None
