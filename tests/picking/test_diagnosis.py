@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -140,9 +141,9 @@ def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
     text = said(run)
     assert run.summary.particles == 0
     assert "no more candidates than in noise of the same spectrum, at no size from 12 to 800 Å" in text
-    assert "cryotx train" in text
-    assert "--fdr" not in text
-    assert "--diameter" not in text
+    assert f"cryotx train --data LABELS --micrographs {tmp_path / 'mics'} " in text
+    assert "cryotx pick" not in text
+    assert "cryotx threshold" not in text
 
 
 @pytest.mark.slow
@@ -175,6 +176,29 @@ def test_few_particles_of_the_right_size_are_no_fault(tmp_path):
         write(tmp_path / "mics", f"m{number}.mrc", 100, 4)
 
     assert said(run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100)) == ""
+
+
+def test_faint_particles_are_told_with_what_to_look_at_and_how_to_teach_the_model(tmp_path):
+    class HalfSure(DiscPicker):
+        def locate(self, prepared, micrograph):
+            found = super().locate(prepared, micrograph).particles
+            scores = np.where(np.arange(len(found)) % 2, 0.45, 0.97) * found.scores
+            return Located(replace(found, scores=scores).sorted_by_score())
+
+    for number in range(3):
+        write(tmp_path / "mics", f"m{number}.mrc", 100, 7)
+
+    run = run_on(tmp_path / "mics", tmp_path / "p.star", HalfSure(), diameter=100)
+
+    told = kept_diagnosis(tmp_path / "p")
+    assert told.fault == "faint"
+    assert told.commands == (f"cryotx threshold {tmp_path / 'p'} --fdr 0.2",)
+    lines = said(run).split("\n")
+    assert lines[1] == told.commands[0]
+    assert lines[3].startswith(f"cryotx train --data LABELS --micrographs {tmp_path / 'mics'} --diameter 100 ")
+    best = int(re.search(r"Look at the best (\d+)", lines[0])[1])
+    type_in(told.commands[0])
+    assert sum(row.picks for row in read_run(tmp_path / "p").picked) == best
 
 
 def test_the_same_run_again_says_the_same_and_does_not_look(tmp_path, discs):

@@ -4,33 +4,59 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from cryotx_cli.runs.commands import choose_again, pick_again
+from cryotx_cli.cli.app import app
+from cryotx_cli.config import AdaptConfig, PickConfig
+from cryotx_cli.runs.commands import NextCommands, choose_again
 from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.settled import settle
 
 
 def test_a_run_is_repeated_with_its_settings_and_its_inputs_as_they_were_typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    command = pick_again(["my mics", "-odd.mrc"], PickFolder(Path("out/p 1.star")))
+    command = NextCommands(["my mics", "-odd.mrc"], PickFolder(Path("out/p 1.star"))).pick("--diameter 3")
 
     assert shlex.split(command) == [
-        *("cryotx", "pick", "my mics", "./-odd.mrc", "--out", "out/p 1.star", "--config", "out/p 1/config.toml")
+        *("cryotx", "pick", "my mics", "./-odd.mrc", "--out", "out/p 1.star", "--config", "out/p 1/config.toml"),
+        *("--diameter", "3"),
     ]
 
 
 def test_one_input_need_not_be_in_a_list(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert pick_again("mics", PickFolder(Path("p.star"))) == "cryotx pick mics --out p.star --config p/config.toml"
+    command = NextCommands("mics", PickFolder(Path("p.star"))).pick("--diameter 3")
+    assert command == "cryotx pick mics --out p.star --config p/config.toml --diameter 3"
 
 
 @pytest.mark.parametrize(("count", "shortened"), [(5, False), (6, True)])
 def test_of_many_inputs_some_are_named(tmp_path, monkeypatch, count, shortened):
     monkeypatch.chdir(tmp_path)
-    command = pick_again([f"m{number}.mrc" for number in range(count)], PickFolder(Path("p.star")))
+    command = NextCommands([f"m{number}.mrc" for number in range(count)], PickFolder(Path("p.star"))).pick("")
     assert ("m4.mrc ... --out" in command) == shortened
     assert "m5.mrc" not in command
 
 
 def test_picks_are_chosen_again_in_a_folder_of_any_name():
     assert choose_again(Path("my run"), "--fdr 0.2") == "cryotx threshold 'my run' --fdr 0.2"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "micrographs"), [("my mics", "my mics"), (["a", "b"], "MICROGRAPHS"), (["mics/*.mrc"], "MICROGRAPHS")]
+)
+def test_weights_are_adapted_with_what_the_run_knows(tmp_path, monkeypatch, inputs, micrographs):
+    monkeypatch.chdir(tmp_path)
+    given = []
+    monkeypatch.setattr("cryotx_cli.workflows.train.train", lambda out, config: given.append((out, config)) or iter(()))
+    config = PickConfig(diameter=160.0, pixel_size=1.06)
+    settled = settle(config, lambda: 0.0, lambda diameter: False)
+
+    command = NextCommands(inputs, PickFolder(Path("p.star"))).train(settled)
+    result = CliRunner().invoke(app, shlex.split(command)[1:])
+
+    assert result.exit_code == 0, result.output
+    ((out, told),) = given
+    assert isinstance(told, AdaptConfig)
+    assert (out, told.data, told.micrographs) == (Path("model"), Path("LABELS"), Path(micrographs))
+    assert (told.diameter, told.pixel_size, told.init) == (160.0, 1.06, "default")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from cryotx_cli.detector.particle_picker import ENOUGH_PARTICLES, ParticlePicker
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, STEP, SizeSweep
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.micrographs.micrograph import Micrograph, MicrographFile, read_header, read_micrograph
-from cryotx_cli.runs.commands import choose_again
+from cryotx_cli.runs.commands import NextCommands
 from cryotx_cli.runs.diagnosis import Diagnosis
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.ledger import LedgerRow
@@ -49,18 +48,15 @@ class Run:
         What comparing with noise has shown; None if nothing was compared.
     size_ratio
         Median size of its picks over the diameter that was given; None if there are too few to tell.
-    folder
-        As the user would type it.
-    again
-        The command that repeats the run, to which flags are added.
+    commands
+        What to type after it.
     """
 
     settled: Settled
     picked: Sequence[tuple[MicrographFile, LedgerRow]]
     found: FalseDiscovery | None
     size_ratio: float | None
-    folder: Path
-    again: str
+    commands: NextCommands
 
     @property
     def picks(self) -> int:
@@ -68,13 +64,17 @@ class Run:
         return sum(row.picks for _, row in self.picked)
 
     @property
+    def false(self) -> float:
+        """How many of them are expected to be false."""
+        return sum(row.expected_false or 0.0 for _, row in self.picked)
+
+    @property
     def is_suspicious(self) -> bool:
         """Whether it has few picks, mostly false ones, or picks of another size than was said."""
         if not self.picked or not self.settled.cut_by_run:
             return False
-        false = sum(row.expected_false or 0.0 for _, row in self.picked)
         wrong_size = self.size_ratio is not None and not 1 / _FITS <= self.size_ratio <= _FITS
-        return self.picks < _FEW * len(self.picked) or false > self.picks / 2 or wrong_size
+        return self.picks < _FEW * len(self.picked) or self.false > self.picks / 2 or wrong_size
 
 
 def diagnose(run: Run, picker: ParticlePicker) -> Diagnosis | None:
@@ -142,7 +142,7 @@ def _other_size(run: Run, file: MicrographFile, pixel_size: float, diameter: flo
     known = _pixel_size_of(file)
     if known is not None and abs(known / pixel_size - 1) > _SAME_PIXEL_SIZE:
         if 1 / _FITS <= diameter * known / pixel_size / given <= _FITS:
-            command = f"{run.again} --pixel-size {known:g}"
+            command = run.commands.pick(f"--pixel-size {known:g}")
             return Diagnosis(
                 "pixel size",
                 f"{seen} The micrographs themselves say {known:g} Å per pixel, with which they measure "
@@ -153,7 +153,9 @@ def _other_size(run: Run, file: MicrographFile, pixel_size: float, diameter: flo
             )
         seen += f" (The micrographs themselves say {known:g} Å per pixel, not {pixel_size:g}.)"
     right = pixel_size * given / diameter
-    commands = f"{run.again} --diameter {_about(diameter)}", f"{run.again} --pixel-size {right:.3g}"
+    commands = tuple(
+        run.commands.pick(flag) for flag in (f"--diameter {_about(diameter)}", f"--pixel-size {right:.3g}")
+    )
     return Diagnosis(
         "size",
         f"{seen} If {pixel_size:g} Å per pixel is right:\n{commands[0]}\nIf {given:.0f} Å is right, the pixel size is "
@@ -173,7 +175,7 @@ def _pixel_size_of(file: MicrographFile) -> float | None:
 
 def _other_contrast(run: Run, diameter: float) -> Diagnosis:
     other = "bright" if run.settled.contrast == "dark" else "dark"
-    command = f"{run.again} --contrast {other} --diameter {_about(diameter)}"
+    command = run.commands.pick(f"--contrast {other} --diameter {_about(diameter)}")
     text = f"Particles seem to be {other} in these micrographs, of about {_about(diameter)} Å:\n{command}"
     return Diagnosis("contrast", text, (command,), diameter)
 
@@ -191,25 +193,28 @@ def _nothing(run: Run, sweep: SizeSweep, film: float) -> Diagnosis:
     return Diagnosis(
         "noise",
         f"There are no more candidates than in noise of the same spectrum, {sizes}: {picks} found that differs "
-        "from it. If you see particles in the pictures, mark some hundred of them and teach the model: cryotx train.",
+        "from it. If you see particles in the pictures, mark some hundred of them in another program, and teach the "
+        f"model (LABELS: where its coordinates are):\n{run.commands.train(run.settled)}",
     )
 
 
 def _faint(run: Run) -> Diagnosis | None:
-    """Say how many more picks a rate of false ones would bring that is told; nothing where it brings none."""
+    """Say how many picks a rate of false ones leaves that can be looked at; nothing where few picks are sure."""
     found = run.found
     if found is None:
         return None
-    more = np.count_nonzero(found.candidates >= found.cut_at(_RATE)) / found.micrographs * len(run.picked)
-    if more < run.picks + len(run.picked):
+    first = round(np.count_nonzero(found.candidates >= found.cut_at(_RATE)) / found.micrographs * len(run.picked))
+    if run.false <= _RATE * run.picks and first < run.picks + len(run.picked):
         return None
-    command = choose_again(run.folder, f"--fdr {_RATE:g}")
+    command = run.commands.choose(f"--fdr {_RATE:g}")
+    look = f" Look at the best {first}, of which a fifth is expected to be false:\n{command}\n" if first else " "
     return Diagnosis(
         "faint",
         f"The diameter fits, but particles are faint or few: {counted(run.picks, 'picks')} in "
-        f"{counted(len(run.picked), 'micrographs')}. Look at the first {more:.0f}, of which a fifth is expected to be "
-        f"false:\n{command}\nIf they are your particles, cryotx train with some hundred of them finds more.",
-        (command,),
+        f"{counted(len(run.picked), 'micrographs')}, of which {run.false:.0f} are expected to be false.{look}If they "
+        "are your particles, some hundred of them teach the model to find more (LABELS: good ones, for instance after "
+        f"2D classification):\n{run.commands.train(run.settled)}",
+        (command,) if first else (),
         run.settled.diameter,
     )
 

@@ -11,6 +11,7 @@ from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.picking.diagnosis import Run, diagnose
+from cryotx_cli.runs.commands import NextCommands
 from cryotx_cli.runs.diagnosis import drop_diagnosis, keep_diagnosis, kept_diagnosis, was_looked_at
 from cryotx_cli.runs.drift import Drift
 from cryotx_cli.runs.false_discovery import FalseDiscovery
@@ -30,8 +31,8 @@ class Remarks:
     ----------
     folder, settled, record
         Those of the run.
-    again
-        The command that repeats it.
+    next_commands
+        What to type after it.
     sizes
         Whether a diameter that does not fit the picks is worth a word.
     drift
@@ -52,7 +53,7 @@ class Remarks:
         folder: PickFolder,
         settled: Settled,
         record: RunRecord,
-        again: str,
+        next_commands: NextCommands,
         *,
         sizes: bool,
         drift: bool,
@@ -60,7 +61,7 @@ class Remarks:
     ) -> None:
         self.settled = settled
         self.found: FalseDiscovery | None = None
-        self._folder, self._record, self._again, self._tell = folder, record, again, tell
+        self._folder, self._record, self._next, self._tell = folder, record, next_commands, tell
         self._sizes = SizeCheck(settled.diameter) if sizes else None
         self._drift = Drift() if drift else None
 
@@ -80,7 +81,7 @@ class Remarks:
         """If the picks are few or not what was said, look why; it is told at the end and in the report."""
         picked = [(result.file, row) for result, row, _ in self._record.picked]
         ratio = self._sizes.ratio if self._sizes is not None else None
-        run = Run(self.settled, picked, self.found, ratio, self._folder.path, self._again)
+        run = Run(self.settled, picked, self.found, ratio, self._next)
         if not (picker.compares_with_noise and run.is_suspicious):
             drop_diagnosis(self._folder.path)
             return

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.settled import Settled
 
 _FEW_INPUTS = 5
 
 
-def pick_again(inputs: Inputs, folder: PickFolder) -> str:
-    """Return the command that repeats a run; flags may follow, which then count.
+@dataclass(frozen=True)
+class NextCommands:
+    """What to type after a run.
 
     Parameters
     ----------
@@ -20,11 +23,35 @@ def pick_again(inputs: Inputs, folder: PickFolder) -> str:
         As the user gave them. Of many, which a pattern of the shell may have named, only the first are written, and
         ``...`` stands for the rest.
     folder
-        That of the run: the settings in it are repeated, and its picks are replaced.
+        That of the run.
     """
-    named = listed(inputs)
-    words = [word_of(one) for one in named[:_FEW_INPUTS]] + ["..."] * (len(named) > _FEW_INPUTS)
-    return f"cryotx pick {' '.join(words)} --out {word_of(folder.star)} --config {word_of(folder.config)}"
+
+    inputs: Inputs
+    folder: PickFolder
+
+    def pick(self, flags: str) -> str:
+        """Return the command that repeats the run with other flags; its picks are replaced."""
+        named = listed(self.inputs)
+        words = [word_of(one) for one in named[:_FEW_INPUTS]] + ["..."] * (len(named) > _FEW_INPUTS)
+        settings = f"--out {word_of(self.folder.star)} --config {word_of(self.folder.config)}"
+        return f"cryotx pick {' '.join(words)} {settings} {flags}"
+
+    def choose(self, flags: str) -> str:
+        """Return the command that chooses its picks anew, without its network."""
+        return choose_again(self.folder.path, flags)
+
+    def train(self, settled: Settled) -> str:
+        """Return the command that adapts its weights to labels, which the user has to name in place of LABELS.
+
+        Micrographs of several inputs are to be named, too.
+        """
+        named, config = listed(self.inputs), settled.config
+        micrographs = word_of(named[0]) if len(named) == 1 and not _is_pattern(named[0]) else "MICROGRAPHS"
+        pixel_size = f" --pixel-size {config.pixel_size:g}" if config.pixel_size else ""
+        return (
+            f"cryotx train --data LABELS --micrographs {micrographs} --diameter {settled.diameter:.0f}{pixel_size} "
+            f"--init {word_of(config.weights)} --out model"
+        )
 
 
 def choose_again(run: Path, flags: str) -> str:
@@ -43,3 +70,7 @@ def choose_again(run: Path, flags: str) -> str:
 def word_of(path: str | Path) -> str:
     """Return a path as a shell has to be given it, one that begins like a flag included."""
     return shlex.quote(str(path) if not str(path).startswith("-") else f"./{path}")
+
+
+def _is_pattern(given: str | Path) -> bool:
+    return any(letter in str(given) for letter in "*?[")

@@ -30,7 +30,7 @@ from cryotx_cli.picking.survey import survey as survey_run
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.gallery import GALLERY_SIZE
 from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
-from cryotx_cli.runs.commands import pick_again
+from cryotx_cli.runs.commands import NextCommands
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.jobs import PickJob, PickJobs
@@ -100,8 +100,8 @@ def start_pick(
     expected = len(files) if arrivals is None else GALLERY_SIZE  # a session may fill the gallery
     settings = WorkerSettings(decision.settled, config.device, loaded.picker.fingerprint, expected, picker)
     workers = _workers(connection, settings, loaded, events)
-    again, source, stop_after = pick_again(inputs, folder), arrivals or files, config.stop_after
-    return PickRun(source, folder, decision, loaded.picker, workers, exposures, again, events, stop_after)
+    source, after = arrivals or files, NextCommands(inputs, folder)
+    return PickRun(source, folder, decision, loaded.picker, workers, exposures, after, events, config.stop_after)
 
 
 def _workers(connection: Connection | None, settings: WorkerSettings, loaded: LoadedPicker, events: Events) -> Workers:
@@ -151,7 +151,7 @@ class PickRun:
         picker: ParticlePicker,
         workers: Workers,
         exposures: Mapping[str, Exposure],
-        again: str,
+        next_commands: NextCommands,
         events: Events,
         stop_after: float | None,
     ) -> None:
@@ -166,7 +166,7 @@ class PickRun:
             folder,
             settled,
             self._record,
-            again,
+            next_commands,
             sizes=self.estimate is None and self.scales_to_diameter,
             drift=self._arrivals is not None,
             tell=events.tell,
