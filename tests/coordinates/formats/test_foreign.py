@@ -23,6 +23,7 @@ from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.topaz import read_topaz, topaz_names, write_topaz
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ParticleFileError
+from read_by_others import by_cryosparc_tools, by_topaz
 
 rows = st.lists(
     st.tuples(st.floats(-100, 12000), st.floats(-100, 12000), st.floats(-9, 9), st.floats(1, 900) | st.just(np.nan)),
@@ -197,11 +198,10 @@ def test_names_that_topaz_cannot_tell_apart_are_refused():
 
 
 def test_topaz_reads_its_table(tmp_path):
-    files = pytest.importorskip("topaz.utils.files", reason="topaz-em is not installed")
     write_topaz(tmp_path / "p.txt", [("mics/a b.mrc", TWO), ("001.mrc", TWO)])
-    table = files.read_coordinates(str(tmp_path / "p.txt"))
-    assert table["image_name"].tolist() == ["a b", "a b", "001", "001"]
-    assert table["x_coord"].tolist() == [100.25, 10, 100.25, 10]
+    table = by_topaz(tmp_path / "p.txt")
+    assert table["image_name"] == ["a b", "a b", "001", "001"]
+    assert table["x_coord"] == [100.25, 10, 100.25, 10]
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------
@@ -391,11 +391,11 @@ def test_a_diameter_that_is_not_known_is_written_as_zero(tmp_path):
 
 
 def test_cryosparc_tools_load_the_file(tmp_path):
-    dataset = pytest.importorskip("cryosparc.dataset", reason="cryosparc-tools is not installed")
-    loaded = dataset.Dataset.load(str(written_cs(tmp_path, TWO, ("a b.mrc", "b.mrc"))))
-    assert set(loaded.fields()) == set(FIELDS)
+    loaded = by_cryosparc_tools(written_cs(tmp_path, TWO, ("a b.mrc", "b.mrc")))
+    assert set(loaded) == set(FIELDS)
     assert loaded["location/micrograph_path"][0] == f"J2/motioncorrected/{UID}_a b.mrc"
-    assert_allclose(loaded["location/center_x_frac"] * loaded["location/micrograph_shape"][:, 1], [100.25, 10] * 2)
+    widths = np.array(loaded["location/micrograph_shape"])[:, 1]
+    assert_allclose(loaded["location/center_x_frac"] * widths, [100.25, 10] * 2)
 
 
 # --- a .cs that is none ----------------------------------------------------------------------------------------------

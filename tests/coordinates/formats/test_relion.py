@@ -1,13 +1,11 @@
 """RELION itself extracts what was written: as many particles, from the places that the files name."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
-import starfile
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.table import format_named
@@ -15,13 +13,10 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import PickerWithoutNetwork
+from read_by_others import RELION, by_relion, extract
 
-RELION = shutil.which("relion_preprocess")
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 BOX = 32
-
-if RELION is None:
-    pytest.skip("relion_preprocess is not installed", allow_module_level=True)
 
 
 def write_micrographs_star(project, names, pixel_size):
@@ -31,16 +26,6 @@ def write_micrographs_star(project, names, pixel_size):
         f"_rlnSphericalAberration\n_rlnAmplitudeContrast\none 1 {pixel_size} 300 2.7 0.1\n\n"
         f"data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\n{rows}\n"
     )
-
-
-def extract(project, ending, *more, coordinates="coordinates/"):
-    """Return the rows that RELION writes about the particles in this folder, and their boxes."""
-    places = ["--i", "micrographs.star", "--coord_dir", coordinates, "--coord_suffix", ending]
-    outputs = ["--part_star", "particles.star", "--part_dir", "Extract/", "--extract", *more]
-    subprocess.run([RELION, *places, *outputs], cwd=project, check=True, capture_output=True, timeout=120)
-    blocks = starfile.read(project / "particles.star", always_dict=True)
-    stacks = [mrcfile.read(stack) for stack in sorted(project.glob("Extract/**/*.mrcs"))]
-    return blocks["particles"], np.concatenate(stacks)
 
 
 @pytest.mark.parametrize(("one", "ending"), [("relion", "_autopick.star"), ("box", ".box")])
@@ -58,11 +43,9 @@ def test_relion_extracts_every_particle_at_its_centre(tmp_path, one, ending):
     particles = Particles(centres, np.ones(count), np.full(count, 20.0), 1.5)
     format_named(one).write(tmp_path / f"coordinates/mics/m_1{ending}", particles, BOX)
     write_micrographs_star(tmp_path, ["mics/m_1.mrc"], 1.5)
-    rows, boxes = extract(tmp_path, ending, "--extract_size", str(BOX))
-    assert len(rows) == count
-    assert boxes.shape == (count, BOX, BOX)
-    brightest = [np.unravel_index(np.argmax(particle), particle.shape) for particle in boxes]
-    assert brightest == [(BOX // 2, BOX // 2)] * count
+    micrographs, brightest = by_relion(tmp_path, "coordinates/", ending, BOX)
+    assert micrographs == ["mics/m_1.mrc"] * count
+    assert brightest == [[BOX // 2, BOX // 2]] * count
 
 
 class Bright(PickerWithoutNetwork):
@@ -93,23 +76,21 @@ def test_relion_finds_every_pick_of_a_run_in_its_own_project(tmp_path, monkeypat
     for given, out in ((["micrographs.star"], "listed.star"), (["MotionCorr/job002"], "RUN.star")):
         results = list(start_pick(given, out, config, Bright()))
         assert sum(len(result.particles) for result in results) == count
-        rows, boxes = extract(
-            tmp_path, "_autopick.star", "--extract_size", str(BOX), coordinates=f"{Path(out).stem}/relion/"
-        )
-        assert len(rows) == count
-        assert sorted(set(rows["rlnMicrographName"])) == sorted(names)
-        assert [np.unravel_index(np.argmax(box), box.shape) for box in boxes] == [(BOX // 2, BOX // 2)] * count
-        shutil.rmtree("Extract")
+        micrographs, brightest = by_relion(tmp_path, f"{Path(out).stem}/relion/", "_autopick.star", BOX)
+        assert len(micrographs) == count
+        assert sorted(set(micrographs)) == sorted(names)
+        assert brightest == [[BOX // 2, BOX // 2]] * count
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("one", "ending"), [("relion", "_autopick.star"), ("box", ".box")])
+@pytest.mark.skipif(RELION is None, reason="relion_preprocess is not installed")
+@pytest.mark.skipif(
+    not (SHARED / "data/raw_mrc/fei-extended.mrc").exists(), reason="needs ../shared/data/raw_mrc/fei-extended.mrc"
+)
 def test_relion_extracts_as_many_as_were_picked_on_a_real_micrograph_with_the_particle_in_the_middle(
-    tmp_path, monkeypatch, one, ending
+    tmp_path, monkeypatch
 ):
     micrograph = SHARED / "data/raw_mrc/fei-extended.mrc"
-    if not micrograph.exists():
-        pytest.skip("needs ../shared/data/raw_mrc/fei-extended.mrc")
     monkeypatch.chdir(tmp_path)
     Path("mics").mkdir()
     Path("mics/fei.mrc").symlink_to(micrograph)
@@ -117,15 +98,17 @@ def test_relion_extracts_as_many_as_were_picked_on_a_real_micrograph_with_the_pa
     config = PickConfig(diameter=160.0, device="cpu", images=False, report=False)
     (result,) = start_pick(["micrographs.star"], "picks.star", config)
     Path("coordinates/mics").mkdir(parents=True)
-    (written,) = Path("picks", one).rglob(f"fei{ending}")
-    shutil.copy(written, f"coordinates/mics/fei{ending}")
-    rows, boxes = extract(tmp_path, ending, "--extract_size", "336", "--scale", "84", "--norm", "--bg_radius", "23")
     assert len(result.particles) > 50
-    assert len(rows) == len(boxes) == len(result.particles)
-    mean = boxes.mean(axis=0)
-    distance = np.hypot(*(np.indices(mean.shape) - 42)) * 336 / 84 * 0.8538  # Å
-    scatter = mean[distance > 110].std()
-    assert mean[distance < 50].mean() < mean[distance > 110].mean() - 2 * scatter  # particles are dark
-    weights = np.clip(mean[distance > 110].mean() - 3 * scatter - mean, 0, None)
-    centre = [np.average(axis - 42, weights=weights) for axis in np.indices(mean.shape)]
-    assert np.hypot(*centre) * 336 / 84 * 0.8538 < 12  # Å
+    for one, ending in (("relion", "_autopick.star"), ("box", ".box")):
+        (written,) = Path("picks", one).rglob(f"fei{ending}")
+        shutil.copy(written, f"coordinates/mics/fei{ending}")
+        scaled = ("--extract_size", "336", "--scale", "84", "--norm", "--bg_radius", "23")
+        rows, boxes = extract(tmp_path, "coordinates/", ending, *scaled)
+        assert len(rows) == len(boxes) == len(result.particles)
+        mean = boxes.mean(axis=0)
+        distance = np.hypot(*(np.indices(mean.shape) - 42)) * 336 / 84 * 0.8538  # Å
+        scatter = mean[distance > 110].std()
+        assert mean[distance < 50].mean() < mean[distance > 110].mean() - 2 * scatter  # particles are dark
+        weights = np.clip(mean[distance > 110].mean() - 3 * scatter - mean, 0, None)
+        centre = [np.average(axis - 42, weights=weights) for axis in np.indices(mean.shape)]
+        assert np.hypot(*centre) * 336 / 84 * 0.8538 < 12  # Å
