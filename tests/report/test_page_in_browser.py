@@ -120,7 +120,7 @@ def test_expected_false_picks_follow_the_slider(browser, micrographs, tmp_path):
         browser.press("ArrowLeft")
         assert (browser.text("#false-total"), browser.text("#false-share")) == said((50 - step) / 100)
     assert browser.text("#command") == "cryotx threshold particles --threshold 0.45"
-    assert browser.text("#automatic-cut") == f"automatic cut ▲ {found.automatic_cut():.2f}"
+    assert browser.text("#automatic-cut") == f"automatic cuts ▲ around {found.automatic_cut():.2f}"
     # The mark lies where the middle of the thumb would be if it stood there.
     place = browser.run(
         "(() => { const [mark, track] = ['.automatic', '.track'].map(one => document.querySelector(`#bar ${one}`)"

@@ -26,7 +26,7 @@ export const showFalsePicks = () => {
 
 if (decoys) {
   const cut = decoys.automatic;
-  at("automatic-cut").textContent = cut === null ? "automatic cut: none" : `automatic cut ▲ ${number(cut, 2)}`;
+  at("automatic-cut").textContent = cut === null ? "automatic cut: none" : `automatic cuts ▲ around ${number(cut, 2)}`;
   for (const mark of document.querySelectorAll("i.automatic")) {
     mark.hidden = cut === null;
     const [low, high] = [scoreAt(data.floor), scoreAt(SCORES - 1)];
