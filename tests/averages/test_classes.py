@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cryotx_cli.averages.chance import crops_of_noise
-from cryotx_cli.averages.classes import number_of_classes, sorted_into_classes
+from cryotx_cli.averages.classes import last_ring, number_of_classes, sorted_into_classes
 from particle_images import noisy_particles, placed, shape
 
 CPU = torch.device("cpu")
@@ -95,6 +95,22 @@ def test_crops_that_train_nothing_are_assigned_all_the_same() -> None:
     found = classes_of(crops, 4, trains=trains)
 
     assert purity(found.numbers[200:], truth[200:]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("beyond", "ring"),
+    [
+        ("0000000000", 3),  # the first three say nothing
+        ("1111111111", 10),
+        ("1111110000", 6),
+        ("1110111000", 7),  # one ring may fall short
+        ("1111000001", 4),  # a lucky ring far out is no detail
+    ],
+)
+def test_up_to_which_ring_halves_agree(beyond: str, ring: int) -> None:
+    curve = np.array([0.8 if one == "1" else 0.2 for one in beyond])
+
+    assert last_ring(curve, np.full(10, 0.5)) == ring
 
 
 @pytest.mark.parametrize(

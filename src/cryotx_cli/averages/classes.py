@@ -21,6 +21,7 @@ _SEARCHED_RINGS = 16
 _EACH, _MOST = 60, 50
 _NOISE_CROPS, _NOISE_CLASSES = 1500, 12
 _DEVIATIONS = 4.5  # by which a class exceeds those of noise: these reach 2, and 3.6 in one run of ten
+_FIRST_RING, _MOSTLY = 3, 0.75
 _LEAST_SHARED = 0.143  # of two halves: Rosenthal and Henderson, J. Mol. Biol. 333, 721 (2003)
 
 
@@ -180,9 +181,7 @@ class _Found:
         shared = float(strength(curve[None], self._rings)[0])
         ring = None
         if shared > self._chance:
-            beyond = (_smooth(curve[None])[0] > self._bound)[: self._rings]
-            beyond[:3] = True
-            ring = len(beyond) if beyond.all() else int(beyond.argmin())
+            ring = last_ring(_smooth(curve[None])[0, : self._rings], self._bound[: self._rings])
         self._kept.append(Class(_weighted(image, curve), curve, shared, ring))
 
     def _of_all(self, second: NDArray[np.bool_]) -> Classes:
@@ -208,6 +207,22 @@ class _Found:
             everything.scores.cpu().double().numpy()[order],
             self._chance,
         )
+
+
+def last_ring(curve: NDArray[np.float64], bound: NDArray[np.float64]) -> int:
+    """Return the last ring on which halves share more than the bound, as they do on three of four before it.
+
+    Parameters
+    ----------
+    curve
+        (rings,) what they share, from ring 1 on.
+    bound
+        (rings,) what noise does.
+    """
+    beyond = curve > bound
+    beyond[:_FIRST_RING] = True  # there any two blobs agree
+    share = np.cumsum(beyond) / np.arange(1, len(beyond) + 1)
+    return int(np.flatnonzero(beyond & (share >= _MOSTLY))[-1]) + 1
 
 
 def _smooth(curves: Images) -> Images:
