@@ -75,7 +75,7 @@ def test_a_job_without_a_list(job):
     assert counts(job / "Movies") == {"m1": 1, "m2": 2}
 
 
-@pytest.mark.parametrize("content", ["CtfFind/job003/micrographs_ctf.star\n", "", "nowhere.star \n"])
+@pytest.mark.parametrize("content", ["CtfFind/job003/micrographs_ctf.star\n", "", "nowhere.star \n", "x" * 3000])
 def test_what_relion_3_has_for_a_list(job, content):
     (job / "coords_suffix_autopick.star").write_text(content)
     write_micrograph_star(job / "Movies/m2_manualpick.star", ONE)
@@ -89,6 +89,7 @@ def test_what_relion_3_has_for_a_list_gives_the_names_of_its_micrographs(job):
     names = [f"MotionCorr/job002/Movies/m{i}.mrc" for i in (2, 1, 3)]
     listed = "data_micrographs\n\nloop_\n_rlnMicrographName #1\n" + "\n".join(names) + "\n"
     write(job.parents[1] / "CtfFind/job003", {"micrographs_ctf.star": listed})
+    (job / "Movies/m3_autopick.star").mkdir()
     for path in (job, job / "coords_suffix_autopick.star"):
         assert counts(path) == {names[0]: 2, names[1]: 1}
 
