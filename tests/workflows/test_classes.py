@@ -232,6 +232,18 @@ def test_picks_at_the_border_take_part_in_the_end_only(tmp_path: Path) -> None:
     assert (made.picks, made.trained) == (3 * 12**2, 3 * (12**2 - at_border))
 
 
+def test_the_picks_of_the_run_count_whatever_would_be_chosen_now(run: Path) -> None:
+    ledger = run / "p" / "ledger.jsonl"
+    rows = [{**json.loads(line), "picks": 30} for line in ledger.read_text().splitlines()]
+    ledger.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    made = classes(run / "p.star", ClassesConfig(classes=1))
+
+    assert made.picks == 4 * 30
+    scores = starfile.read(made.folder / "particles.star")["particles"]["rlnAutopickFigureOfMerit"]
+    assert scores.min() == pytest.approx(np.linspace(0.99, 0.6, EACH)[29], abs=1e-6)  # the best
+
+
 # --- dropping classes ------------------------------------------------------------------------------------------------
 
 

@@ -118,15 +118,16 @@ def _read_ahead(run: StoredRun, frame: Frame) -> Iterator[tuple[LedgerRow, Parti
 def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Particles, Crops | str]:
     particles = Particles.empty(1.0)
     try:
-        stored = run.candidates(row)
+        stored = run.available(row)
         if stored is None:
             raise CryotxError(f"{run.folder.outputs(row.stem).candidates}: missing or damaged")
-        particles = run.picks(row, stored[1]).particles
+        # As many as the run has picked, whatever this version would choose.
+        particles, candidates = stored[0].select(np.arange(min(row.picks, len(stored[0])))), stored[1]
         path = run.folder.micrograph_of(row)
         # The pixel size of the run counts, whatever the header says.
         micrograph = read_micrograph(MicrographFile(path, row.micrograph, particles.pixel_size))
         size = path.stat().st_size
-        if micrograph.image.shape != (stored[1].height, stored[1].width) or row.size not in (0, size):
+        if micrograph.image.shape != (candidates.height, candidates.width) or row.size not in (0, size):
             raise MicrographError(f"{path}: has changed since it was picked")
         return row, particles, crops_of(run.settled.with_dark_particles(micrograph), particles.centres, frame)
     except CryotxError as error:
