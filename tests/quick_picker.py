@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.coordinates.region import Region
 from cryotx_cli.detector.particle_picker import Located, ParticlePicker
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -59,4 +60,6 @@ class QuickPicker(PickerWithoutNetwork):
         rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
         height, width = prepared.shape
         centres = rng.uniform((0, 0), (width, height), (30, 2))
-        return Located(Particles(centres, rng.uniform(0, 1, 30), rng.uniform(27, 33, 30), micrograph.pixel_size))
+        found = Particles(centres, rng.uniform(0, 1, 30), rng.uniform(27, 33, 30), micrograph.pixel_size)
+        corner = np.array([[-0.5, -0.5], [rng.integers(9, 40), -0.5], [-0.5, rng.integers(9, 40)]])
+        return Located(found, film=Region((corner,)))
