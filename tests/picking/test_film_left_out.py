@@ -38,8 +38,9 @@ def work(tmp_path_factory):
     return folder, simulated.film > 0.5, structure.diameter
 
 
-def pick(folder, out, diameter, **more):
-    run = start_pick([folder / "mics"], folder / out, PickConfig(diameter=diameter, device="cpu", decoys=0, **more))
+def pick(folder, out, diameter, decoys=0, **more):
+    config = PickConfig(diameter=diameter, device="cpu", decoys=decoys, **more)
+    run = start_pick([folder / "mics"], folder / out, config)
     return list(run), run.summary
 
 
@@ -89,6 +90,15 @@ def test_film_is_told_of_everywhere_and_again_without_the_network(work):
     again = orange(folder / "p/png/film.png")
     assert (again != drawn).mean() < 0.01
     assert again.sum() > 200
+
+
+def test_film_is_seen_as_well_where_micrographs_are_compared_with_noise_before(work):
+    folder, _, diameter = work
+    _, summary = pick(folder, "alone.star", diameter)
+    _, compared = pick(folder, "compared.star", diameter, decoys=2)
+    assert len(list((folder / "compared/decoys").iterdir())) == 2  # both of them
+    assert summary.film == compared.film == 1
+    assert rows(folder, "compared")["film"]["film"] == rows(folder, "alone")["film"]["film"] != []
 
 
 def test_a_run_that_picks_on_film_has_not_looked_for_it(work):

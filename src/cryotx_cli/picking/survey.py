@@ -341,9 +341,8 @@ class _Comparison:
         candidates = subject.candidates
         if candidates is None:
             assert read is not None
-            candidates = Candidates(
-                self._picker.locate(read.image, read.micrograph).particles, *read.micrograph.image.shape
-            )
+            found, (height, width) = self._picker.locate(read.image, read.micrograph), read.micrograph.image.shape
+            candidates = Candidates(found.particles, height, width, found.film)
             subject.keep(candidates, None)
             # These have decoys in any case; their pixels are at hand now.
             noise = read.noise() if len(self._looks) < _FEWEST else None
