@@ -12,7 +12,7 @@ from scipy import ndimage
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.diameter_estimate import estimate_diameter
 from cryotx_cli.detector.particle_picker import DiameterEstimate, Located
-from cryotx_cli.detector.size_sweep import USUAL_SIZES, SizeSweep, middle_of, sweep
+from cryotx_cli.detector.size_sweep import USUAL_SIZES, SizeSweep, apart, middle_of, sweep
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import normalise, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -336,12 +336,14 @@ def test_sizes_weigh_by_how_sure_their_candidates_are():
 
 def test_the_evidence_is_the_expected_f1_of_what_noise_does_not_explain():
     picker = Saying(lambda told: [(0.99, 160.0)] * 10 + [(0.8, 160.0)] * 30, lambda told: [(0.8, 160.0)] * 6)
-    best = looked_at(picker, 160.0, count=2).best()
+    seen = looked_at(picker, 160.0, count=2)
+    best = seen.best()
     left = [0.99] * 10 + [0.8 * (1 - 6 / 30)] * 30
     assert best is not None
     assert best.told == 160
     assert best.evidence == pytest.approx(f1_of(left), abs=0.005)
     assert best.count == pytest.approx(sum(left), rel=0.005)
+    assert seen.estimate().count == pytest.approx(2 * sum(left), rel=0.005)
 
 
 @pytest.mark.parametrize(
@@ -435,19 +437,41 @@ def test_what_a_size_says_that_is_far_from_the_truth_does_not_count():
 
 def test_towards_a_size_that_shows_nothing_the_diameter_stays_where_particles_are_seen():
     smaller = min(np.linspace(140, 150, 21), key=lambda said: abs(implied_by(said) - 140))
-    found = looked_at(Saying(lambda told: [(0.9, smaller)] * 30 if told == 160 else []), 113.0, 160.0).diameter()
+    seen = looked_at(Saying(lambda told: [(0.9, smaller)] * 30 if told == 160 else []), 113.0, 160.0)
+    found = seen.diameter()
 
     near = np.linspace(140 / 1.2, 140 * 1.2, 6401)
     good = np.interp(np.log(near), np.log([113, 160]), [0, 1])
     assert found == pytest.approx(near[good >= 0.8 * good.max()].min(), rel=0.01)
+    assert seen.estimate().each == pytest.approx([found])
+
+
+def test_a_way_to_a_size_that_was_not_looked_for_ends_before_it():
+    sizes = [75.0, 106.0, 150.0]
+    found = SizeSweep(Saying(lambda told: [(0.9, 0.8 * told)] * 30 if told < 150 else []), sizes, 1)
+    found.add(replace(LARGE, pixel_size=20.0))  # 75 Å are less than four pixels
+    (alone,) = found.estimate().each
+    assert 106 / 1.6 < alone < 106
+
+
+def test_near_the_smallest_size_no_others_are_looked_for():
+    sizes = [80 * 2 ** (step / 2) for step in range(6)]
+    picker = Saying(lambda told: [(0.9, told)] * 30 if told == sizes[0] else [], side=96)
+    looked_at(picker, *sizes, count=4)
+    assert picker.told == [*sizes * 3, *sizes[:3]]
+
+
+def test_candidates_are_half_a_diameter_apart():
+    found = Particles([[0, 0], [39.9, 0], [0, 40.1]], [0.9, 0.8, 0.7], [80, 80, 80], 2.0)
+    assert apart(found, 160.0).scores.tolist() == [0.9, 0.7]
 
 
 def test_what_two_sizes_say_is_averaged_by_how_near_and_how_good_they_are():
-    picker = Saying(lambda told: {113.0: [(0.9, 140.0)] * 30, 160.0: [(0.85, 152.0)] * 30}[told])
+    picker = Saying(lambda told: {113.0: [(0.95, 140.0)] * 30, 160.0: [(0.67, 152.0)] * 30}[told])
     implied = [implied_by(140.0, 113.0), implied_by(152.0, 160.0)]
     weights = [
         evidence * (0.45 - abs(math.log(told / one)))
-        for evidence, told, one in zip((f1_of([0.9] * 30), f1_of([0.85] * 30)), (113, 160), implied, strict=True)
+        for evidence, told, one in zip((f1_of([0.95] * 30), f1_of([0.67] * 30)), (113, 160), implied, strict=True)
     ]
     expected = math.exp(np.average(np.log(implied), weights=weights))
     assert looked_at(picker, 113.0, 160.0).diameter() == pytest.approx(expected, rel=1e-3)
