@@ -123,7 +123,7 @@ def test_hot_pixels_change_no_grey_levels_around(checkpoint):
 def test_a_diameter_that_does_not_fit_the_image_is_refused(checkpoint, shape, pixel_size, diameter):
     with pytest.raises(MicrographError, match=r"blank\.mrc") as caught:
         Picker(checkpoint).pick(blank(shape, pixel_size), diameter)
-    assert f"{diameter:g} Å" in caught.value.message
+    assert f"{diameter:g} Å is {diameter / pixel_size:.1f} px wide" in caught.value.message
     assert f"{shape[1]} x {shape[0]}" in caught.value.message
     assert "--diameter" in caught.value.hint
 
@@ -136,6 +136,11 @@ def test_the_smallest_image_and_the_smallest_particle_that_are_taken(checkpoint)
     assert picker.prepare(blank((40, 50), 1.0), 3.0).shape == (320, 400)
     with pytest.raises(MicrographError, match=r"2\.9 px wide"):
         picker.prepare(blank((40, 50), 1.0), 2.9)
+
+
+def test_it_is_a_picker_that_needs_the_diameter_and_compares_with_noise():
+    assert Picker.scales_to_diameter
+    assert Picker.compares_with_noise
 
 
 # --- coordinates -----------------------------------------------------------------------------------------------------
@@ -217,6 +222,20 @@ def test_tiles_find_what_the_whole_image_finds_once(checkpoint, monkeypatch):
     distance, nearest = cKDTree(whole.centres).query(tiled.centres)
     assert distance.max() < 1e-6
     assert len(set(nearest)) == len(whole)
+
+
+@pytest.mark.parametrize(("width", "most"), [(1536, 1536), (1537, 1024)])
+def test_an_image_is_cut_into_tiles_of_1024_where_it_is_larger_than_1536(checkpoint, width, most):
+    seen = []
+
+    class Watched(SayingPicker):
+        def _run(self, image):
+            seen.append(image.shape)
+            return super()._run(image)
+
+    Watched(checkpoint).say([[10, 10]]).detect(np.random.default_rng(0).normal(size=(32, width)).astype(np.float32))
+    assert max(shape[1] for shape in seen) == most
+    assert sum(shape[1] for shape in seen) >= width
 
 
 def test_a_tile_claims_only_its_core(checkpoint, monkeypatch):
@@ -324,6 +343,23 @@ def test_detections_on_film_are_less_likely(checkpoint):
     assert_allclose(
         1 / (1 + np.exp(-found.logits)), [likely[0], 0.1 * likely[0], 0.1 * likely[1], likely[1]], rtol=1e-5
     )
+
+
+def test_film_is_outlined_in_pixels_of_the_micrograph_up_to_its_border(checkpoint):
+    picker = SayingPicker(checkpoint).say([[100, 80]])
+    picker.film_finder = SeesFilm()
+    prepared = np.random.default_rng(0).normal(0, 0.1, (158, 198)).astype(np.float32)  # its cells reach 2 px beyond it
+    prepared[:, :40] += 1
+    located = picker.locate(prepared, blank((316, 396)))
+    assert located.film is not None
+    (outline,) = located.film.outlines
+    assert outline.min(axis=0).tolist() == [-0.5, -0.5]
+    assert outline[:, 1].max() == 315.5
+    assert outline[:, 0].max() == pytest.approx(2 * 40 - 0.5, abs=2.1)
+    prepared[:, :40] -= 1
+    prepared[:, 160:] += 1
+    (outline,) = picker.locate(prepared, blank((316, 396))).film.outlines
+    assert outline.max(axis=0).tolist() == [395.5, 315.5]
 
 
 def test_film_is_seen_across_tiles(checkpoint, monkeypatch):

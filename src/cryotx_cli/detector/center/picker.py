@@ -111,7 +111,7 @@ class Picker:
         region = None
         if film is not None:
             outlines = ((one + 0.5) * scale - 0.5 for one in film_outlines(film))
-            region = Region(tuple(one.clip(-0.5, full - 0.5).round(1) for one in outlines))
+            region = Region(tuple(np.minimum(one, full - 0.5).round(1) for one in outlines))
         return Located(particles.inside(height, width).sorted_by_score(), film=region)
 
     def film_share(self, prepared: NDArray[np.float32]) -> float:
