@@ -60,6 +60,7 @@ def test_a_pose_brings_each_crop_onto_its_average(two_shapes) -> None:
     assert np.mean(alike) > 2 * np.mean(other)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(two_shapes) -> None:
     crops, _, found = two_shapes
 
@@ -88,6 +89,7 @@ def test_places_in_noise_that_look_like_the_particle_make_no_class(seed: int) ->
     assert not [one for one in classes_of(crops, 5, seed).classes if one.ring is not None]
 
 
+@pytest.mark.slow
 def test_crops_that_train_nothing_are_assigned_all_the_same() -> None:
     crops, truth = noisy_particles(400, 1.0, seed=5)
     trains = np.arange(400) < 200

@@ -121,6 +121,7 @@ def test_faint_particles_are_seen_by_all_micrographs_together():
     assert str(found) == "from 3 micrographs together, each of which shows too little alone"
 
 
+@pytest.mark.slow
 def test_bright_particles_have_a_size_if_asked_for_or_if_there_are_no_dark_ones():
     micrograph = micrograph_of(160, noise=0.6, side=400)
     inverted = [replace(micrograph, image=-micrograph.image)]

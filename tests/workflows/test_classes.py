@@ -95,6 +95,7 @@ def test_a_run_is_averaged(run: Path) -> None:
         assert float(mrc.voxel_size.x) == pytest.approx(DIAMETER / 40)
 
 
+@pytest.mark.slow
 def test_classes_are_of_one_shape_each(run: Path) -> None:
     made = classes(run / "p.star", ClassesConfig(classes=4))
 
@@ -125,12 +126,14 @@ def test_the_same_run_gives_the_same_bytes(run: Path) -> None:
     assert again == first
 
 
+@pytest.mark.slow
 def test_a_sample_makes_the_classes_of_all_picks(run: Path) -> None:
     made = classes(run / "p.star", ClassesConfig(sample=120))
 
     assert (made.trained, made.picks) == (120, 4 * EACH)
 
 
+@pytest.mark.slow
 def test_a_micrograph_that_has_gone_or_changed_is_left_out_and_told(tmp_path: Path) -> None:
     for seed in range(4):
         micrograph(tmp_path / "mics" / f"m{seed}.mrc", seed)
@@ -147,6 +150,7 @@ def test_a_micrograph_that_has_gone_or_changed_is_left_out_and_told(tmp_path: Pa
     assert "m0.mrc" in event.text
 
 
+@pytest.mark.slow
 def test_what_was_there_stays_where_all_micrographs_are_gone(tmp_path: Path) -> None:
     micrograph(tmp_path / "mics" / "m0.mrc", 0)
     star = pick(tmp_path)
@@ -167,6 +171,7 @@ def test_too_few_picks_are_refused_in_one_line(tmp_path: Path) -> None:
         classes(pick(tmp_path), ClassesConfig())
 
 
+@pytest.mark.slow
 def test_one_micrograph_is_enough(tmp_path: Path) -> None:
     micrograph(tmp_path / "mics" / "m.mrc", 0, side=700)
 
@@ -232,6 +237,7 @@ def test_picks_at_the_border_take_part_in_the_end_only(tmp_path: Path) -> None:
     assert (made.picks, made.trained) == (3 * 12**2, 3 * (12**2 - at_border))
 
 
+@pytest.mark.slow
 def test_the_picks_of_the_run_count_whatever_would_be_chosen_now(run: Path) -> None:
     ledger = run / "p" / "ledger.jsonl"
     rows = [{**json.loads(line), "picks": 30} for line in ledger.read_text().splitlines()]
@@ -332,6 +338,7 @@ def test_a_neighbour_does_not_take_the_place_of_a_dropped_pick(with_classes: Pat
     assert places(with_classes / "p.star") == of_classes(with_classes, 1, others=True)
 
 
+@pytest.mark.slow
 def test_classes_made_anew_are_of_what_is_left(with_classes: Path) -> None:
     drop(with_classes, drop_classes="1")
     left = places(with_classes / "p.star")

@@ -164,6 +164,7 @@ def test_bundled_finder_finds_simulated_film_and_nothing_else(bundled):
     assert wrong < 0.01 * ice
 
 
+@pytest.mark.slow
 def test_the_outline_of_film_lies_where_film_was_simulated():
     careful, careless = (
         load_picker(PickConfig(diameter=100.0, on_film=on_film, device="cpu")).picker for on_film in (False, True)
