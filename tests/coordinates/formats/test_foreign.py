@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import starfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -156,6 +156,7 @@ topaz_stems = printable.map(lambda s: f"{s}_1")
 
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(topaz_stems, rows.filter(len), max_size=4))
+@example({"0@_1": [(1.0, 2.0, 0.5, np.nan)]})  # no image of a stack
 def test_topaz_reads_back(tmp_path_factory, micrographs):
     path = tmp_path_factory.mktemp("topaz") / "p.txt"
     written = {stem: particles_of(table) for stem, table in micrographs.items()}

@@ -35,7 +35,8 @@ _MICROGRAPH = (
 _PERHAPS_MICROGRAPH = ("image", "imagepath", "imagefile", "file", "filepath", "path", "rlnimagename", "name")
 """Such columns may just as well name the particles, each by a name of its own."""
 
-_IMAGE_NUMBER = re.compile(r"^\s*\d+@")  # of a particle in its stack: 000001@Extract/job018/m1.mrcs
+# Of a particle in its stack: 000001@Extract/job018/m1.mrcs. A micrograph may be called 1@a.mrc.
+_IMAGE_NUMBER = re.compile(r"^\s*(\d{6,}@|\d+@(?=.*\.mrcs\s*$))")
 
 
 @dataclass(frozen=True)
