@@ -265,6 +265,14 @@ def test_picks_off_the_image_fail_and_near_its_edge_warn():
     assert "30 px" in finding(result, "edge").summary
 
 
+def test_picks_near_the_edge_are_told_of_the_micrographs_whose_size_is_known():
+    picks = {name: at((3, 250), (250, 250), diameter=20) for name in ("a.mrc", "b.jpg")}
+
+    result = check_picks(picks, [target("a.mrc"), target("b.jpg", shape=None)])
+
+    assert finding(result, "edge").summary.startswith("1 of 2 picks on the 1 micrograph looked at are nearer")
+
+
 def test_the_box_comes_from_the_flag_then_the_picks_then_the_diameter():
     def box(diameter_px=np.nan, own=np.nan, **known):
         picks = {"a.mrc": replace(at((250, 250), diameter=diameter_px), box_px=own)}

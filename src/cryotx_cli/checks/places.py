@@ -147,7 +147,7 @@ def _extent(pair: PickedTarget) -> str:
 
 def _check_edge(pairs: Sequence[PickedTarget], diameter: float | None, box: int | None, run: Path | None) -> Finding:
     near: list[tuple[str, int, int]] = []
-    total, boxes, margin = 0, set(), 0.0
+    total, measured, boxes, margin = 0, 0, set(), 0.0
     for pair in pairs:
         side = box or pair.box_px(diameter)
         if side and pair.shape:
@@ -156,16 +156,18 @@ def _check_edge(pairs: Sequence[PickedTarget], diameter: float | None, box: int 
             near += [(pair.name, cut, side)] if cut else []
             margin = max(margin, side / 2 * (pair.pixel_size or 0.0))
             total += len(inside)
+            measured += 1
             boxes.add(side)
     if not boxes:
         return Finding("edge", "skip", "the size of the boxes is not known: give it in pixels, --box")
     sides = f"{min(boxes)} px" if len(boxes) == 1 else f"{min(boxes)} to {max(boxes)} px"
     if not near:
         return Finding("edge", "pass", f"{total} of {counted(total, 'picks')} have room for a box of {sides}")
+    of_some = "" if measured == len(pairs) else f"on the {counted(measured, 'micrographs')} looked at "
     return Finding(
         "edge",
         "warn",
-        f"{sum(n for _, n, _ in near)} of {total} picks are nearer to the edge than half a box of {sides}",
+        f"{sum(n for _, n, _ in near)} of {total} picks {of_some}are nearer to the edge than half a box of {sides}",
         tuple(f"{name}: {n}" for name, n, _ in near[:MAX_EXAMPLES]),
         "Their boxes are cut: RELION repeats the border's pixels in them, CryoSPARC leaves them out. "
         f"{_without_the_edge(margin, run)}, or accept the loss.",
