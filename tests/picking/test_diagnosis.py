@@ -116,6 +116,7 @@ def test_a_wrong_diameter_is_named_with_the_right_one_and_the_pixel_size_that_wo
     assert f"--diameter {named:.0f}" in (tmp_path / "p/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_pixel_size_that_contradicts_the_files_is_the_culprit(discs, tmp_path):
     run = run_on(discs, tmp_path / "p.star", diameter=100, pixel_size=3 * PIXEL_SIZE)
 

@@ -92,6 +92,7 @@ def test_film_is_told_of_everywhere_and_again_without_the_network(work):
     assert again.sum() > 200
 
 
+@pytest.mark.slow
 def test_film_is_seen_as_well_where_micrographs_are_compared_with_noise_before(work):
     folder, _, diameter = work
     _, summary = pick(folder, "alone.star", diameter)

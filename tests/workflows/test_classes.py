@@ -79,6 +79,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_is_averaged(run: Path) -> None:
     read = []
 

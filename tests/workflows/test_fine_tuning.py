@@ -180,6 +180,7 @@ def saying(monkeypatch, scores):
     monkeypatch.setattr(fine_tuning, "best_f1", lambda seen: left.pop(0) if len(left) > 1 else left[0])
 
 
+@pytest.mark.slow
 def test_a_run_that_gets_worse_ends_early(config, tmp_path, monkeypatch):
     saying(monkeypatch, [0.5, 0.4])
     monkeypatch.setattr(fine_tuning, "_PATIENCE", 2)
