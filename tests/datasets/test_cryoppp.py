@@ -9,10 +9,13 @@ import pytest
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 
+from cryotx_cli.config import ConvertConfig
+from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs, write_labels
+from cryotx_cli.datasets.cryoppp import cryoppp_tree, find_labelled_micrographs, read_coordinates, write_labels
 from cryotx_cli.errors import DatasetError, MicrographError, ParticleFileError
 from cryotx_cli.micrographs.micrograph import read_micrograph
+from cryotx_cli.workflows.convert import convert
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/real"
 HEIGHT, WIDTH = 60, 90
@@ -153,3 +156,22 @@ def test_real_labels_lie_on_real_particles():
     as_read, turned = image[y, x].mean(), image[len(image) - 1 - y, x].mean()
     assert as_read < image.mean() - 0.5 * image.std()
     assert abs(turned - image.mean()) < 0.2 * image.std()
+
+
+def test_coordinates_of_a_data_set_lie_on_the_particles_whatever_reads_them(dataset, tmp_path):
+    by_name = {Path(name).name: one.centres.tolist() for name, one in read_coordinates(dataset).items()}
+    assert by_name == {"mrc_a.mrc": [[34, 12]], "tif_a.tif": [[34, 12]], "png_a.png": [[34, 48]]}
+    (of_labels,) = read_coordinates(dataset / "ground_truth/particle_coordinates/mrc_a.csv").values()
+    assert of_labels.centres.tolist() == [[34, 12]]
+    convert(dataset, tmp_path / "p.star", ConvertConfig())
+    assert {
+        Path(name).name: one.centres.tolist() for name, one in read_particles(tmp_path / "p.star").items()
+    } == by_name
+
+
+@pytest.mark.parametrize("folder", [".", "10999"])
+def test_labels_of_a_data_set_are_not_read_as_they_stand_from_a_folder_above_it(dataset, tmp_path, folder):
+    (tmp_path / "far").mkdir()
+    dataset.rename(tmp_path / "far/10999")
+    with pytest.raises(ParticleFileError, match=r"holds CryoPPP's labels \(.*far/10999/ground_truth"):
+        read_particles(tmp_path if folder == "." else tmp_path / "far" / folder)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -141,13 +142,15 @@ def test_a_micrograph_that_has_gone_or_changed_is_left_out_and_told(tmp_path: Pa
     star = pick(tmp_path)
     (tmp_path / "mics" / "m0.mrc").unlink()
     micrograph(tmp_path / "mics" / "m1.mrc", 1, side=560)
+    micrograph(tmp_path / "mics" / "m2.mrc", 9)  # of the same size
+    os.utime(tmp_path / "mics" / "m3.mrc", (1, 1))  # as of a copy
     told = []
 
     made = classes(star, ClassesConfig(), told.append)
 
-    assert made.picks == 2 * EACH
+    assert made.picks == EACH
     (event,) = told
-    assert event.text.startswith("2 micrographs left out, for example ")
+    assert event.text.startswith("3 micrographs left out, for example ")
     assert "m0.mrc" in event.text
 
 

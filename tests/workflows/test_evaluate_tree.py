@@ -104,6 +104,19 @@ def test_what_belongs_to_no_set_is_named(tree, pickers):
     assert result.mean("good")["f1"] == pytest.approx(6 / 7)
 
 
+def test_a_set_in_which_a_picker_has_found_nothing_counts_as_missed(tree, pickers):
+    (pickers["good"] / "B.star").unlink()
+    (pickers["good"] / "B").mkdir()
+    star(pickers["poor"] / "B.star")
+
+    result = evaluate_sets(pickers, tree)
+
+    assert result.without_picks == {"good": ["B"], "poor": ["B"]}
+    assert result.mean("good")["f1"] == pytest.approx(6 / 7 / 2)
+    (pickers["good"] / "B/notes.star").write_text("data_notes\n_rlnVersion 5\n")
+    assert evaluate_sets(pickers, tree).without_picks["good"] == ["B"]
+
+
 @pytest.mark.parametrize("folders", [True, False])
 def test_one_file_may_hold_the_micrographs_of_all_sets(tree, pickers, tmp_path, folders):
     """Names decide; where two sets have a micrograph of one name, their folders do."""

@@ -205,6 +205,19 @@ def test_pictures_are_redrawn_only_where_the_micrographs_still_are(mics, tmp_pat
     assert len(read_particles_star(tmp_path / "p.star")) == 3
 
 
+def test_a_picture_is_not_drawn_of_another_micrograph_of_the_same_size(mics, tmp_path):
+    pick(mics, tmp_path / "p.star")
+    content = (mics / "m3 x.mrc").read_bytes()
+    (mics / "m2.mrc").write_bytes(content)
+    shutil.copyfile(mics / "m10.mrc", tmp_path / "copy")
+    (mics / "m10.mrc").unlink()
+    shutil.copyfile(tmp_path / "copy", mics / "m10.mrc")
+    redrawn, _ = choose(tmp_path / "p.star", threshold=0.9)
+    errors = {Path(picture.micrograph).name: picture.error for picture in redrawn}
+    assert "has changed" in errors.pop("m2.mrc")
+    assert set(errors.values()) == {None}
+
+
 def test_without_pictures_the_old_ones_go(mics, tmp_path):
     pick(mics, tmp_path / "p.star")
     redrawn, done = choose(tmp_path / "p.star", threshold=0.9, images=False)

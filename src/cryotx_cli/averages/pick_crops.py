@@ -16,6 +16,7 @@ from cryotx_cli.averages.crops import SIDE, Crops, Frame, crops_of
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
+from cryotx_cli.runs.jobs import has_changed
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun
 
@@ -126,8 +127,7 @@ def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Part
         path = run.folder.micrograph_of(row)
         # The pixel size of the run counts, whatever the header says.
         micrograph = read_micrograph(MicrographFile(path, row.micrograph, particles.pixel_size))
-        size = path.stat().st_size
-        if micrograph.image.shape != (candidates.height, candidates.width) or row.size not in (0, size):
+        if micrograph.image.shape != (candidates.height, candidates.width) or has_changed(path, row):
             raise MicrographError(f"{path}: has changed since it was picked")
         return row, particles, crops_of(run.settled.with_dark_particles(micrograph), particles.centres, frame)
     except CryotxError as error:

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.coordinates.formats.csv import read_csv, write_csv
+from cryotx_cli.coordinates.formats.csv import CRYOPPP_LABELS, read_csv, write_csv
+from cryotx_cli.coordinates.formats.reading import read_particles
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import DatasetError
-from cryotx_cli.events import Tell
+from cryotx_cli.events import Tell, warn
 from cryotx_cli.micrographs.micrograph import (
     PICTURE_SUFFIXES,
     MicrographFile,
@@ -29,8 +30,6 @@ from cryotx_cli.micrographs.micrograph import (
     read_header,
     without_micrograph_suffix,
 )
-
-_LABELS = Path("ground_truth", "particle_coordinates")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class CryopppMicrograph:
         """
         if self.labels is None:
             raise DatasetError(
-                f"{self.file.path}: has no labels in {_LABELS}", "Leave it out: unlabelled is not empty."
+                f"{self.file.path}: has no labels in {CRYOPPP_LABELS}", "Leave it out: unlabelled is not empty."
             )
         labels = read_csv(self.labels)
         if _is_picture(self.file.path):
@@ -97,7 +96,7 @@ def cryoppp_tree(path: str | Path) -> Path | None:
         return path
     folder = (path if path.is_dir() else path.parent).absolute()
     dataset = folder.parent.parent
-    return dataset if folder == dataset / _LABELS and (dataset / "micrographs").is_dir() else None
+    return dataset if folder == dataset / CRYOPPP_LABELS and (dataset / "micrographs").is_dir() else None
 
 
 def cryoppp_sets(path: str | Path) -> list[Path]:
@@ -126,9 +125,39 @@ def find_labelled_micrographs(path: str | Path, tell: Tell = lambda _: None) -> 
     if not datasets:
         raise DatasetError(
             f"{path}: not a CryoPPP folder",
-            f"Looked for micrographs/ and {_LABELS}/<stem>.csv in it and in the folders in it.",
+            f"Looked for micrographs/ and {CRYOPPP_LABELS}/<stem>.csv in it and in the folders in it.",
         )
     return [micrograph for dataset in datasets for micrograph in _micrographs(dataset, tell)]
+
+
+def read_coordinates(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
+    """Read coordinates in any format, the labels of CryoPPP in the frames of their micrographs.
+
+    Parameters
+    ----------
+    path
+        As for `read_particles`; or a CryoPPP tree, a folder of labels in one, or one file of labels.
+    tell
+        Takes what is odd.
+
+    Returns
+    -------
+    dict of str to Particles
+        By micrograph name; of a CryoPPP tree those that are labelled.
+
+    Raises
+    ------
+    DatasetError, ParticleFileError, MicrographError
+        If they cannot be read; labels of CryoPPP need their micrographs.
+    """
+    tree = cryoppp_tree(path)
+    if tree is None:
+        return read_particles(path, tell)
+    micrographs = [micrograph for micrograph in find_labelled_micrographs(tree, tell) if micrograph.labels]
+    path = Path(path)
+    if path.is_file():
+        micrographs = [one for one in micrographs if one.labels and one.labels.samefile(path)]
+    return {one.file.name: one.read_particles() for one in micrographs}
 
 
 def write_labels(dataset: str | Path, micrograph: str | Path, particles: Particles, height: int) -> Path:
@@ -157,7 +186,7 @@ def write_labels(dataset: str | Path, micrograph: str | Path, particles: Particl
         If it cannot be written.
     """
     micrograph = Path(micrograph)
-    labels = Path(dataset) / _LABELS / f"{without_micrograph_suffix(micrograph.name)}.csv"
+    labels = Path(dataset) / CRYOPPP_LABELS / f"{without_micrograph_suffix(micrograph.name)}.csv"
     if not _is_picture(micrograph):
         particles = replace(particles, centres=_turned(particles.centres, height))
     write_csv(labels, particles)
@@ -167,19 +196,19 @@ def write_labels(dataset: str | Path, micrograph: str | Path, particles: Particl
 def _datasets(path: Path) -> list[Path]:
     """Return the data sets' folders: `path` itself, or those in it."""
     folders = [path, *sorted(path.iterdir())] if path.is_dir() else []
-    found = [folder for folder in folders if (folder / "micrographs").is_dir() and (folder / _LABELS).is_dir()]
+    found = [folder for folder in folders if (folder / "micrographs").is_dir() and (folder / CRYOPPP_LABELS).is_dir()]
     return found[:1] if path in found else found
 
 
 def _micrographs(dataset: Path, tell: Tell) -> Iterator[CryopppMicrograph]:
     seen: dict[str, Path] = {}
-    labelled = [file.stem for file in (dataset / _LABELS).glob("*.csv")]
+    labelled = [file.stem for file in (dataset / CRYOPPP_LABELS).glob("*.csv")]
     for file in find_micrographs([dataset / "micrographs"], tell, labelled):
         stem = without_micrograph_suffix(file.path.name)
         if stem in seen:
             raise DatasetError(f"{file.path} and {seen[stem]} share the labels of {stem}", "Remove one of the two.")
         seen[stem] = file.path
-        labels = dataset / _LABELS / f"{stem}.csv"
+        labels = dataset / CRYOPPP_LABELS / f"{stem}.csv"
         yield CryopppMicrograph(dataset.resolve().name, file, labels if labels.is_file() else None)
 
 

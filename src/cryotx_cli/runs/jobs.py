@@ -247,6 +247,21 @@ def stored_candidates(job: PickJob, settled: Settled) -> Candidates | None:
     return read_candidates(job.outputs.candidates, job.candidates_key)
 
 
+def has_changed(path: Path, row: LedgerRow) -> bool:
+    """Return whether a micrograph of a run is not what was picked, as far as the ledger knows.
+
+    Raises
+    ------
+    OSError
+        If the file is not there.
+    """
+    status = path.stat()
+    if row.size not in (0, status.st_size):
+        return True
+    # A copy may have another time.
+    return status.st_mtime_ns != row.modified and row.checksum is not None and row.checksum != checksum_of(path)
+
+
 def checksum_of(path: Path) -> int | None:
     """Return the CRC-32 of a file; None if it cannot be read."""
     checksum = 0

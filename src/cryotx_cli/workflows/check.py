@@ -11,8 +11,8 @@ from cryotx_cli.checks.finding import Finding
 from cryotx_cli.checks.names import Importer, PickCheck, check_picks
 from cryotx_cli.checks.target import Target
 from cryotx_cli.config import CheckConfig
-from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_exposures
+from cryotx_cli.datasets.cryoppp import read_coordinates
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import Inputs, listed
@@ -26,7 +26,7 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
     Parameters
     ----------
     picks
-        A coordinate file or a folder of them, whatever `read_particles` reads. The folder of a run of ``cryotx pick``
+        A coordinate file or a folder of them, whatever `read_coordinates` reads. The folder of a run of ``cryotx pick``
         stands for the STAR file beside it.
     against
         What they will be imported with: a RELION micrographs STAR file, a .cs file of CryoSPARC's exposures, or
@@ -53,7 +53,7 @@ def check(picks: str | Path, against: Inputs, config: CheckConfig) -> PickCheck:
         run = run_of_picks(Path(picks))
     picks = file_of_picks(Path(picks))
     told: list[Event] = []
-    particles = read_particles(picks, told.append)
+    particles = read_coordinates(picks, told.append)
     targets, importer = _targets(listed(against), particles, told.append)
     result = check_picks(
         particles,

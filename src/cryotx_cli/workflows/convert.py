@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from cryotx_cli.config import ConvertConfig, CoordinateFormatName
-from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.formats.cryosparc import OTHER_EXPOSURES, exposures_of, grid_of_exposure
 from cryotx_cli.coordinates.formats.entry import (
@@ -25,6 +24,7 @@ from cryotx_cli.coordinates.formats.entry import (
 from cryotx_cli.coordinates.formats.table import format_named, readable_formats
 from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE, Grid, grid_of, on_grids
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.datasets.cryoppp import cryoppp_tree, read_coordinates
 from cryotx_cli.errors import ConfigError, MicrographError, ParticleFileError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs, read_header
@@ -83,7 +83,7 @@ def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conve
     Parameters
     ----------
     source
-        A coordinate file or a folder of them, whatever `read_particles` reads.
+        A coordinate file or a folder of them, whatever `read_coordinates` reads.
     out
         What to write: a file, or a folder for formats with one file a micrograph. Nothing is written elsewhere,
         whatever the names of the micrographs are.
@@ -108,7 +108,9 @@ def convert(source: str | Path, out: str | Path, config: ConvertConfig) -> Conve
     source, out = Path(source), Path(out)
     target = _target(out, config)
     events: list[Event] = []
-    picks = read_particles(source, events.append)
+    picks = read_coordinates(source, events.append)
+    if cryoppp_tree(source) is not None:
+        events.append(Event("labels of a CryoPPP data set are read in the frame of its micrographs, y down"))
     if not picks:
         raise ParticleFileError(f"{source}: holds no particles", "Check IN.")
     files, exposures = _micrographs(config, picks), _exposures(config, picks, events.append)

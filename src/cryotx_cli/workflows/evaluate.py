@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.coordinates.evaluation import EvaluationResult, TreeEvaluation, judged_micrographs
-from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.grid import Grid, on_grids
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.datasets.cryoppp import cryoppp_sets, cryoppp_tree, find_labelled_micrographs
+from cryotx_cli.datasets.cryoppp import cryoppp_sets, cryoppp_tree, find_labelled_micrographs, read_coordinates
 from cryotx_cli.datasets.data_sets import (
     SetSizes,
     entries_of_no_set,
@@ -21,7 +20,7 @@ from cryotx_cli.datasets.data_sets import (
     sizes_of,
     truth_of_sets,
 )
-from cryotx_cli.errors import ConfigError, DatasetError, ParticleFileError
+from cryotx_cli.errors import ConfigError, DatasetError, NoCoordinatesError, ParticleFileError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.names import NAMES_AGREE, pair_names
 from cryotx_cli.report.evaluation_report import EvaluationReport, JudgedPicks
@@ -53,7 +52,7 @@ def evaluate(
     Parameters
     ----------
     picks
-        What `read_particles` reads: a coordinate file of any format, or a folder of such files; or particles by
+        What `read_coordinates` reads: a coordinate file of any format, or a folder of such files; or particles by
         micrograph; or those of one micrograph. The folder of a run of ``cryotx pick`` stands for the STAR file beside
         it.
     truth
@@ -284,12 +283,14 @@ def _picks_of(
     """Return the picks of each set that a picker has some of, and the names of what belongs to no set."""
     if not is_tree:
         (name,) = true
-        return {name: read_particles(file_of_picks(path), told[name].append)}, []
+        return {name: read_coordinates(file_of_picks(path), told[name].append)}, []
     entries = entries_of_sets(path, true)
     if entries:
-        found = {name: read_particles(file_of_picks(entry), told[name].append) for name, entry in entries.items()}
-        return found, entries_of_no_set(path, true)
-    everything = read_particles(file_of_picks(path), events.append)
+        found = {name: _picks_in(entry, told[name].append) for name, entry in entries.items()}
+        return {name: here for name, here in found.items() if any(map(len, here.values()))}, entries_of_no_set(
+            path, true
+        )
+    everything = read_coordinates(file_of_picks(path), events.append)
     # Two sets may each have a micrograph of the same name: the folder of the set tells them apart.
     places = {f"{name}/{micrograph}": name for name, (labels, _) in true.items() for micrograph in labels}
     partners = pair_names(everything, places)
@@ -298,10 +299,21 @@ def _picks_of(
             f"no micrograph is on both sides: {path} names {some_of(everything)}, the truth {some_of(places)}",
             NAMES_AGREE,
         )
-    found = dict[str, dict[str, Particles]]()
+    found = {}
     for place, partner in partners.items():
         found.setdefault(places[place], {})[partner] = everything[partner]
     return found, sorted(set(everything) - set(partners.values()))
+
+
+def _picks_in(entry: Path, tell: Tell) -> dict[str, Particles]:
+    """Return the picks that lie in a folder or file named after a set; a picker that has found none may leave none."""
+    try:
+        return read_coordinates(file_of_picks(entry), tell)
+    except NoCoordinatesError as error:
+        if not entry.is_dir():
+            raise
+        tell(Event(f"{error.message}: counts as no picks", "warning"))
+        return {}
 
 
 def _by_micrograph(
@@ -319,7 +331,7 @@ def _by_micrograph(
         true, unlabelled = _truth_of({"": Path(truth)}, tell)[""]
     if isinstance(picks, Particles):
         return {_only(true, "picks"): picks}, true, unlabelled
-    found = dict(picks) if isinstance(picks, Mapping) else read_particles(file_of_picks(Path(picks)), tell)
+    found = dict(picks) if isinstance(picks, Mapping) else read_coordinates(file_of_picks(Path(picks)), tell)
     return found, {_only(found, "truth"): truth} if isinstance(truth, Particles) else true, unlabelled
 
 
@@ -337,17 +349,11 @@ def _called(side: Coordinates, otherwise: str) -> str:
 
 
 def _read_truth(path: Path, tell: Tell) -> _Truth:
-    tree = cryoppp_tree(path)
-    if tree is None:
-        truth = read_particles(path, tell)
-        if not truth:
-            raise ParticleFileError(f"{path}: holds no particles, so there is no truth to compare with")
-        return truth, []
-    micrographs = find_labelled_micrographs(tree)
-    if path.is_file():
-        micrographs = [m for m in micrographs if m.labels is not None and m.labels.samefile(path)]
-    labelled = {m.file.name: m.read_particles() for m in micrographs if m.labels is not None}
-    return labelled, [m.file.name for m in micrographs if m.labels is None]
+    truth, tree = read_coordinates(path, tell), cryoppp_tree(path)
+    if not truth and tree is None:
+        raise ParticleFileError(f"{path}: holds no particles, so there is no truth to compare with")
+    unlabelled = [m.file.name for m in find_labelled_micrographs(tree) if m.labels is None] if tree else []
+    return truth, [] if path.is_file() else unlabelled
 
 
 def _diameters_px(

@@ -24,6 +24,7 @@ from cryotx_cli.report.annotated_image import write_annotated_image
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.dropped import Dropped, write_dropped
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
+from cryotx_cli.runs.jobs import has_changed
 from cryotx_cli.runs.ledger import LedgerRow, with_film
 from cryotx_cli.runs.out_name import require_own_star
 from cryotx_cli.runs.start import note_choice
@@ -178,8 +179,8 @@ class ThresholdRun:
         # The pixel size of the run counts, whatever the header says.
         file = MicrographFile(path, one.row.micrograph, one.particles.pixel_size)
         micrograph = read_micrograph(file)
-        if micrograph.image.shape != one.shape:
-            raise MicrographError(f"{path}: has changed since it was picked, its size is another one")
+        if micrograph.image.shape != one.shape or has_changed(path, one.row):
+            raise MicrographError(f"{path}: has changed since it was picked")
         picture = self._folder.outputs(one.row.stem).png
         picture.parent.mkdir(parents=True, exist_ok=True)
         write_annotated_image(picture, micrograph, one.particles, path.name, film=one.film)

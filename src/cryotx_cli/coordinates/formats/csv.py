@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -39,6 +39,10 @@ def write_csv(path: str | Path, particles: Particles) -> None:
         file.writelines(
             f"{x:.3f},{y:.3f},{diameter}{f',{score:.6f}' if scored else ''}\n" for x, y, diameter, score in rows
         )
+
+
+CRYOPPP_LABELS = PurePath("ground_truth", "particle_coordinates")
+"""Where CryoPPP keeps CSV files, in the folder of a data set; their y depends on the micrographs beside them."""
 
 
 def read_csv(path: str | Path, tell: Tell = warn) -> Particles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from cryotx_cli.coordinates.formats import table
 from cryotx_cli.coordinates.formats.coords_suffix import is_coords_suffix
+from cryotx_cli.coordinates.formats.csv import CRYOPPP_LABELS
 from cryotx_cli.coordinates.formats.entry import CoordinateFormat, CoordinateIndex
 from cryotx_cli.coordinates.formats.foreign_folders import (
     is_empty,
@@ -50,7 +52,8 @@ def read_particles(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
     Raises
     ------
     ParticleFileError
-        If there is nothing to read, a file cannot be read, or two files hold coordinates of the same micrograph.
+        If there is nothing to read, a file cannot be read, two files hold coordinates of the same micrograph, or it is
+        a data set of CryoPPP, whose labels have to be turned: see `datasets.cryoppp.read_coordinates`.
     """
     path, remarks = Path(path), _Remarks()
     if is_there(path) and path.is_dir():
@@ -118,13 +121,25 @@ def _read_folder(folder: Path, remarks: _Remarks) -> dict[str, Particles]:
     for suffix in formats:
         files = [file for file in everything if file.suffix.lower() == suffix]
         found = _read_kind(files, folder, passed_over, remarks)
+        _require_no_data_set(folder, files)
         if any(map(len, found.values())):
             return found
         without_picks = without_picks or found
     if not without_picks:
         others = f"; passed over {some_of([error.message for error in passed_over])}" if passed_over else ""
-        raise ParticleFileError(f"{folder}: no coordinate files in it{others}", f"Looked for {', '.join(formats)}.")
+        raise NoCoordinatesError(f"{folder}: no coordinate files in it{others}", f"Looked for {', '.join(formats)}.")
     return without_picks
+
+
+def _require_no_data_set(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse labels of CryoPPP that are found by themselves: nobody has said that their y is as it stands."""
+    for file in files:
+        data_set = file.parent.parent.parent
+        if file.parent == data_set / CRYOPPP_LABELS and file.parent != folder:
+            raise ParticleFileError(
+                f"{folder}: holds CryoPPP's labels ({file}), which count rows from the last one of an MRC file",
+                f"Give the data set by itself, {data_set}, with its micrographs/.",
+            )
 
 
 def _read_kind(
