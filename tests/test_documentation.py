@@ -15,6 +15,7 @@ from cryotx_cli.cli.app import app
 from cryotx_cli.config import SimulateConfig
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.star import write_particles_star
+from cryotx_cli.datasets.cryoppp import read_coordinates
 from cryotx_cli.workflows.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,9 +102,9 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 @pytest.mark.slow
 def test_python_in_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (written,) = simulate(tmp_path / "simulated", SimulateConfig(micrographs=1, size=512, pixel_size=3.0, seed=3))
+    (truth,) = read_coordinates(tmp_path / "simulated").values()
     (tmp_path / "micrographs").mkdir()
     written.path.rename(tmp_path / "micrographs" / "a.mrc")
-    (truth,) = read_particles(tmp_path / "simulated").values()
     write_particles_star(tmp_path / "hand_picked.star", [("micrographs/a.mrc", truth)])
     monkeypatch.chdir(tmp_path)
 

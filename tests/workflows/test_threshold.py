@@ -207,7 +207,7 @@ def test_pictures_are_redrawn_only_where_the_micrographs_still_are(mics, tmp_pat
 
 def test_a_picture_is_not_drawn_of_another_micrograph_of_the_same_size(mics, tmp_path):
     pick(mics, tmp_path / "p.star")
-    content = (mics / "m3 x.mrc").read_bytes()
+    content = (mics / "sub/m3 x.mrc").read_bytes()
     (mics / "m2.mrc").write_bytes(content)
     shutil.copyfile(mics / "m10.mrc", tmp_path / "copy")
     (mics / "m10.mrc").unlink()
