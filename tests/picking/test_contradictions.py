@@ -61,6 +61,13 @@ def test_files_that_cannot_be_read_say_nothing(tmp_path):
     assert told(files([tmp_path / "gone.mrc", tmp_path / "gone.png"], 1.2)) == []
 
 
+@pytest.mark.parametrize(("asked", "expected"), [(17.7, True), (1.77, False)])
+def test_a_decimal_point_in_the_wrong_place_is_told(micrographs, asked, expected):
+    lines = told(files(micrographs), diameter=191.0, pixel_size=asked)
+    line = "A particle of 191 Å is only 10.8 px wide at 17.7 Å per pixel"
+    assert any(line in one and "enlarged 2.2 times" in one for one in lines) == expected
+
+
 def test_pictures_in_colour_are_told(tmp_path):
     grey, coloured = noise(64, 64), np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "grey.png"), grey)

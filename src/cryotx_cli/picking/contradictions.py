@@ -10,6 +10,7 @@ from cryotx_cli.config import PickConfig
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import MicrographFile
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import read_header
 from cryotx_cli.micrographs.names import MRC_SUFFIXES, PICTURE_SUFFIXES, micrograph_suffix
 from cryotx_cli.micrographs.picture import is_coloured
@@ -17,11 +18,12 @@ from cryotx_cli.wording import counted, some_of
 
 _HEADERS = 200  # to read at most, spread over the run: a list of thousands on a network disk takes minutes
 _PICTURES = 3
+_SMALL = PIXELS_PER_DIAMETER / 2  # px: narrower ones are enlarged to more than four times the micrograph's area
 _SAME = 0.01  # relative; headers and optics tables round differently
 
 
 def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, tell: Tell) -> None:
-    """Say where pixel sizes of settings, lists and headers differ, and which pictures have colours.
+    """Say where pixel sizes differ or make particles tiny, and which pictures have colours.
 
     Parameters
     ----------
@@ -42,6 +44,8 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
                 "warning",
             )
         )
+    if told := _too_small(files, config):
+        tell(Event(told, "warning"))
     pictures = (file for file in files if micrograph_suffix(file.path) in PICTURE_SUFFIXES)
     coloured = [str(file.path) for file in islice(pictures, _PICTURES) if is_coloured(file.path)]
     if coloured:
@@ -52,6 +56,20 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
                 "warning",
             )
         )
+
+
+def _too_small(files: Sequence[MicrographFile], config: PickConfig) -> str:
+    """Return what to say of particles a few pixels wide: with a decimal point in the wrong place a run takes hours."""
+    if isinstance(config.diameter, str) or not files:
+        return ""
+    size = config.pixel_size or files[0].pixel_size or _in_header(files[0])
+    width = config.diameter / size if size else _SMALL
+    if width >= _SMALL:
+        return ""
+    return (
+        f"A particle of {config.diameter:g} Å is only {width:.1f} px wide at {size:g} Å per pixel: is --pixel-size "
+        f"right, and --diameter? Micrographs are enlarged {PIXELS_PER_DIAMETER / width:.1f} times, which takes long."
+    )
 
 
 def _differing(file: MicrographFile, asked: float | None) -> list[tuple[str, float, str, float]]:
