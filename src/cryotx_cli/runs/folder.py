@@ -267,8 +267,10 @@ def _require_writable(folder: Path, name: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(bytes(4096))
-        probe.unlink()
     except OSError as error:
         raise CryotxError(
-            f"{folder}: cannot write there ({error.strerror})", "Choose another place with --out, or free this one."
+            f"{folder}: cannot write there ({error.strerror})", "Make room or get the right to write there."
         ) from error
+    finally:
+        with suppress(OSError):  # a full disk leaves an empty file
+            probe.unlink(missing_ok=True)
