@@ -48,6 +48,9 @@ def test_a_table_of_sets_as_spreadsheets_write_it(tmp_path, text):
         ("set;diameter\na;1,5\n", "a has '1,5' in its column diameter"),
         ("set,diameter\na,1\na,2\n", "a is there twice"),
         ("set,diameter\n,1\n", "names no set"),
+        ("set,diameter_px,pixel_size\na,200,4\n", "the column 'diameter_px' is neither a diameter in Å nor"),
+        ("set,diameter,diameter nm\na,200,20\n", "the column 'diameter nm' is neither a diameter in Å nor"),
+        ("set,diameter,Diameter\na,200,210\n", "the column 'diameter' is there twice"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, said):

@@ -4,6 +4,7 @@ A few hundred damaged files go through in every run. ``CRYOTX_FUZZ_SECONDS=600 p
 goes on for ten minutes with another seed each time, and prints the counts.
 """
 
+import math
 import os
 import random
 import resource
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.cryosparc import read_cs, read_exposures
 from cryotx_cli.datasets.coco_checks import read_annotations
+from cryotx_cli.datasets.data_sets import read_set_sizes
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.micrographs.exposures import list_exposures
 from cryotx_cli.micrographs.find import read_defoci
@@ -33,7 +35,7 @@ from cryotx_cli.micrographs.micrograph import (
 )
 from cryotx_cli.runs.candidates import read_stored_candidates
 from cryotx_cli.simulator.structures import read_structures
-from hostile.valid_files import DATASETS, IMAGES, LISTS, STRUCTURES, TABLES, damaged
+from hostile.valid_files import DATASETS, IMAGES, LISTS, SIZES, STRUCTURES, TABLES, damaged
 
 SECONDS_A_FILE = 20  # far beyond what a small file takes, on a machine under load as well
 SEVERAL = 12
@@ -89,7 +91,13 @@ def read_dataset(path):
     assert all(isinstance(one["image_id"], int) for one in read_annotations(path)["annotations"])
 
 
+def read_sizes(path):
+    for one in read_set_sizes(path).values():
+        assert all(size is None or 0 < size < math.inf for size in (one.diameter, one.pixel_size))
+
+
 READERS = [
+    *((name, content, read_sizes) for name, content in SIZES.items()),
     *((name, content, read_image) for name, content in IMAGES.items()),
     *((name, content, read_table) for name, content in TABLES.items()),
     *((name, content, read_list) for name, content in LISTS.items()),

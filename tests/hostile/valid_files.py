@@ -250,6 +250,7 @@ LISTS = {
     "exposures.cs": npy_bytes(cs_rows()),
     "candidates.csv": CANDIDATES.encode(),
 }
+SIZES = {"sets.csv": b"set,diameter,pixel_size\n10017,191.2,1.77\n10028,,5.36\n"}
 STRUCTURES = {"a.pdb": PDB.encode(), "a.cif": CIF.encode(), "map.mrc": volume_bytes()}
 DATASETS = {"annotations.json": COCO.encode()}
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.micrographs.find import MicrographFile
@@ -77,3 +78,18 @@ def test_pictures_in_colour_are_told(tmp_path):
     (line,) = told(files([tmp_path / name for name in ("grey.png", "rgb but grey.png", "drawn on.png")]))
 
     assert line.startswith(f"Pictures in colour: {tmp_path / 'drawn on.png'}. ")
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_tiff_files_in_colour_are_told(tmp_path, compression):
+    grey, coloured = noise(64, 64), np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "grey.tif", grey)
+    tifffile.imwrite(tmp_path / "rgb but grey.tif", np.dstack([coloured[..., 0]] * 3), photometric="rgb")
+    if compression == "lzw":
+        cv2.imwrite(str(tmp_path / "drawn on.tif"), coloured, [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    else:
+        tifffile.imwrite(tmp_path / "drawn on.tif", coloured, photometric="rgb", compression=compression)
+
+    (line,) = told(files([tmp_path / name for name in ("grey.tif", "rgb but grey.tif", "drawn on.tif")]))
+
+    assert line.startswith(f"Pictures in colour: {tmp_path / 'drawn on.tif'}. ")

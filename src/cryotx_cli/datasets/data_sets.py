@@ -69,6 +69,11 @@ def read_set_sizes(path: str | Path) -> dict[str, SetSizes]:
     if name is None or (diameter is None and pixel_size is None):
         begins = f"it begins with {lines[0][:60]!r}" if lines else "it is empty"
         raise DatasetError(f"{path}: no columns set and diameter; {begins}", _EXAMPLE)
+    for stated, known in zip(rows[0], header, strict=True):
+        of_other_units = known.startswith(("diameter", "pixelsize", "apix")) and known not in _DIAMETER + _PIXEL_SIZE
+        if of_other_units or (known in _SET + _DIAMETER + _PIXEL_SIZE and header.count(known) > 1):
+            why = "is there twice" if header.count(known) > 1 else "is neither a diameter in Å nor Å per pixel"
+            raise DatasetError(f"{path}: the column {stated.strip()!r} {why}", _EXAMPLE)
     sizes: dict[str, SetSizes] = {}
     for row in rows[1:]:
         if len(row) > len(header):

@@ -62,7 +62,7 @@ def decoded(content: NDArray[np.uint8], path: Path) -> NDArray[np.float32]:
 
 
 def is_coloured(path: Path) -> bool:
-    """Whether a PNG or JPG picture has colours; what cannot be read has none."""
+    """Whether a PNG, JPG or TIFF picture has colours; what cannot be read has none."""
     import cv2
 
     try:

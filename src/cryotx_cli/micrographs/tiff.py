@@ -139,6 +139,15 @@ def _require_all_segments(image: Tiff, file_bytes: int) -> None:
         require_sensible_expansion(path, needed, file_bytes)
 
 
+def has_channels(path: Path) -> bool:
+    """Whether a TIFF file has several values a pixel, as colours are; what cannot be read has not."""
+    try:
+        with open_tiff(path) as image:
+            return "S" in image.series.axes
+    except (MicrographError, OSError):
+        return False
+
+
 def read_tiff(path: Path) -> NDArray[np.float32]:
     """Return the pixels of a TIFF file as (height, width) grey values, in the order of an MRC file: flipped.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.errors import CryotxError
@@ -12,8 +13,9 @@ from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import MicrographFile
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import read_header
-from cryotx_cli.micrographs.names import MRC_SUFFIXES, PICTURE_SUFFIXES, micrograph_suffix
+from cryotx_cli.micrographs.names import MRC_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, micrograph_suffix
 from cryotx_cli.micrographs.picture import is_coloured
+from cryotx_cli.micrographs.tiff import has_channels
 from cryotx_cli.wording import counted, some_of
 
 _HEADERS = 200  # to read at most, spread over the run: a list of thousands on a network disk takes minutes
@@ -46,8 +48,9 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
         )
     if told := _too_small(files, config):
         tell(Event(told, "warning"))
-    pictures = (file for file in files if micrograph_suffix(file.path) in PICTURE_SUFFIXES)
-    coloured = [str(file.path) for file in islice(pictures, _PICTURES) if is_coloured(file.path)]
+    suffixes = PICTURE_SUFFIXES + TIFF_SUFFIXES
+    pictures = (file for file in files if micrograph_suffix(file.path) in suffixes)
+    coloured = [str(file.path) for file in islice(pictures, _PICTURES) if _is_coloured(file.path)]
     if coloured:
         tell(
             Event(
@@ -56,6 +59,11 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
                 "warning",
             )
         )
+
+
+def _is_coloured(path: Path) -> bool:
+    may_be = micrograph_suffix(path) in PICTURE_SUFFIXES or has_channels(path)
+    return may_be and is_coloured(path)
 
 
 def _too_small(files: Sequence[MicrographFile], config: PickConfig) -> str:
