@@ -8,7 +8,7 @@ import tifffile
 from cryotx_cli.config import PickConfig
 from cryotx_cli.micrographs.find import MicrographFile
 from cryotx_cli.micrographs.micrograph import write_micrograph
-from cryotx_cli.picking.contradictions import tell_of_contradictions
+from cryotx_cli.picking.contradictions import tell_of_contradictions, tell_of_tiny_particles
 from made_up_runs import noise
 
 
@@ -64,7 +64,9 @@ def test_files_that_cannot_be_read_say_nothing(tmp_path):
 
 @pytest.mark.parametrize(("asked", "expected"), [(17.7, True), (1.77, False)])
 def test_a_decimal_point_in_the_wrong_place_is_told(micrographs, asked, expected):
-    lines = told(files(micrographs), diameter=191.0, pixel_size=asked)
+    lines = []
+    config = PickConfig(diameter=191.0, pixel_size=asked)
+    tell_of_tiny_particles(files(micrographs), config, lambda event: lines.append(event.text))
     line = "A particle of 191 Å is only 10.8 px wide at 17.7 Å per pixel"
     assert any(line in one and "enlarged 2.2 times" in one for one in lines) == expected
 

@@ -58,7 +58,7 @@ def evaluate(
 
     Examples
     --------
-    cryotx evaluate particles.star hand_picked.star --diameter 160 --pixel-size 0.85
+    cryotx evaluate particles.star truth.star --diameter 160 --pixel-size 0.85
     cryotx evaluate runs/cryotx Topaz=runs/topaz cryoppp/ --diameters sets.csv
     """
     from cryotx_cli.cli.console import status

@@ -119,7 +119,8 @@ class CsTable:
         column = self[field]
         if column.dtype.kind not in "iuf" or column.ndim != 1:
             raise ParticleFileError(f"{self.path}: {field} is of type {column.dtype}, not numbers")
-        return column.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of the two kinds of NaN one is announced
+            return column.astype(np.float64)
 
     def counts(self, field: str) -> NDArray[Any]:
         """Return a field of numbers that count (n,).

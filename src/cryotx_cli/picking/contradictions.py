@@ -25,7 +25,7 @@ _SAME = 0.01  # relative; headers and optics tables round differently
 
 
 def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, tell: Tell) -> None:
-    """Say where pixel sizes differ or make particles tiny, and which pictures have colours.
+    """Say where pixel sizes of settings, lists and headers differ, and which pictures have colours.
 
     Parameters
     ----------
@@ -46,8 +46,6 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
                 "warning",
             )
         )
-    if told := _too_small(files, config):
-        tell(Event(told, "warning"))
     suffixes = PICTURE_SUFFIXES + TIFF_SUFFIXES
     pictures = (file for file in files if micrograph_suffix(file.path) in suffixes)
     coloured = [str(file.path) for file in islice(pictures, _PICTURES) if _is_coloured(file.path)]
@@ -61,23 +59,26 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
         )
 
 
+def tell_of_tiny_particles(files: Sequence[MicrographFile], config: PickConfig, tell: Tell) -> None:
+    """Say that particles would be a few pixels wide: with a decimal point in the wrong place a run takes hours."""
+    if isinstance(config.diameter, str) or not files:
+        return
+    size = config.pixel_size or files[0].pixel_size or _in_header(files[0])
+    width = config.diameter / size if size else _SMALL
+    if width < _SMALL:
+        tell(
+            Event(
+                f"A particle of {config.diameter:g} Å is only {width:.1f} px wide at {size:g} Å per pixel: is "
+                f"--pixel-size right, and --diameter? Micrographs are enlarged {PIXELS_PER_DIAMETER / width:.1f} "
+                "times, which takes long.",
+                "warning",
+            )
+        )
+
+
 def _is_coloured(path: Path) -> bool:
     may_be = micrograph_suffix(path) in PICTURE_SUFFIXES or has_channels(path)
     return may_be and is_coloured(path)
-
-
-def _too_small(files: Sequence[MicrographFile], config: PickConfig) -> str:
-    """Return what to say of particles a few pixels wide: with a decimal point in the wrong place a run takes hours."""
-    if isinstance(config.diameter, str) or not files:
-        return ""
-    size = config.pixel_size or files[0].pixel_size or _in_header(files[0])
-    width = config.diameter / size if size else _SMALL
-    if width >= _SMALL:
-        return ""
-    return (
-        f"A particle of {config.diameter:g} Å is only {width:.1f} px wide at {size:g} Å per pixel: is --pixel-size "
-        f"right, and --diameter? Micrographs are enlarged {PIXELS_PER_DIAMETER / width:.1f} times, which takes long."
-    )
 
 
 def _differing(file: MicrographFile, asked: float | None) -> list[tuple[str, float, str, float]]:

@@ -15,6 +15,7 @@ from cryotx_cli.detector.load_picker import LoadedPicker
 from cryotx_cli.detector.particle_picker import DiameterEstimate
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.micrograph import MicrographFile
+from cryotx_cli.picking.contradictions import tell_of_tiny_particles
 from cryotx_cli.runs.arrivals import Arrivals
 from cryotx_cli.runs.folder import PickFolder, fingerprint
 from cryotx_cli.runs.settled import Settled, known_to_be_bright, settle
@@ -40,7 +41,7 @@ class Decision:
     folder
         Where the run writes, and where an earlier run may have kept its estimate.
     tell
-        Hears of particles that are bright.
+        Hears of particles that are bright, or tiny.
 
     Attributes
     ----------
@@ -65,6 +66,8 @@ class Decision:
     ) -> None:
         self._loaded, self._files, self._arrivals, self._folder, self._tell = loaded, files, arrivals, folder, tell
         self.estimate: DiameterEstimate | None = None
+        if loaded.picker.scales_to_diameter:
+            tell_of_tiny_particles(files, loaded.config, tell)
         self.settled: Settled = settle(loaded.config, self._estimate_diameter, self._is_bright)
 
     def _estimate_diameter(self) -> float:
