@@ -263,3 +263,11 @@ def test_a_million_rows_are_read(tmp_path):
     read = read_particles(tmp_path / "p.star")
     assert len(read) == 1000
     assert read["MotionCorr/job002/mics/m999.mrc"].centres[-1].tolist() == [999_999.5, 2.25]
+
+
+def test_an_error_in_a_listed_file_names_the_list_too(tmp_path):
+    (tmp_path / "a.mrc").write_bytes(b"no coordinates")
+    rows = "data_coordinate_files\n\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\nmics/a.mrc a.mrc\n"
+    (tmp_path / "autopick.star").write_text(rows)
+    with pytest.raises(ParticleFileError, match=r"autopick\.star: of those that it names, .*a\.mrc: \.mrc is not"):
+        read_particles(tmp_path / "autopick.star")

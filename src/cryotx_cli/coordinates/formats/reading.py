@@ -199,7 +199,10 @@ def _read_listed(file: Path, index: CoordinateIndex, remarks: _Remarks) -> dict[
     for name, listed in index.read(file):
         if index.recognises(listed):
             raise ParticleFileError(f"{file}: names {listed}, which is such a list itself")
-        here = _read_file(listed, listed.parent, remarks)
+        try:
+            here = _read_file(listed, listed.parent, remarks)
+        except ParticleFileError as error:
+            raise type(error)(f"{file}: of those that it names, {error.message}", error.hint) from error
         if len(here) != 1 or name in found:
             raise ParticleFileError(f"{file}: {listed} does not hold the coordinates of {name} alone")
         found[name] = next(iter(here.values()))
