@@ -88,3 +88,20 @@ def test_what_was_there_stays_where_the_new_one_fails(tmp_path: Path, monkeypatc
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["classes"]
+
+
+def test_what_was_there_comes_back_where_the_last_step_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in write(tmp_path).iterdir()}
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if target.name == "classes" and "before" not in path.name:
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(CryotxError, match="Input/output error"):
+        write(tmp_path, ROWS[:1])
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "classes").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["classes"]

@@ -1,8 +1,7 @@
 """What chance makes of noise: crops of it that look most like the picks.
 
-Noise holds nothing, and yet the places in it that resemble a particle most, turned
-and moved until they fit, average to one. So what the two halves of the picks share counts as far as it exceeds what
-the two halves of such places share.
+Noise holds nothing, and yet the places in it that resemble a particle most, turned and moved until they fit, average to
+one. So what the two halves of the picks share counts as far as it exceeds what the two halves of such places share.
 """
 
 from __future__ import annotations

@@ -167,7 +167,12 @@ def write_classes(
         before = run / f".{FOLDER}.before.{os.getpid()}.tmp"
         with suppress(FileNotFoundError):
             folder.rename(before)
-        unfinished.rename(folder)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            with suppress(FileNotFoundError):
+                before.rename(folder)
+            raise
         shutil.rmtree(before, ignore_errors=True)
     except OSError as error:
         raise CryotxError(

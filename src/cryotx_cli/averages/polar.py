@@ -58,7 +58,8 @@ class PolarFourier:
             half = torch.complex(flat @ self._cosines, -(flat @ self._sines))
             half = half.view(len(some), self.rings, self.harmonics)
             parts.append(torch.fft.fft(torch.cat([half, half.conj()], -1))[..., : self.harmonics] / self.angles)
-        return torch.cat(parts) if parts else torch.zeros((0, self.rings, self.harmonics), dtype=torch.complex64)
+        nothing = torch.zeros((0, self.rings, self.harmonics), dtype=torch.complex64, device=self.device)
+        return torch.cat([nothing, *parts])
 
     def samples(self, harmonics: Tensor) -> Tensor:
         """Return the values (..., rings, angles) of images with these harmonics."""

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from cryotx_cli.config import PickConfig
+from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import MicrographFile
@@ -21,7 +22,6 @@ from cryotx_cli.wording import counted, some_of
 _HEADERS = 200  # to read at most, spread over the run: a list of thousands on a network disk takes minutes
 _PICTURES = 3
 _SMALL = PIXELS_PER_DIAMETER / 2  # px: narrower ones are enlarged to more than four times the micrograph's area
-_SAME = 0.01  # relative; headers and optics tables round differently
 
 
 def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, tell: Tell) -> None:
@@ -89,7 +89,7 @@ def _differing(file: MicrographFile, asked: float | None) -> list[tuple[str, flo
     return [
         (by, float(f"{used:.4g}"), names.get(who, who), float(f"{size:.4g}"))
         for who, size in others
-        if abs(used / size - 1) > _SAME
+        if abs(used / size - 1) > SAME_PIXEL_SIZE
     ]
 
 

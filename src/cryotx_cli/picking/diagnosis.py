@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE
 from cryotx_cli.detector.particle_picker import ENOUGH_PARTICLES, ParticlePicker
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, STEP, SizeSweep
 from cryotx_cli.errors import CryotxError
@@ -26,12 +27,10 @@ _FIELD_OF = 6  # micrographs: the field of each is as large as if there were so 
 _FEW = 5  # picks a micrograph
 _FITS = 1.25  # a diameter that is farther off than this is wrong
 _CLEAR = 0.6  # expected F1 of what is seen at another size: what is less may be ice
-_SEEN = (
-    3.0  # particles a micrograph: fewer may be dirt, and fewer than ENOUGH_PARTICLES are no reason to change a setting
-)
+# Particles a micrograph: fewer may be dirt, and fewer than ENOUGH_PARTICLES in all are no reason to change a setting.
+_SEEN = 3.0
 _MOSTLY_FILM = 0.3  # of the area: particles are looked for beside it and not found
 _RATE = 0.2
-_SAME_PIXEL_SIZE = 0.01
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _other_size(run: Run, file: MicrographFile, pixel_size: float, diameter: flo
         f"{count:.0f} or more of them in a part of a micrograph that noise does not explain."
     )
     known = _pixel_size_of(file)
-    if known is not None and abs(known / pixel_size - 1) > _SAME_PIXEL_SIZE:
+    if known is not None and abs(known / pixel_size - 1) > SAME_PIXEL_SIZE:
         if 1 / _FITS <= diameter * known / pixel_size / given <= _FITS:
             command = run.commands.pick(f"--pixel-size {known:g}")
             return Diagnosis(

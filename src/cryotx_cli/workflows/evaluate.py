@@ -287,9 +287,8 @@ def _picks_of(
     entries = entries_of_sets(path, true)
     if entries:
         found = {name: _picks_in(entry, told[name].append) for name, entry in entries.items()}
-        return {name: here for name, here in found.items() if any(map(len, here.values()))}, entries_of_no_set(
-            path, true
-        )
+        picked = {name: here for name, here in found.items() if any(map(len, here.values()))}
+        return picked, entries_of_no_set(path, true)
     everything = read_coordinates(file_of_picks(path), events.append)
     # Two sets may each have a micrograph of the same name: the folder of the set tells them apart.
     places = {f"{name}/{micrograph}": name for name, (labels, _) in true.items() for micrograph in labels}
