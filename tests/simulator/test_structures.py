@@ -376,9 +376,11 @@ def test_the_proteasome_has_its_known_size(tmp_path):
     assert extent[:2] == pytest.approx(113, abs=10)
 
 
-def test_a_map_whose_header_tells_of_more_than_there_is_takes_no_memory(tmp_path):
+@pytest.mark.parametrize(("word", "value"), [(0, 30_000_000), (23, 2**31 - 2)], ids=["columns", "extended header"])
+def test_a_map_whose_header_tells_of_more_than_there_is_takes_no_memory(tmp_path, word, value):
     write_map(tmp_path / "map.mrc", rng().normal(size=(20, 20, 20)), 2.0)
     with (tmp_path / "map.mrc").open("r+b") as file:
-        file.write((30_000).to_bytes(4, "little") * 3)
+        file.seek(4 * word)
+        file.write(value.to_bytes(4, "little"))
     with pytest.raises(DatasetError, match=r"map\.mrc: not a readable structure: its header tells of \d+ bytes"):
         read_structures(tmp_path, rng())

@@ -107,6 +107,27 @@ def read_mrc(path: Path) -> tuple[NDArray[Any], float | None]:
     return stored.reshape(mrc.height, mrc.width), mrc.pixel_size
 
 
+def promised_bytes(path: Path) -> tuple[int, bool]:
+    """Return how many bytes a file has after unpacking if its header is right, and whether it is compressed.
+
+    Unlike `read_mrc_layout` it takes stacks and volumes.
+
+    Raises
+    ------
+    ValueError
+        If it has no header of numbers that are real.
+    OSError, EOFError, zlib.error
+        If the file or the archive cannot be read.
+    """
+    with _opened(path) as stream:
+        raw, compressed = stream.read(_HEADER_BYTES), isinstance(stream, (gzip.GzipFile, bz2.BZ2File))
+    header = _header(raw) if len(raw) == _HEADER_BYTES else None
+    if header is None or not header.is_plausible or header.mode in _UNREADABLE_MODES:
+        raise ValueError("no MRC header of real numbers")
+    data = header.nx * header.ny * header.nz * header.dtype.itemsize
+    return _HEADER_BYTES + header.nsymbt + data, compressed
+
+
 def require_all_bytes(mrc: MrcLayout, available: int) -> None:
     """Refuse a file of fewer bytes than its header promises.
 

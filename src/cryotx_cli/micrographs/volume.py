@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.micrographs.limits import require_sensible_expansion
+from cryotx_cli.micrographs.mrc import promised_bytes
 
 
 def read_volume(path: str | Path) -> tuple[NDArray[np.float32], float]:
@@ -26,19 +26,15 @@ def read_volume(path: str | Path) -> tuple[NDArray[np.float32], float]:
     ValueError
         If the file is no map or its header has no voxel size.
     """
+    path = Path(path)
+    # mrcfile makes room for what the header tells before it reads.
+    (told, compressed), stored = promised_bytes(path), path.stat().st_size
+    if compressed:
+        require_sensible_expansion(path, told, stored)
+    elif told > stored:
+        raise ValueError(f"its header tells of {told} bytes, and the file has {stored}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # permissive reading announces every oddity of a header
-        with mrcfile.open(path, permissive=True, header_only=True) as mrc:
-            # mrcfile makes room for what the header tells before it reads.
-            header = mrc.header
-            voxels = math.prod(map(int, (header.nx, header.ny, header.nz)))
-            told = voxels * mrcfile.utils.dtype_from_mode(header.mode).itemsize
-        path = Path(path)
-        stored = path.stat().st_size
-        if path.suffix.lower() in (".gz", ".bz2"):
-            require_sensible_expansion(path, told, stored)
-        elif told > stored:
-            raise ValueError(f"its header tells of {told} bytes, and the file has {stored}")
         with mrcfile.open(path, permissive=True) as mrc:
             if mrc.data is None or mrc.data.ndim != 3:
                 raise ValueError("not a density map")
