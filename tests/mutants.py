@@ -50,7 +50,7 @@ TESTS_OF = {
     "coordinates/particles.py": _PARTICLES,
     "coordinates/agreement.py": ("coordinates/test_agreement.py", "coordinates/test_coco_agreement.py"),
     **{f"coordinates/formats/{path.name}": _FORMATS for path in sorted(SRC.glob("coordinates/formats/[!_]*.py"))},
-    "micrographs/mrc.py": ("micrographs/test_micrograph.py", "hostile/test_odd_files.py"),
+    "micrographs/mrc.py": ("micrographs/test_mrc.py", "micrographs/test_micrograph.py", "hostile/test_odd_files.py"),
     "micrographs/tiling.py": _TILES,
     "detector/detections.py": _TILES,
     "detector/center/picker.py": ("detector/center/test_picker.py", "detector/test_detections.py"),
