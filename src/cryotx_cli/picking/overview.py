@@ -9,6 +9,7 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.followers import Followers, Stage
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.refreshed import Refreshed
 from cryotx_cli.runs.settled import Settled
@@ -28,6 +29,8 @@ class Overview:
         CryoSPARC's, by micrograph name.
     tell
         Hears of files that cannot be written now, while the run goes on.
+    followers
+        Hear of files that have been written.
 
     Attributes
     ----------
@@ -36,11 +39,17 @@ class Overview:
     """
 
     def __init__(
-        self, folder: PickFolder, settled: Settled, record: RunRecord, exposures: Mapping[str, Exposure], tell: Tell
+        self,
+        folder: PickFolder,
+        settled: Settled,
+        record: RunRecord,
+        exposures: Mapping[str, Exposure],
+        tell: Tell,
+        followers: Followers,
     ) -> None:
         self.settled = settled
         self._folder, self._record, self._exposures = folder, record, exposures
-        self._tell = tell
+        self._tell, self._followers = tell, followers
         self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
         self._report = Refreshed(self._write_report, _REPORT_SECONDS)
 
@@ -72,9 +81,11 @@ class Overview:
         picks = [(row, particles) for _, row, particles in self._record.picked]
         if picks:
             self._folder.write_merged(picks, self.settled.formats, self._exposures)
+            self._followers(Stage("overview", len(picks), self._folder.star))
 
     def _write_report(self) -> None:
         if not self.settled.config.report:
             self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
         elif self._record.picked:
             write_run_report(StoredRun(self._folder, self.settled))
+            self._followers(Stage("overview", len(self._record.picked), self._folder.report))

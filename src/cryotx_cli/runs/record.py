@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import CryotxError
+from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.runs.folder import PickFolder, remove_picks
+from cryotx_cli.runs.followers import Followers
 from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
 from cryotx_cli.runs.ledger import LedgerRow, with_film
 from cryotx_cli.runs.result import PickResult, PickSummary
 from cryotx_cli.runs.settled import Settled
-
-_Entry = tuple[PickResult, LedgerRow]
 
 
 class RunRecord:
@@ -25,6 +24,8 @@ class RunRecord:
     ----------
     folder
         Whose ledger is kept.
+    followers
+        Hear of each result.
 
     Attributes
     ----------
@@ -32,10 +33,10 @@ class RunRecord:
         Why the first of the skipped micrographs was skipped.
     """
 
-    def __init__(self, folder: PickFolder) -> None:
+    def __init__(self, folder: PickFolder, followers: Followers) -> None:
         self.first_error: CryotxError | OSError | None = None
-        self._folder = folder
-        self._entries: dict[int, _Entry] = {}
+        self._folder, self._followers = folder, followers
+        self._entries: dict[int, PickResult] = {}
 
     def __contains__(self, job: PickJob) -> bool:
         return job.index in self._entries
@@ -62,11 +63,11 @@ class RunRecord:
                 continue
             particles = plan.finished_earlier(job) if row.key == job.picks_key else None
             if particles is not None:
-                result = PickResult(job.file, particles, None, 0.0, resumed=True)
-                self._entries[job.index] = (result, earlier_row(job, row))
+                row = earlier_row(job, row)
+                self._keep(job, PickResult(job.file, particles, None, 0.0, row, resumed=True))
             changed += row.key != job.picks_key
         self._folder.dropped.unlink(missing_ok=True)  # what cryotx threshold has dropped is picked anew
-        self._folder.ledger.start(row for _, row in self._entries.values())
+        self._folder.ledger.start(result.row for result in self._entries.values())
         return changed
 
     def done(self, job: PickJob, row: LedgerRow, particles: Particles) -> PickResult:
@@ -75,7 +76,7 @@ class RunRecord:
             self._folder.ledger.append(row)
         except (CryotxError, OSError) as error:
             return self.skip(job, error)
-        return self._keep(job, PickResult(job.file, particles, None, row.seconds), row)
+        return self._keep(job, PickResult(job.file, particles, None, row.seconds, row))
 
     def skip(self, job: PickJob, error: CryotxError | OSError) -> PickResult:
         """Note a micrograph that cannot be picked, and remove what there is of it."""
@@ -85,38 +86,59 @@ class RunRecord:
         with suppress(OSError):  # the disk may be full: the reason is shown all the same
             remove_picks(job.outputs)
             self._folder.ledger.append(row)
-        return self._keep(job, PickResult(job.file, None, reason, 0.0), row)
+        return self._keep(job, PickResult(job.file, None, reason, 0.0, row))
 
-    def _keep(self, job: PickJob, result: PickResult, row: LedgerRow) -> PickResult:
-        self._entries[job.index] = (result, row)
+    def _keep(self, job: PickJob, result: PickResult) -> PickResult:
+        self._entries[job.index] = result
+        self._followers(result)
         return result
 
     @property
     def results(self) -> list[PickResult]:
         """All results, in the order in which they became known."""
-        return [result for result, _ in self._entries.values()]
+        return [*self._entries.values()]
 
     @property
     def paths(self) -> set[Path]:
         """The files of all micrographs that have a result."""
-        return {result.file.path for result, _ in self._entries.values()}
+        return {result.file.path for result in self._entries.values()}
 
     @property
     def picked(self) -> list[tuple[PickResult, LedgerRow, Particles]]:
         """The micrographs that were not skipped, in the order of the input, with their picks."""
         entries = (self._entries[index] for index in sorted(self._entries))
-        return [(result, row, result.particles) for result, row in entries if result.particles is not None]
+        return [(result, result.row, result.particles) for result in entries if result.particles is not None]
+
+    def require_picked(self, total: int) -> None:
+        """Check that there are picks, or nothing has gone wrong.
+
+        Parameters
+        ----------
+        total
+            How many micrographs there are.
+
+        Raises
+        ------
+        MicrographError
+            Not one of them could be picked.
+        """
+        error = self.first_error
+        if error is None or self.picked:
+            return
+        reason = error.message if isinstance(error, CryotxError) else str(error)
+        count = f"none of the {total} micrographs could be picked; the first: " if total > 1 else ""
+        raise MicrographError(count + reason, error.hint if isinstance(error, CryotxError) else "")
 
     def order_ledger(self) -> None:
         """Bring the ledger into the order of the input, if it is not."""
         if list(self._entries) != sorted(self._entries):
             with suppress(CryotxError):  # as it is, it holds the same lines
-                self._folder.ledger.start(self._entries[index][1] for index in sorted(self._entries))
+                self._folder.ledger.start(self._entries[index].row for index in sorted(self._entries))
 
     def summary(self, seconds: float, left: int, settled: Settled) -> PickSummary:
         """Sum up what the run has done in so many seconds."""
         picked = self.picked
-        skipped = [self._entries[index][0] for index in sorted(self._entries)]
+        skipped = [self._entries[index] for index in sorted(self._entries)]
         return PickSummary(
             micrographs=len(picked),
             particles=sum(row.picks for _, row, _ in picked),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.micrographs.micrograph import MicrographFile
+from cryotx_cli.runs.ledger import LedgerRow
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,8 @@ class PickResult:
         Why it was skipped; None where it was picked.
     seconds
         Time spent on it: reading, network and writing (they overlap with those of other micrographs).
+    row
+        Its line of the ledger.
     resumed
         True where an earlier run had finished it.
     """
@@ -31,6 +34,7 @@ class PickResult:
     particles: Particles | None
     error: str | None
     seconds: float
+    row: LedgerRow
     resumed: bool = False
 
 

@@ -13,7 +13,7 @@ from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.detector.load_picker import LoadedPicker, load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
-from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Events, Tell
 from cryotx_cli.micrographs.find import Inputs
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
@@ -33,6 +33,7 @@ from cryotx_cli.runs.arrivals import IDLE_SECONDS, Arrivals
 from cryotx_cli.runs.commands import NextCommands
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder
+from cryotx_cli.runs.followers import Followers, Stage
 from cryotx_cli.runs.jobs import PickJob, PickJobs
 from cryotx_cli.runs.out_name import check_star_name
 from cryotx_cli.runs.record import RunRecord
@@ -139,6 +140,8 @@ class PickRun:
         Whether the network sees micrographs at a scale that follows from the diameter.
     events : Events
         What the user should know; more comes during the work.
+    followers : Followers
+        Programs that hear of what happens, results included, as it happens.
     stop_file : Path
         Making this file ends a run that watches.
     """
@@ -160,8 +163,9 @@ class PickRun:
         self.scales_to_diameter, self.stop_file = picker.scales_to_diameter, folder.stop
         self._picker, self._folder, self._workers, self._stop_after = picker, folder, workers, stop_after
         self._config, self._arrivals = settled.config, source if isinstance(source, Arrivals) else None
-        self._plan, self._record = PickJobs(folder, settled, picker.fingerprint), RunRecord(folder)
-        self._overview = Overview(folder, settled, self._record, exposures, events.tell)
+        self._plan, self.followers = PickJobs(folder, settled, picker.fingerprint), Followers()
+        self._record = RunRecord(folder, self.followers)
+        self._overview = Overview(folder, settled, self._record, exposures, events.tell, self.followers)
         self._remarks = Remarks(
             folder,
             settled,
@@ -210,8 +214,7 @@ class PickRun:
                 self._folder.remove_unfinished()  # what workers that have died were writing
             finally:
                 self._end()
-        if not self.summary.micrographs and self._record.first_error is not None:
-            raise self._nothing_picked(self._record.first_error)
+        self._record.require_picked(len(self))
 
     def stop(self) -> None:
         """End a run that watches as soon as what is in the network is written; may be called from a signal handler."""
@@ -318,6 +321,7 @@ class PickRun:
                     yield from self._receive()
                 else:
                     self._refresh()
+                    self.followers(Stage("waiting"))
                     time.sleep(IDLE_SECONDS)
                 if len(self._record.picked) >= self._compare_at:
                     yield from self._settle_cut_again()
@@ -393,8 +397,3 @@ class PickRun:
             text = f"Not picked yet: {self._left} micrographs; the same command goes on with them."
             self.events.tell(Event(text, "warning"))
         self._remarks.at_end()
-
-    def _nothing_picked(self, error: CryotxError | OSError) -> MicrographError:
-        reason = error.message if isinstance(error, CryotxError) else str(error)
-        count = f"none of the {len(self)} micrographs could be picked; the first: " if len(self) > 1 else ""
-        return MicrographError(count + reason, error.hint if isinstance(error, CryotxError) else "")
