@@ -13,6 +13,7 @@ from typing import Any
 from typer.main import get_command
 
 from cryotx_cli.cli.app import app
+from cryotx_cli.cli.help import commands_of
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- Flags as docs/flags.py writes them from the settings -->", "<!-- End of flags -->"
@@ -43,7 +44,7 @@ def _code(names: str) -> str:
 def _meaning(text: str) -> str:
     stated = re.sub(r"\s*\[(required|default: [^]]*)\]$", lambda found: f" {found[1].capitalize()}.", text)
     plain = re.sub(r"([|*<])", r"\\\1", stated)
-    return re.sub(r"(?<![\w-])--[a-z][a-z0-9.-]*\w", r"`\g<0>`", plain)  # else two hyphens become a dash
+    return re.sub(r"(?<![\w-])--[a-z][a-z0-9._-]*\w", r"`\g<0>`", plain)  # else two hyphens become a dash
 
 
 def page_with_tables(page: str, command: Any) -> str:
@@ -57,10 +58,10 @@ def page_with_tables(page: str, command: Any) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the tables or check them; return the exit code."""
-    commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    commands = commands_of(get_command(app))
     stale = []
-    for name, command in sorted(commands.items()):
-        path = HERE / f"{name}.md"
+    for name, command in commands.items():
+        path = HERE / f"{name.split()[-1]}.md"
         page = path.read_text(encoding="utf-8")
         wanted = page_with_tables(page, command)
         if page != wanted:

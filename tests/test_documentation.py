@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cryotx_cli.cli.app import app
+from cryotx_cli.cli.help import commands_of
 from cryotx_cli.config import SimulateConfig
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.star import write_particles_star
@@ -20,7 +22,7 @@ from cryotx_cli.workflows.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = commands_of(get_command(app))
 
 
 def code_blocks(page: Path, language: str) -> list[str]:
@@ -38,6 +40,16 @@ def shown_commands() -> list[Any]:
     ]
 
 
+def splits(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Part a command line into a command, the longest first, and what follows it."""
+    for words in (2, 1):
+        yield " ".join(arguments[:words]), arguments[words:]
+
+
+def page_of(command: str) -> str:
+    return (ROOT / "docs" / f"{command.split()[-1]}.md").read_text(encoding="utf-8")
+
+
 def flags(command: str) -> set[str]:
     options = {flag for parameter in COMMANDS[command].params for flag in parameter.opts if flag.startswith("--")}
     return options - {"--help"}
@@ -45,17 +57,17 @@ def flags(command: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", shown_commands())
 def test_a_command_line_in_the_documentation_parses(arguments: list[str]) -> None:
-    command, *rest = arguments
+    command, rest = next(parted for parted in splits(arguments) if parted[0] in COMMANDS)
     context = COMMANDS[command].make_context(command, rest)
 
     assert not context.args
-    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+    assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_flag_has_its_place_on_the_page(command: str) -> None:
-    page = (ROOT / "docs" / f"{command}.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"--[a-z][a-z0-9.-]*", page))
+    page = page_of(command)
+    told = set(re.findall(r"--[a-z][a-z0-9._-]*", page))
 
     # A switch that is on by default is told by its negation.
     missing = {flag for flag in flags(command) if flag not in told and flag.replace("--", "--no-", 1) not in told}
@@ -65,10 +77,10 @@ def test_every_flag_has_its_place_on_the_page(command: str) -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_no_page_tells_of_flags_that_do_not_exist(command: str) -> None:
-    page = (ROOT / "docs" / f"{command}.md").read_text(encoding="utf-8")
+    page = page_of(command)
     section = page.partition("## Flags")[2].partition("\n## ")[0]
     table = [line for line in section.splitlines() if line.startswith("| `--")]
-    told = set(re.findall(r"--[a-z][a-z0-9.-]*", "\n".join(table)))
+    told = set(re.findall(r"--[a-z][a-z0-9._-]*", "\n".join(table)))
     real = {flag for parameter in COMMANDS[command].params for flag in (*parameter.opts, *parameter.secondary_opts)}
 
     assert table

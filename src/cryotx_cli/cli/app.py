@@ -8,7 +8,6 @@ import traceback
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from cryotx_cli.cli.aliases import hint_for
 from cryotx_cli.cli.check import check
@@ -17,7 +16,8 @@ from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
 from cryotx_cli.cli.doctor import doctor
 from cryotx_cli.cli.evaluate import evaluate
-from cryotx_cli.cli.help import Command
+from cryotx_cli.cli.help import Command, Group
+from cryotx_cli.cli.job import job
 from cryotx_cli.cli.make_coco import make_coco
 from cryotx_cli.cli.pick import pick
 from cryotx_cli.cli.simulate import simulate
@@ -36,15 +36,8 @@ _PRINTING = ("check", "evaluate", "doctor")
 """Commands whose result stands on standard output; that of all others is in files."""
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """Turns errors that a user can repair into one line and an exit code; anything else is a bug and shows as one."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        params = super().get_params(ctx)
-        for one in params:
-            if one.default is None:  # a switch of Typer's own; to make of it that it is off, Typer would load pydantic
-                one.default = False
-        return params
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # `cryotx pick ... --debug` is how people add it to a command that just failed.
@@ -53,7 +46,7 @@ class _Commands(TyperGroup):
         # `cryotx help pick` is how people ask other programs.
         plain = [argument for argument in args if argument != "--debug"]
         if plain[:1] == ["help"]:
-            args = [*plain[1:2], "--help"]
+            args = [*plain[1:], "--help"]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -118,6 +111,7 @@ def cryotx(
 
 for command in (pick, threshold, classes, check, convert, evaluate, denoise, make_coco, simulate, train, doctor):
     app.command(cls=Command)(command)
+app.add_typer(job, name="job")
 
 
 def main(streams: Streams | None = None) -> None:

@@ -5,7 +5,7 @@ Typer draws headings with rich alone, which takes half of the time that ``--help
 
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 ON_BY_DEFAULT = "Default: yes."
 """How the help of a switch ends that is on unless it is turned off."""
@@ -20,6 +20,27 @@ _TOGETHER = {"Default: ": "Default:\N{NO-BREAK SPACE}", "-": "\N{NON-BREAKING HY
 def examples(help_text: str) -> list[str]:
     """Return the command lines of the section "Examples" of a docstring."""
     return [line.strip() for line in help_text.partition(_EXAMPLES)[2].splitlines() if line.strip()]
+
+
+class Group(TyperGroup):
+    """Commands under one name, such as ``cryotx job``."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return its flags; a switch of Typer's own is off, and to make that of None, Typer would load pydantic."""
+        params = super().get_params(ctx)
+        for one in params:
+            if one.default is None:
+                one.default = False
+        return params
+
+
+def commands_of(group: Any, before: str = "") -> dict[str, Any]:
+    """Return the commands of a group by what is typed for them, ``pick`` or ``job relion``."""
+    found: dict[str, Any] = {}
+    for name, command in sorted(group.commands.items()):
+        typed = f"{before}{name}"
+        found |= commands_of(command, f"{typed} ") if isinstance(command, Group) else {typed: command}
+    return found
 
 
 class Command(TyperCommand):

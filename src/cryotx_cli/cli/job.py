@@ -1,0 +1,18 @@
+"""``cryotx job``: cryotx as a job of another program, by the rules of that program."""
+
+import typer
+
+from cryotx_cli.cli.help import Group
+from cryotx_cli.cli.job_relion import RelionCommand, relion
+
+job = typer.Typer(
+    cls=Group, no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+@job.callback()
+def _job() -> None:
+    """Run as a job of RELION."""
+
+
+job.command("relion", cls=RelionCommand)(relion)
