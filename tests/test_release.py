@@ -1,4 +1,4 @@
-"""What a release publishes: a wheel and an sdist that are whole, small and readable by those who show and install them."""
+"""What a release publishes: a wheel and an sdist that are whole, small, and readable by those who install them."""
 
 import re
 import subprocess
