@@ -45,9 +45,9 @@ def test_usage_is_as_people_type_it(command: str, usage: str) -> None:
 
 
 def test_pick_is_told_from_what_goes_in_to_where_it_runs() -> None:
-    told = sections(help_of("pick"))
+    told, last = sections(help_of("pick")), ["For other programs", "Other", "Examples"]
 
-    assert list(told) == ["Input", "Model", "Choice of picks", "Output", "Where it runs", "Other", "Examples"]
+    assert list(told) == ["Input", "Model", "Choice of picks", "Output", "Where it runs", *last]
     for heading, flags in {
         "Input": "INPUT... --pixel-size --diameter --contrast --watch --stop-after",
         "Model": "--weights",
@@ -55,6 +55,7 @@ def test_pick_is_told_from_what_goes_in_to_where_it_runs() -> None:
         "--min-distance --edge --box --decoys",
         "Output": "--out --formats --exposures --images --boxes --report --restart",
         "Where it runs": "--device --scheduler",
+        "For other programs": "--events --metrics",
         "Other": "--config -h",
     }.items():
         assert re.findall(r"^  ([A-Z.]+|--?[a-z-]+)", told[heading], flags=re.MULTILINE) == flags.split()

@@ -1,6 +1,6 @@
 """The ``cryotx`` command: its sub-commands, its exit codes and the only ``except``.
 
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 finished but some micrographs were skipped, 130 interrupted.
+Exit codes are those of `exit_codes`.
 """
 
 import sys
@@ -16,14 +16,16 @@ from cryotx_cli.cli.convert import convert
 from cryotx_cli.cli.denoise import denoise
 from cryotx_cli.cli.doctor import doctor
 from cryotx_cli.cli.evaluate import evaluate
+from cryotx_cli.cli.exit_codes import exit_code_of
 from cryotx_cli.cli.help import Command, Group
 from cryotx_cli.cli.job import job
 from cryotx_cli.cli.make_coco import make_coco
 from cryotx_cli.cli.pick import pick
+from cryotx_cli.cli.signals import Terminated
 from cryotx_cli.cli.simulate import simulate
 from cryotx_cli.cli.threshold import threshold
 from cryotx_cli.cli.train import train
-from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.errors import CryotxError
 from cryotx_cli.streams import Streams, steady_streams
 from cryotx_cli.surroundings import explained, require_working_folder
 
@@ -54,8 +56,9 @@ class _Commands(Group):
             require_working_folder()
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            typer.echo(f"Interrupted{_AFTER_INTERRUPT.get(ctx.invoked_subcommand, '.')}", err=True)
-            raise typer.Exit(130) from interrupt
+            how = "Terminated" if isinstance(interrupt, Terminated) else "Interrupted"
+            typer.echo(f"{how}{_AFTER_INTERRUPT.get(ctx.invoked_subcommand, '.')}", err=True)
+            raise typer.Exit(exit_code_of(interrupt)) from interrupt
         except Exception as exception:
             _add_hint(exception)
             error = explained(exception)
@@ -64,7 +67,7 @@ class _Commands(Group):
             if ctx.params["debug"]:
                 traceback.print_exc()
             _show(error)
-            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from exception
+            raise typer.Exit(exit_code_of(error)) from exception
 
 
 def _add_hint(exception: Any) -> None:

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 ON_BY_DEFAULT = "Default: yes."
 """How the help of a switch ends that is on unless it is turned off."""
 
-_FIRST, _LAST = ("Input", "Model"), ("Output", "Where it runs", "Other")
+_FIRST, _LAST = ("Input", "Model"), ("Output", "Where it runs", "For other programs", "Other")
 _EXAMPLES = "\nExamples\n--------\n"
 _NAMES_WIDTH = 28
 # Lines are not broken behind the word Default, nor at the hyphens of flags.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cryotx_cli.cli import SOME_SKIPPED
+from cryotx_cli.cli.exit_codes import SOME_SKIPPED
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import MakeCocoConfig
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cryotx_cli.cli import SOME_SKIPPED
+from cryotx_cli.cli.exit_codes import DONE, SOME_SKIPPED, exit_code_of
 from cryotx_cli.cli.settings_flags import settings_flags
+from cryotx_cli.cli.signals import sigterm_interrupts
 from cryotx_cli.config import PickConfig
 from cryotx_cli.surroundings import require_memory
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cryotx_cli.events import Event
+    from cryotx_cli.monitoring.follow import FollowedPick
     from cryotx_cli.runs.result import PickSummary
     from cryotx_cli.workflows.pick import PickRun
 
@@ -41,6 +45,24 @@ def pick(
         ),
     ],
     config: PickConfig,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            "--events",
+            metavar="FILE|-",
+            help="Add a JSON line for each event to FILE, or write them on standard output.",
+            rich_help_panel="For other programs",
+        ),
+    ] = None,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics",
+            metavar="PORT",
+            help="Serve counts for Prometheus on this port, to this machine alone.",
+            rich_help_panel="For other programs",
+        ),
+    ] = None,
 ) -> None:
     """Find particles and write their coordinates.
 
@@ -49,51 +71,77 @@ def pick(
     cryotx pick micrographs/ --out particles.star --diameter 160
     cryotx pick micrographs_ctf.star --out picks.star --device cuda:0,1
     """
-    from cryotx_cli.cli.console import progress, said_if_slow, status, typed
+    require_memory()
+    with ExitStack() as context:
+        if events == "-":  # belongs to them alone
+            context.enter_context(redirect_stdout(sys.stderr))
+        context.enter_context(sigterm_interrupts())
+        code = _pick(micrographs, out, config, events, metrics)
+    if code != DONE:
+        raise typer.Exit(code)
+
+
+def _pick(micrographs: list[str], out: Path, config: PickConfig, events: str | None, metrics: int | None) -> int:
+    """Pick, show what is done, and return the exit code."""
+    from cryotx_cli.cli.console import said_if_slow, status, typed
+    from cryotx_cli.monitoring.follow import followed
+    from cryotx_cli.monitoring.pick_events import Asked
     from cryotx_cli.runs.start import note_start
 
-    require_memory()
-    lines = _Lines(status)
-    with said_if_slow("Loading the model and looking at the micrographs"):
-        from cryotx_cli.workflows.pick import start_pick
+    asked = Asked(typed(), tuple(micrographs), out, config)
+    with followed(asked, events, metrics, status, exit_code_of) as follower:
+        lines = _Lines(status, follower)
+        with said_if_slow("Loading the model and looking at the micrographs"):
+            from cryotx_cli.workflows.pick import start_pick
 
-        if config.watch and config.diameter == "auto":
-            status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
-        run = start_pick(micrographs, out, config, tell=lines)
-    note_start(run.summary.folder, typed(), anew=config.restart)
-    status(_opening(run, config))
-    if config.watch:
-        _watch(run)
-    else:
-        with progress(len(run), "micrographs") as bar:
-            lines.show = bar.note
-            for result in run:
-                if result.error:
-                    bar.note(f"Skipped {result.error}")
-                bar.advance(earlier=result.resumed)
-        lines.show = status
-    _print_summary(run.summary, config.watch)
-    if run.summary.skipped:
-        raise typer.Exit(SOME_SKIPPED)
+            if config.watch and config.diameter == "auto":
+                status("Estimating the diameter from the first ten micrographs; --diameter starts without them.")
+            run = start_pick(micrographs, out, config, tell=lines)
+        note_start(run.summary.folder, typed(), anew=config.restart)
+        status(_opening(run, config))
+        follower.follow(run)
+        if config.watch:
+            _watch(run, follower)
+        else:
+            _show_progress(run, lines)
+        _print_summary(run.summary, config.watch)
+        code = SOME_SKIPPED if run.summary.skipped else DONE
+        follower.finished(code)
+    return code
 
 
 class _Lines:
-    """Shows what there is to know, above the bar while there is one."""
+    """Shows what there is to know, above the bar while there is one, and passes it on to other programs."""
 
-    def __init__(self, show: Callable[[str], None]) -> None:
-        self.show = show
+    def __init__(self, show: Callable[[str], None], follower: FollowedPick) -> None:
+        self.show, self._follower = show, follower
 
     def __call__(self, event: Event) -> None:
         self.show(event.text)
+        self._follower.said(event)
 
 
-def _watch(run: PickRun) -> None:
+def _show_progress(run: PickRun, lines: _Lines) -> None:
+    """Show a bar while the micrographs are picked."""
+    from cryotx_cli.cli.console import progress, status
+
+    with progress(len(run), "micrographs") as bar:
+        lines.show = bar.note
+        for result in run:
+            if result.error:
+                bar.note(f"Skipped {result.error}")
+            bar.advance(earlier=result.resumed)
+    lines.show = status
+
+
+def _watch(run: PickRun, follower: FollowedPick) -> None:
     """Show a line for each micrograph, or now and then while many wait; end at the first Ctrl-C in good order."""
     from cryotx_cli.cli.console import SECONDS_BETWEEN_LINES, status
     from cryotx_cli.wording import counted
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
         run.stop()
+        follower.by_signal(signal.Signals(number).name)
         for number, handler in before.items():  # a second Ctrl-C does not wait
             signal.signal(number, handler)
 

@@ -98,7 +98,7 @@ class DeviceProcesses:
         if at_once:
             self._forget()
             for one in self._processes:
-                one.process.terminate()
+                one.process.kill()
 
     def close(self) -> None:
         """End the processes; they finish what they are at."""
@@ -197,8 +197,10 @@ def _at_once(device: str) -> int:
 
 def _serve(connection: Connection, settings: WorkerSettings, processes: int) -> None:
     """Pick what comes over the connection until it is closed at the other end."""
-    # Ctrl-C reaches every process of a terminal; the one that started this one decides when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of a terminal, a SIGTERM of SLURM or systemd every process of a job: the one that
+    # started this one decides when to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if settings.picker is None and settings.device == "cpu":
         import torch
 

@@ -1,0 +1,1 @@
+"""What programs hear of a run while it works: a JSON line an event, and counts for Prometheus."""
