@@ -6,6 +6,7 @@ import numpy as np
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.report.class_average import ReportClass, ReportClasses
 from cryotx_cli.report.model import ReportMicrograph, ReportRun
 from cryotx_cli.runs.false_discovery import false_discovery
 from cryotx_cli.runs.settled import settle
@@ -39,6 +40,22 @@ def micrograph(name, count=80, seed=0, threshold=0.5, **more):
     found = particles(count, seed)
     picks = int(np.count_nonzero(found.scores >= threshold))
     return ReportMicrograph(name, found, 3000, 4000, picks, **more)
+
+
+def classes_of(names, images=5, dropped=(), seed=0):
+    """Classes of candidates at random: 1 is noise, and what auto would drop; most candidates are in one."""
+    rng = np.random.default_rng(seed)
+    averages = rng.normal(0, 1, (images, 64, 64))
+    rows = [
+        ReportClass(i + 1, average, 0.5 + 0.05 * i, None if i == 0 else 30.0 - 3 * i, i == 0)
+        for i, average in enumerate(averages)
+    ]
+
+    def numbers_of(name, candidates):
+        draw = np.random.default_rng([seed, names.index(name)])
+        return draw.integers(0, images + 1, len(candidates))
+
+    return ReportClasses(tuple(rows), 3.0, numbers_of, frozenset(dropped))
 
 
 def noise(height, width, seed=0):

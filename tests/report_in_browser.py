@@ -26,6 +26,7 @@ KEYS = {
     "+": 187,
     "-": 189,
     "0": 48,
+    " ": 32,
 }
 
 
@@ -160,6 +161,16 @@ class Page(HTMLParser):
     def counts(self):
         """Candidates by micrograph and by hundredths of score, (n, 101)."""
         return np.frombuffer(base64.b64decode(self.data["counts"]), "<u2").reshape(-1, 101)
+
+    def classes(self):
+        """Number of the class of each candidate by micrograph, best first, and its score in hundredths; 0: none."""
+        stored = self.data["classes"]
+        numbers = np.array([0, *(one["number"] for one in stored["list"])])
+        places = np.frombuffer(base64.b64decode(stored["of"]), "<u2" if stored["wide"] else "<u1")
+        columns = np.split(places, np.cumsum(stored["lengths"])[:-1])
+        for column, counts in zip(columns, self.counts(), strict=True):
+            scores = np.repeat(np.arange(101)[::-1], counts[::-1])
+            yield np.pad(numbers[column], (0, len(scores) - len(column))), scores
 
     def candidates(self, position):
         """x, y and diameter in pixels and score in hundredths of the micrograph at this place of the input."""

@@ -35,7 +35,7 @@ def test_hits_at_every_threshold_are_those_of_evaluating_a_run_with_it(data, tmp
         expected = [row.counts.matched for row in evaluate(tmp_path / "q.star", data / "truth").micrographs]
         assert hits_at_cuts(page)[:, k].tolist() == expected
         assert sum(expected) > 0
-    assert page.data["command"] == f"cryotx threshold {data / 'p'} --threshold"
+    assert page.data["command"] == f"cryotx threshold {data / 'p'}"
 
 
 def test_the_summary_tells_the_numbers_without_a_script(data, tmp_path):

@@ -110,9 +110,9 @@ def test_the_command_is_one_that_a_shell_takes_apart_again(tmp_path):
     def command(folder):
         return written(tmp_path / "r.html", [micrograph("a.mrc")], run_of(folder=folder)).data["command"]
 
-    assert command("out/particles") == "cryotx threshold out/particles --threshold"
-    assert command("my run; rm x") == "cryotx threshold 'my run; rm x' --threshold"
-    assert command("-picks") == "cryotx threshold ./-picks --threshold"
+    assert command("out/particles") == "cryotx threshold out/particles"
+    assert command("my run; rm x") == "cryotx threshold 'my run; rm x'"
+    assert command("-picks") == "cryotx threshold ./-picks"
 
 
 @pytest.mark.parametrize(

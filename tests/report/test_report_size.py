@@ -1,5 +1,6 @@
 """A report of 300 micrographs: how large the file gets at worst, and how fast it follows the slider."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.page import write_report
 from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.report.truth import Truth, disagreements_to_show
-from made_up_runs import settled
+from made_up_runs import classes_of, settled
 from report_in_browser import require_browser
 
 require_browser()
@@ -34,29 +35,37 @@ def micrograph(i, thumbnail, with_truth):
     return ReportMicrograph(f"mics/m{i:03}.mrc", found, HEIGHT, WIDTH, PICKS, thumbnail, 8000.0 + 40 * i, truth=truth)
 
 
-def report_of_300(folder, with_truth):
+def report_of_300(folder, with_truth, classes=None):
     """Pictures and crops of nothing but noise take the most bytes."""
     noise = np.random.default_rng(0).integers(0, 256, (1000, 967)).astype(np.uint8)
     write_thumbnail(folder / "t.jpg", noise, thumbnail_bytes(MICROGRAPHS))
     micrographs = [micrograph(i, folder / "t.jpg", with_truth) for i in range(MICROGRAPHS)]
+    if classes is not None:
+        micrographs = [
+            replace(one, classes=classes.numbers_of(one.name, one.candidates), chosen=one.picks) for one in micrographs
+        ]
     agreement = RunAgreement(Path("truth.star"), 0.5, 0.7, 0.7, 0.7, 0.7, 0.7, 0.3) if with_truth else None
     crops = [
         (place, crop_jpeg(noise, 300.0, 300.0, 30.0))
         for place in disagreements_to_show(disagreements_in_gallery(micrographs))
     ]
-    run = ReportRun(Path("p.star"), Path("p"), settled(PickConfig(diameter=160.0)), agreement=agreement)
+    run = ReportRun(
+        Path("p.star"), Path("p"), settled(PickConfig(diameter=160.0)), agreement=agreement, classes=classes
+    )
     write_report(folder / "r.html", run, micrographs, crops)
     return folder / "r.html"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("with_truth", [False, True])
-def test_300_micrographs_stay_below_25_mb_and_follow_the_slider_at_once(browser, tmp_path, with_truth):
-    report = report_of_300(tmp_path, with_truth)
+@pytest.mark.parametrize(("with_truth", "classes"), [(False, None), (True, None), (False, 50)])
+def test_300_micrographs_stay_below_25_mb_and_follow_the_slider_at_once(browser, tmp_path, with_truth, classes):
+    averages = classes_of([f"mics/m{i:03}.mrc" for i in range(MICROGRAPHS)], classes, {7, 9}) if classes else None
+    report = report_of_300(tmp_path, with_truth, averages)
     assert 15e6 < report.stat().st_size < 25e6
     browser.open(report)
     browser.settle()
     assert browser.run("document.querySelectorAll('#gallery li').length") == MICROGRAPHS
+    assert browser.run("document.querySelectorAll('#classes li').length") == (classes or 0)
     browser.run("document.getElementById('gallery').scrollIntoView()")  # pictures to draw, the worst case
     browser.settle()
     browser.call("Performance.enable", timeDomain="threadTicks")  # processor time: other programs make clocks lie

@@ -8,6 +8,7 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.errors import MicrographError
 from cryotx_cli.files.whole_file import whole_path
 
 
@@ -35,3 +36,19 @@ def write_stack(path: str | Path, images: NDArray[np.floating], pixel_size: floa
         # The library's own label holds the time of day: the same images would give other bytes.
         mrc.header.label[:] = b""
         mrc.header.label[0], mrc.header.nlabl = b"cryotx", 1
+
+
+def read_stack(path: str | Path) -> tuple[NDArray[np.float32], float]:
+    """Return the images (n, height, width) of a file that `write_stack` wrote, and their Å per pixel.
+
+    Raises
+    ------
+    MicrographError
+        It cannot be read.
+    """
+    try:
+        with mrcfile.open(path, permissive=False) as mrc:
+            images = np.array(mrc.data, np.float32, ndmin=3)
+            return images, float(mrc.voxel_size.x)
+    except (OSError, ValueError) as error:
+        raise MicrographError(f"{path}: cannot be read ({error})") from error

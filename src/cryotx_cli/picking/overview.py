@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
-from cryotx_cli.report.run_report import write_run_report
+from cryotx_cli.picking.page import write_page
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.followers import Followers, Stage
 from cryotx_cli.runs.record import RunRecord
@@ -87,5 +87,5 @@ class Overview:
         if not self.settled.config.report:
             self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
         elif self._record.picked:
-            write_run_report(StoredRun(self._folder, self.settled))
+            write_page(StoredRun(self._folder, self.settled))
             self._followers(Stage("overview", len(self._record.picked), self._folder.report))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.coordinates.region import Region
 from cryotx_cli.detector.particle_picker import DiameterEstimate
 from cryotx_cli.events import Event
+from cryotx_cli.report.class_average import ReportClasses
 from cryotx_cli.report.truth import Truth
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.settled import Settled
@@ -40,6 +44,10 @@ class ReportMicrograph:
         The true particles, in a report that compares with them.
     film
         Where support film or large ice crystals were seen; None where they were not looked for.
+    classes
+        (n,) class of each candidate, 0: none; None in a run without classes.
+    chosen
+        How many of the best candidates the choice takes, those in dropped classes among them; None: the picks.
     """
 
     name: str
@@ -52,6 +60,8 @@ class ReportMicrograph:
     error: str | None = None
     truth: Truth | None = None
     film: Region | None = None
+    classes: NDArray[np.int64] | None = None
+    chosen: int | None = None
 
     @property
     def film_share(self) -> float | None:
@@ -109,6 +119,8 @@ class ReportRun:
         How it was started; None where nobody knows.
     estimate
         How its diameter was estimated; None where it was given.
+    classes
+        What its picks average to; None where nobody has averaged them.
     """
 
     star: Path
@@ -120,3 +132,4 @@ class ReportRun:
     events: tuple[Event, ...] = ()
     start: Start | None = None
     estimate: DiameterEstimate | None = None
+    classes: ReportClasses | None = None

@@ -68,6 +68,12 @@ class PackedMicrograph:
         (101,) how many candidates of each score are expected to be false; 0 in a run without decoys.
     false_picks
         How many of the picks are.
+    chosen
+        How many of the best candidates the choice takes, those in dropped classes among them.
+    classes
+        (m,) class of each candidate up to the last that is in one, best first; 0: none.
+    false_of_classes
+        (m,) how many of each are expected to be false, 0 to 1.
     """
 
     position: int
@@ -80,6 +86,9 @@ class PackedMicrograph:
     chances: NDArray[np.int64]
     false: NDArray[np.float64]
     false_picks: float
+    chosen: int
+    classes: NDArray[np.int64]
+    false_of_classes: NDArray[np.float32]
 
     @classmethod
     def of(
@@ -88,6 +97,7 @@ class PackedMicrograph:
         micrograph: ReportMicrograph,
         cuts: NDArray[np.float64],
         decoys: FalseDiscovery | None = None,
+        dropped: frozenset[int] = frozenset(),
     ) -> PackedMicrograph:
         """Boil a micrograph down.
 
@@ -99,9 +109,12 @@ class PackedMicrograph:
             (101,) scores that the slider can be set to.
         decoys
             What they say of the run.
+        dropped
+            Numbers of the classes that are none of its picks.
         """
         found = micrograph.candidates or Particles.empty(np.nan)
-        best_first = found.sorted_by_score()
+        order = np.argsort(-found.scores, kind="stable")
+        best_first = found.select(order)
         # Comparing with k / 100 and not rounding: a candidate counts at a threshold exactly if `choose` keeps it there.
         hundredths = np.searchsorted(cuts, best_first.scores, side="right") - 1
         size = _size(micrograph)
@@ -109,10 +122,14 @@ class PackedMicrograph:
         truth = micrograph.truth
         pairs = truth.pairs(best_first) if truth else np.zeros((0, 2), np.intp)
         false = decoys.of(best_first.scores) if decoys else np.zeros(len(best_first))
+        classes = np.zeros(len(found), np.int64) if micrograph.classes is None else micrograph.classes[order]
+        chosen = micrograph.picks if micrograph.chosen is None else micrograph.chosen
+        kept = ~np.isin(classes[:chosen], [*dropped])
+        classes = np.trim_zeros(classes, "b")
         partnered = [i for i, _ in one_to_one(pairs, len(best_first))]
         return cls(
             position,
-            replace(micrograph, candidates=None),
+            replace(micrograph, candidates=None, classes=None),
             found.pixel_size,
             histogram(hundredths).clip(max=0xFFFF).astype(np.uint16),
             table.astype(np.float32),
@@ -120,7 +137,10 @@ class PackedMicrograph:
             hits_at_cuts(hundredths, pairs, len(cuts)),
             histogram(hundredths[partnered]),
             np.bincount(hundredths, false, minlength=len(CUTS)).astype(np.float64),
-            float(false[: micrograph.picks].sum()),
+            float(false[:chosen][kept].sum()),
+            chosen,
+            classes,
+            false[: len(classes)].astype(np.float32),
         )
 
     @property
@@ -129,8 +149,8 @@ class PackedMicrograph:
         return float(self.table[:, 3].max(initial=0.0))
 
     def kept(self, floor: int) -> int:
-        """Count the candidates, best first, that the file holds: those of the slider's range and all picks."""
-        return max(self.micrograph.picks, int(np.count_nonzero(self.table[:, 2] >= floor)))
+        """Count the candidates, best first, that the file holds: those of the slider's range and all chosen."""
+        return max(self.chosen, int(np.count_nonzero(self.table[:, 2] >= floor)))
 
     def candidate_columns(self, floor: int) -> bytes:
         """Pack columns one after the other: x, y (uint16, 65535 is the far border), score (uint8), diameter (uint8).

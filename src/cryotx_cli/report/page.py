@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -59,8 +60,10 @@ def write_report(
     low, high = run.scores
     cuts = low + (high - low) * CUTS
     cuts[-1] = high  # whatever the rounding: the best score is in reach
+    dropped = run.classes.dropped if run.classes else frozenset()
     packed = [
-        PackedMicrograph.of(position, micrograph, cuts, run.found) for position, micrograph in enumerate(micrographs)
+        PackedMicrograph.of(position, micrograph, cuts, run.found, dropped)
+        for position, micrograph in enumerate(micrographs)
     ]
     picked = [one for one in packed if one.micrograph.error is None]
     skipped = [one for one in packed if one.micrograph.error is not None]
@@ -71,6 +74,8 @@ def write_report(
     script = program()
     shown = crop_data(crops)
     left_out = [(one.micrograph.name, one.micrograph.error) for one in skipped]
+    data = page_data(run, picked, skipped, gallery, floor)
+    taken = sum(len(str(one["jpeg"])) for one in shown) + len(json.dumps(data["classes"]))
     parts = _template().generate(
         run=run,
         version=__version__,
@@ -89,10 +94,10 @@ def write_report(
         labels=sum(len(one.micrograph.truth.particles) for one in picked if one.micrograph.truth),
         gallery_size=len(gallery),
         film=sum(bool(one.micrograph.film) for one in picked),
-        data=page_data(run, picked, skipped, gallery, floor),
+        data=data,
         crops=shown,
         crop_diameters=CROP_DIAMETERS,
-        pictures=pictures(gallery, floor, sum(len(str(one["jpeg"])) for one in shown)),
+        pictures=pictures(gallery, floor, taken),
     )
     with whole_file(path) as file:
         file.writelines(parts)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cryotx_cli.report.annotated_image import score_colours
+from cryotx_cli.report.class_data import class_data
 from cryotx_cli.report.model import ReportRun, RunAgreement
 from cryotx_cli.report.packing import CUTS, PackedMicrograph, base64_text, histogram
 from cryotx_cli.report.truth import Disagreement
@@ -52,10 +53,11 @@ def page_data(
         "defocus": [one.micrograph.defocus for one in picked],
         "film": [None if share is None else round(share, 4) for share in (one.micrograph.film_share for one in picked)],
         "counts": base64_text(b"".join(one.counts.astype("<u2").tobytes() for one in picked)),
-        "picked_counts": _picked_counts(picked),
+        "picked_counts": _picked_counts(picked, run.classes.dropped if run.classes else frozenset()),
         "gallery": [_shown(one) for one in gallery],
         "colours": [f"#{r:02x}{g:02x}{b:02x}" for b, g, r in score_colours(CUTS).tolist()],
         "truth": _judged(run.agreement, picked) if run.agreement else None,
+        "classes": class_data(run.classes, picked) if run.classes else None,
     }
 
 
@@ -116,10 +118,12 @@ def _judged(agreement: RunAgreement, picked: Sequence[PackedMicrograph]) -> dict
     }
 
 
-def _picked_counts(picked: Sequence[PackedMicrograph]) -> list[int]:
+def _picked_counts(picked: Sequence[PackedMicrograph], dropped: frozenset[int]) -> list[int]:
     counts = np.zeros(len(CUTS), np.int64)
     for one in picked:
-        counts += histogram(one.table[: one.micrograph.picks, 2].astype(int))
+        counts += histogram(one.table[: one.chosen, 2].astype(int))
+        out = np.isin(one.classes[: one.chosen], [*dropped])
+        counts -= histogram(one.table[: len(out), 2][out].astype(int))
     return [int(count) for count in counts]
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./(\w+\.js)\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const |let )", re.MULTILINE)
 
-_STYLES = ("elements", "summary", "bar", "plots", "gallery", "agreement", "viewer", "media", "print")
+_STYLES = ("elements", "summary", "bar", "plots", "classes", "gallery", "agreement", "viewer", "media", "print")
 
 
 def source(name: str) -> str:

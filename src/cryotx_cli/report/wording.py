@@ -43,6 +43,8 @@ def stated_settings(run: ReportRun, picked: Sequence[PackedMicrograph]) -> list[
         settings.insert(0, ("Diameter estimated", str(run.estimate)))
     if run.settled is not None:
         settings += _pick_settings(run.settled)
+    if run.classes is not None and run.classes.dropped:
+        settings.append(("Classes dropped", ", ".join(map(str, sorted(run.classes.dropped)))))
     if run.agreement is not None:
         pair = f"pick and label up to {run.agreement.radius:g} diameters apart, one to one, nearest first"
         settings += [("Labels", str(run.agreement.truth)), ("Hit", pair)]
@@ -120,6 +122,6 @@ def _in_common(sequences: Sequence[Sequence[str]]) -> int:
 
 
 def threshold_command(folder: Path) -> str:
-    """Return the command that chooses the picks of a run anew, but for the threshold that ends it."""
+    """Return the command that chooses the picks of a run anew, but for the choice that ends it."""
     word = shlex.quote(str(folder) if not str(folder).startswith("-") else f"./{folder}")
-    return f"cryotx threshold {word} --threshold"
+    return f"cryotx threshold {word}"

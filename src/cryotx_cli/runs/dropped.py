@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError
@@ -31,10 +32,12 @@ class Dropped:
 
     def kept(self, micrograph: str, particles: Particles) -> Particles:
         """Return the particles of a micrograph without those that were dropped."""
-        places = self.places.get(micrograph)
-        if not places:
-            return particles
-        return particles.select(np.array([tuple(one) not in places for one in particles.centres.tolist()], bool))
+        return particles.select(self.is_kept(micrograph, particles)) if self.places.get(micrograph) else particles
+
+    def is_kept(self, micrograph: str, particles: Particles) -> NDArray[np.bool_]:
+        """Return which particles of a micrograph were not dropped, (n,)."""
+        places = self.places.get(micrograph, frozenset())
+        return np.array([tuple(one) not in places for one in particles.centres.tolist()], bool)
 
     def picks_key(self, micrograph: str, key: str) -> str:
         """Return the fingerprint of the picks that are left of those with this one."""

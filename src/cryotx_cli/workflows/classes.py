@@ -18,6 +18,7 @@ from cryotx_cli.config import ClassesConfig
 from cryotx_cli.detector.device import choose_device
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
+from cryotx_cli.picking.page import write_page
 from cryotx_cli.runs.folder import relion_path
 from cryotx_cli.runs.stored import StoredRun, read_run
 from cryotx_cli.wording import counted
@@ -56,7 +57,7 @@ def classes(
 ) -> ClassesMade:
     """Sort the picks of a run into classes and write their averages into ``classes/`` of its folder.
 
-    What is there already stays until the new files are whole.
+    What is there already stays until the new files are whole. The report of the run is written again, with the classes.
 
     Parameters
     ----------
@@ -99,6 +100,8 @@ def classes(
     folder = write_classes(
         stored.folder.path, stack, images, frame.pixel_size, rows, list(_assigned(found, crops, frame)), about
     )
+    if stored.settled.config.report:
+        write_page(stored)
     return ClassesMade(folder, tuple(rows), len(crops.images), int(trains.sum()), time.perf_counter() - started)
 
 

@@ -20,8 +20,8 @@ from cryotx_cli.coordinates.region import Region
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
+from cryotx_cli.picking.page import write_page
 from cryotx_cli.report.annotated_image import write_annotated_image
-from cryotx_cli.report.run_report import write_run_report
 from cryotx_cli.runs.dropped import Dropped, write_dropped
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
 from cryotx_cli.runs.jobs import has_changed
@@ -172,7 +172,7 @@ class ThresholdRun:
         if self._command:
             note_choice(folder.path, self._command)
         if settled.config.report:
-            write_run_report(StoredRun(folder, settled, self._after.dropped))
+            write_page(StoredRun(folder, settled, self._after.dropped))
 
     def _draw(self, one: _Chosen) -> None:
         path = self._folder.micrograph_of(one.row)

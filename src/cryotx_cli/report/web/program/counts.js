@@ -21,10 +21,6 @@ export const perScore = new Float64Array(SCORES);
   }
 }
 
-/** Picks of every micrograph at a cut; null: as they are written. */
-export const picksAt = (cut) =>
-  cut === null ? data.picks : data.picks.map((_, index) => atLeast[index * SCORES + cut]);
-
 const median = (values) => {
   const sorted = Float64Array.from(values).sort();
   const middle = sorted.length >> 1;
@@ -34,17 +30,4 @@ export const spread = (values) => {
   const middle = count ? median(values) : 0;
   const deviation = count ? 1.4826 * median(values.map((value) => Math.abs(value - middle))) : 0;
   return { middle, deviation: Math.max(deviation, Math.sqrt(middle), 1) };
-};
-
-/** The slider's setting whose total comes nearest to the picks of the run, which may have had a cut per micrograph. */
-export const equivalentCut = () => {
-  if (data.threshold !== null) return Math.max(data.floor, Math.round(data.threshold * 100));
-  const total = sum(data.picks);
-  let best = data.floor;
-  let gap = Infinity;
-  for (let k = data.floor; k < SCORES; k++) {
-    const here = Math.abs(sum(picksAt(k)) - total);
-    if (here < gap) [best, gap] = [k, here];
-  }
-  return best;
 };

@@ -1,5 +1,6 @@
 /** How many picks are expected to be false, from what the run found in noise; nothing in a run without decoys. */
 
+import { changeByClasses, falseOfClass, inDropped } from "./class_counts.js";
 import { sum } from "./counts.js";
 import { data, SCORES, scoreAt } from "./data.js";
 import { at } from "./dom.js";
@@ -17,9 +18,11 @@ export const falseShareAt = (k, picks) => falseFrom[k] / Math.max(picks, 1);
 /** Say it for the picks at the slider. */
 export const showFalsePicks = () => {
   const picks = sum(state.picks);
-  const expected = state.cut === null ? decoys.written : falseFrom[state.cut];
-  const share = expected / Math.max(picks, 1);
-  at("false-total").textContent = number(expected);
+  const { cut } = state;
+  const ofClass = (slot) => falseOfClass(slot, cut);
+  const expected = cut === null ? decoys.written + changeByClasses(ofClass) : falseFrom[cut] - inDropped(ofClass);
+  const share = Math.max(0, expected) / Math.max(picks, 1);
+  at("false-total").textContent = number(Math.max(0, expected));
   at("false-share").textContent = picks ? `(${number(100 * share, 1)} %)` : "";
   if (data.truth) at("expected-precision").textContent = picks ? `(expected ${number(1 - share, 3)})` : "";
 };

@@ -2,6 +2,8 @@
 
 import { drawAgreementPlots } from "./agreement_plots.js";
 import { forget } from "./canvas.js";
+import { dropAsWritten } from "./class_counts.js";
+import { drawWhere, updateClasses, watchMarks } from "./class_marks.js";
 import { showCrops } from "./crops.js";
 import { count, data, scoreAt } from "./data.js";
 import { at } from "./dom.js";
@@ -22,6 +24,7 @@ const draw = () => {
   drawPlots();
   if (data.truth) drawAgreementPlots();
   drawVisibleCards();
+  drawWhere();
   drawViewer();
 };
 const update = () => {
@@ -33,6 +36,7 @@ const update = () => {
     fillTable();
     showCrops();
   }
+  updateClasses();
   draw();
 };
 const sort = () => {
@@ -64,10 +68,19 @@ watchCut(
   () => requestAnimationFrame(sort),
 );
 at("reset").addEventListener("click", () => {
+  dropAsWritten();
   setCut(null);
   at("cut").focus();
 });
 at("best")?.addEventListener("click", () => setCut(best.k));
+
+watchMarks(
+  () => soon(draw),
+  () => {
+    update();
+    arrange();
+  },
+);
 
 const showKeys = () => {
   const rings = at("show").value === "agreement";
@@ -86,6 +99,7 @@ for (const plot of document.querySelectorAll("canvas.plot")) resized.observe(plo
 // The pictures stand at the end of the file: what is in view fills in when they have arrived.
 addEventListener("DOMContentLoaded", () => {
   drawVisibleCards();
+  drawWhere();
   if (data.truth) showCrops();
   fillCards();
 });

@@ -1,13 +1,17 @@
 /** What is drawn on a micrograph: its picks as the reader wants to see them, and a scale bar. */
 
-import { circle, cleared } from "./canvas.js";
-import { data, shown } from "./data.js";
+import { circle, cleared, colour } from "./canvas.js";
+import { classAt, isDropped } from "./class_counts.js";
+import { data, indexOf, shown } from "./data.js";
 import { at } from "./dom.js";
 import { drawFilm } from "./film.js";
 import { drawAgreement } from "./pairs.js";
 import { candidatesOf, endOf } from "./pictures.js";
+import { state } from "./state.js";
 
-const BARS_NM = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
+const FAINT = 0.4; // what is not of the class that is marked
+/** Round lengths of a scale bar. */
+export const BARS_NM = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
 
 /**
  * Draw the picks and the film of a micrograph on a canvas that shows all of it, or the part that `frame` says: the size
@@ -20,8 +24,8 @@ export const drawPicks = (canvas, position, frame = null) => {
   const { diameter } = shown.get(position);
   const candidates = candidatesOf(position);
   const show = at("show").value;
-  if (!candidates || show === "none") return drawn;
-  drawFilm(drawn, shown.get(position));
+  if (!candidates) return drawn;
+  if (show !== "none") drawFilm(drawn, shown.get(position));
   const end = endOf(position, candidates);
   const unit = (diameter / 255) * width;
   const circleOf = (i) => [
@@ -35,11 +39,20 @@ export const drawPicks = (canvas, position, frame = null) => {
   }
   // Thin where particles are small: what is in the circle has to be seen.
   const thickness = Math.min(width > 500 ? 2 : 1.5, Math.max(0.8, (diameter * width) / 12));
+  const index = indexOf.get(position);
+  const slotOf = (i) => classAt(index, i);
+  const drawCircle = (i) => {
+    if (i < end && !isDropped(slotOf(i))) circle(context, ...circleOf(i), thickness, data.colours[candidates.score[i]]);
+    else if (show === "all") circle(context, ...circleOf(i), 1, "#ffffffb0", [3, 3]);
+  };
+  context.globalAlpha = state.marked ? FAINT : 1;
   // The best on top.
-  for (let i = (show === "all" ? candidates.n : end) - 1; i >= 0; i--) {
-    if (i < end) circle(context, ...circleOf(i), thickness, data.colours[candidates.score[i]]);
-    else circle(context, ...circleOf(i), 1, "#ffffffb0", [3, 3]);
-  }
+  const last = { all: candidates.n, none: 0 }[show] ?? end;
+  for (let i = last - 1; i >= 0; i--) drawCircle(i);
+  context.globalAlpha = 1;
+  for (let i = end - 1; i >= 0 && state.marked; i--)
+    if (slotOf(i) === state.marked)
+      circle(context, ...circleOf(i), 1.8 * thickness, colour("mark"), isDropped(state.marked) ? [3, 3] : []);
   return drawn;
 };
 

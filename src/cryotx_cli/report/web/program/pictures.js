@@ -1,5 +1,6 @@
 /** Small pictures of micrographs and the candidates on them, which stand at the end of the file. */
 
+import { ends } from "./class_counts.js";
 import { bytes, data, indexOf, uint16s } from "./data.js";
 import { at } from "./dom.js";
 import { state } from "./state.js";
@@ -30,9 +31,9 @@ export const candidatesOf = once((packed) => {
   };
 });
 
-/** The best come first: picks are those before the end. */
+/** The best come first: picks are those before the end, but for those of dropped classes. */
 export const endOf = (position, { n, score }) => {
-  const end = state.cut === null ? data.picks[indexOf.get(position)] : score.findIndex((k) => k < state.cut);
+  const end = state.cut === null ? ends[indexOf.get(position)] : score.findIndex((k) => k < state.cut);
   return end < 0 || end > n ? n : end;
 };
 

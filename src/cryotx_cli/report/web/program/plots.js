@@ -2,6 +2,7 @@
 
 import { axes, drawCut } from "./axes.js";
 import { colour, disc, line, ring } from "./canvas.js";
+import { changeByClasses, inDropped, scoresOfClass } from "./class_counts.js";
 import { perScore, sum } from "./counts.js";
 import { count, data, SCORES, scoreAt, shown } from "./data.js";
 import { at } from "./dom.js";
@@ -12,8 +13,16 @@ import { counted, number } from "./words.js";
 
 const BAR = 2; // hundredths of the slider
 
+/** Picks by score. */
+const keptByScore = () => {
+  const { cut } = state;
+  const ofClass = (k) => (slot) => scoresOfClass(slot, cut)[k];
+  if (cut === null) return data.picked_counts.map((n, k) => n + changeByClasses(ofClass(k)));
+  return [...perScore].map((n, k) => (k >= cut ? n - inDropped(ofClass(k)) : 0));
+};
+
 const barsOfScores = () => {
-  const kept = state.cut === null ? data.picked_counts : [...perScore].map((n, k) => (k >= state.cut ? n : 0));
+  const kept = keptByScore();
   const bars = [];
   for (let k = 0; k < SCORES - 1; k += BAR) {
     const end = k + BAR >= SCORES - 1 ? SCORES : k + BAR; // a score of 1 belongs to the last bar

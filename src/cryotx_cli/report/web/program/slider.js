@@ -1,7 +1,8 @@
 /** The bar that stays in view: the sliders, the totals at them, and the command that makes them so. */
 
-import { equivalentCut, sum } from "./counts.js";
-import { count, data, scoreAt } from "./data.js";
+import { areAsWritten, classes, numbersDropped, picksAt } from "./class_counts.js";
+import { sum } from "./counts.js";
+import { count, data, SCORES, scoreAt } from "./data.js";
 import { at } from "./dom.js";
 import { decoys, showFalsePicks } from "./false_picks.js";
 import { best, ratesNow, written } from "./rates.js";
@@ -9,6 +10,18 @@ import { state } from "./state.js";
 import { number } from "./words.js";
 
 const sliders = document.querySelectorAll("input.cut");
+/** The slider's setting whose total comes nearest to the picks of the run, which may have had a cut per micrograph. */
+const equivalentCut = () => {
+  if (data.threshold !== null) return Math.max(data.floor, Math.round(data.threshold * 100));
+  const total = sum(data.picks);
+  let nearest = data.floor;
+  let gap = Infinity;
+  for (let k = data.floor; k < SCORES; k++) {
+    const here = Math.abs(sum(picksAt(k)) - total);
+    if (here < gap) [nearest, gap] = [k, here];
+  }
+  return nearest;
+};
 const start = equivalentCut();
 
 const asPicked = data.keeps_nothing ? "nothing is kept, as picked" : "a cut for each micrograph, as picked";
@@ -28,6 +41,14 @@ const showSliders = (here) => {
   }
 };
 
+/** The command that makes the picks those of the page. */
+const commandNow = () => {
+  const words = [data.command];
+  if (state.cut !== null) words.push("--threshold", number(scoreAt(state.cut), 2));
+  if (!areAsWritten()) words.push("--drop-classes", numbersDropped().join(",") || "none");
+  return words.join(" ");
+};
+
 export const showBar = () => {
   const total = sum(state.picks);
   const change = total - written.picks;
@@ -37,9 +58,10 @@ export const showBar = () => {
   at("change").textContent = change ? `(${change > 0 ? "+" : "−"}${number(Math.abs(change))}) ` : "";
   const { middle } = state.spread;
   at("typical").textContent = count ? `· ${number(middle, middle % 1 ? 1 : 0)} per micrograph, median` : "";
-  at("as-picked").hidden = state.cut !== null;
-  at("other").hidden = state.cut === null;
-  at("command").textContent = `${data.command} ${number(scoreAt(here), 2)}`;
+  const isAsPicked = state.cut === null && areAsWritten();
+  at("as-picked").hidden = !isAsPicked;
+  at("other").hidden = isAsPicked;
+  at("command").textContent = commandNow();
   if (data.truth) showRates();
   if (decoys) showFalsePicks();
 };
@@ -53,7 +75,8 @@ export const watchCut = (moved, settled) => {
   }
 };
 
-at("bar").hidden = !count || !data.adjustable;
+at("bar").hidden = !count || !(data.adjustable || classes.length);
+for (const input of sliders) input.closest(".slide").hidden = !data.adjustable;
 at("command").hidden = data.command === null;
 at("copy").hidden = data.command === null;
 at("copy").addEventListener("click", async () => {

@@ -1,6 +1,7 @@
-/** What the reader has chosen: the cut, and the micrograph that is open. Everything that is drawn follows it. */
+/** What the reader has chosen: the cut, the micrograph that is open, the class that is marked. Everything that is drawn follows it. */
 
-import { picksAt, spread } from "./counts.js";
+import { picksAt } from "./class_counts.js";
+import { spread } from "./counts.js";
 import { count, data, scoreAt } from "./data.js";
 
 /** Robust standard deviations from the median, beyond which a micrograph is an outlier. */
@@ -16,6 +17,8 @@ export const state = {
   spread: spread(data.picks),
   /** Position of the micrograph in the viewer; null while it is closed. */
   open: null,
+  /** Class whose picks are marked, by its place in the list; 0: none. */
+  marked: 0,
 };
 /** Make the picks those of the cut. */
 export const recount = () => {

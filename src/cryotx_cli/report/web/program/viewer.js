@@ -1,5 +1,6 @@
 /** One micrograph, as large as the window. */
 
+import { classes, picksOfClassOn } from "./class_counts.js";
 import { count, data, indexOf, shown } from "./data.js";
 import { at } from "./dom.js";
 import { filmOf } from "./film.js";
@@ -22,9 +23,12 @@ const showFacts = (index, entry) => {
   const defocus = data.defocus[index] === null ? "" : `defocus ${number(data.defocus[index] / 1e4, 2)} µm, `;
   const film = filmOf(index) && `${filmOf(index)}, `;
   const size = entry.pixel_size?.toLocaleString("en", { maximumFractionDigits: 3 });
+  const marked = state.marked
+    ? `class ${classes[state.marked - 1].number}: ${counted(picksOfClassOn(index, state.marked, state.cut))}, `
+    : "";
   at("viewer-name").textContent = data.full_names[index];
   at("viewer-facts").textContent =
-    `${counted(state.picks[index])}${outlier}, ${factsOf(index)}${defocus}${film}` +
+    `${counted(state.picks[index])}${outlier}, ${marked}${factsOf(index)}${defocus}${film}` +
     (size === undefined ? "" : `${size} Å per pixel, `) +
     `micrograph ${number(entry.position + 1)} of ${number(count + data.skipped.length)}`;
 };
@@ -82,7 +86,7 @@ viewer.addEventListener("close", () => {
   else if (order.includes(position)) cards.get(position).button.focus();
 });
 viewer.addEventListener("keydown", (event) => {
-  if (event.target.type === "range") return; // there the arrows move the threshold
+  if (event.target.matches("[type=range], select")) return; // there the arrows choose
   if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
   if (zoomByKey(event.key)) drawViewer();
   else if (event.key === "ArrowLeft" || event.key === "PageUp") step(-1);
@@ -94,4 +98,3 @@ watchZoom(picture, () => {
   if (!isDue) requestAnimationFrame(drawViewer);
   isDue = true;
 });
-viewer.querySelector(".slide").hidden = !data.adjustable;

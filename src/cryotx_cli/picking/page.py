@@ -1,0 +1,66 @@
+"""The report of a run with what its picks average to, where somebody has averaged them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cryotx_cli.averages.choice import StoredClasses, read_classes
+from cryotx_cli.averages.output import STACK
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.micrographs.stack import read_stack
+from cryotx_cli.report.class_average import ReportClass, ReportClasses
+from cryotx_cli.report.run_report import write_run_report
+from cryotx_cli.runs.stored import StoredRun
+
+_LOOKED_AT = 20  # micrographs that tell whether the classes are those of this run
+
+
+def write_page(run: StoredRun) -> None:
+    """Write the report of a run, and show its classes if it has some.
+
+    Raises
+    ------
+    ParticleFileError
+        The report cannot be written.
+    """
+    write_run_report(run, classes_to_show(run))
+
+
+def classes_to_show(run: StoredRun) -> ReportClasses | None:
+    """Return the classes in the folder of a run; None where there are none, or those of other picks."""
+    try:
+        stored = read_classes(run.folder.path)
+        images, pixel_size = read_stack(run.folder.path / STACK)
+    except CryotxError:
+        return None
+    if len(images) != len(stored.rows) or not _are_of(run, stored):
+        return None
+    suggested = stored.to_drop("auto", None)
+    classes = tuple(
+        ReportClass(row.number, average, row.mean_score, row.resolution, row.number in suggested)
+        for row, average in zip(stored.rows, images, strict=True)
+    )
+    return ReportClasses(classes, pixel_size, stored.numbers_of, _dropped(run, stored))
+
+
+def _are_of(run: StoredRun, stored: StoredClasses) -> bool:
+    """Whether most of the places in classes are candidates of the run, on some of its micrographs."""
+    rows = [row for row in run.picked if row.micrograph in stored.places][:_LOOKED_AT]
+    found = places = 0
+    for row in rows:
+        candidates = run.candidates(row)
+        if candidates is not None:
+            found += int(np.count_nonzero(stored.numbers_of(row.micrograph, candidates[1].particles)))
+            places += len(stored.places[row.micrograph])
+    return found > places / 2
+
+
+def _dropped(run: StoredRun, stored: StoredClasses) -> frozenset[int]:
+    """Return the numbers of the classes that were taken out of the run."""
+    numbers: set[int] = set()
+    for name, places in run.dropped.places.items():
+        centres = np.array(sorted(places), np.float64).reshape(-1, 2)
+        nothing = np.zeros(len(centres))
+        numbers.update(stored.numbers_of(name, Particles(centres, nothing, nothing, np.nan)).tolist())
+    return frozenset(numbers - {0})

@@ -1,0 +1,166 @@
+"""The report of a run whose picks were averaged: what it says of dropping is what ``cryotx threshold`` does."""
+
+import shutil
+import zlib
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryotx_cli.averages.output import Assigned, ClassRow, write_classes
+from cryotx_cli.config import PickConfig, ThresholdConfig
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.detector.particle_picker import Located
+from cryotx_cli.picking.page import write_page
+from cryotx_cli.runs.stored import read_run
+from cryotx_cli.workflows.pick import start_pick
+from cryotx_cli.workflows.threshold import threshold as choose_anew
+from quick_picker import PickerWithoutNetwork
+from report_in_browser import Page
+
+CLASSES = 4
+
+
+class InNoise(PickerWithoutNetwork):
+    """Random candidates, with better scores in micrographs than in noise, which has no brightness."""
+
+    fingerprint = "stub"
+    compares_with_noise = True
+
+    def locate(self, prepared, micrograph):
+        rng = np.random.default_rng(zlib.crc32(prepared.tobytes()))
+        height, width = prepared.shape
+        scores = rng.uniform(0, 1, 80) ** (40 if abs(np.median(prepared)) < 5 else 1)
+        centres = rng.uniform((0, 0), (width, height), (80, 2))
+        return Located(Particles(centres, scores, np.full(80, 10.0), micrograph.pixel_size))
+
+
+def average(folder, count=CLASSES):
+    """Put classes at random beside a run, the last one noise of a low score."""
+    run = read_run(folder)
+    rng = np.random.default_rng(4)
+    picks = []
+    for row in run.picked:
+        particles = run.picks(row, run.candidates(row)[1]).particles
+        nothing = np.zeros(len(particles))
+        numbers = rng.integers(1, count + 1, len(particles))
+        picks.append(Assigned(row.micrograph, particles, numbers, nothing, np.zeros((len(particles), 2))))
+    rows = [
+        ClassRow(number, 10, 0.25, 0.2 if number == count else 0.9, None if number == count else 20.0 - number, 0.5)
+        for number in range(1, count + 1)
+    ]
+    images = rng.normal(0, 1, (count, 64, 64))
+    write_classes(folder, "classes/classes.mrcs", images, 2.5, rows, picks, {})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("averaged")
+    (folder / "mics").mkdir()
+    for i in range(3):
+        with mrcfile.new(folder / f"mics/m{i}.mrc") as mrc:
+            mrc.set_data(np.random.default_rng(i).normal(50, 1, (256, 320)).astype(np.float32))
+            mrc.voxel_size = 2.0
+    config = PickConfig(diameter=20.0, threshold=0.4, images=False)
+    list(start_pick([folder / "mics"], folder / "p.star", config, InNoise()))
+    average(folder / "p")
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run") / "p"
+
+
+def page_of(run):
+    write_page(read_run(run))
+    return Page(run / "report.html")
+
+
+def kept(page, dropped, cut):
+    """Count the picks of each micrograph as the page has to, from what the file holds."""
+    ends = page.data["classes"]["ends"]
+    rows = zip(page.classes(), ends, strict=True)
+    return [
+        int(np.sum(((np.arange(len(scores)) < end) if cut is None else scores >= cut) & ~np.isin(numbers, dropped)))
+        for (numbers, scores), end in rows
+    ]
+
+
+def false_among(page, dropped, cut):
+    numbers = [one["number"] for one in page.data["classes"]["list"]]
+    total = sum(page.data["expected_false"]["of_scores"][cut:])
+    for number, false in zip(numbers, page.data["classes"]["false"], strict=True):
+        total -= sum(false["of_scores"][cut:]) if number in dropped else 0
+    return total
+
+
+@pytest.mark.parametrize("dropped", [[2], [1, 3], [4, 2, 1]])
+def test_the_page_knows_what_dropping_leaves(run, dropped):
+    page = page_of(run)
+    words = ",".join(map(str, dropped))
+
+    for cut in (None, 20, 62):
+        chosen = choose_anew(
+            run, ThresholdConfig(threshold=None if cut is None else cut / 100, drop_classes=words, images=False)
+        )
+        rows = read_run(run).picked
+        assert kept(page, dropped, cut) == [row.picks for row in rows]
+        assert sum(row.picks for row in rows) == chosen.after
+        if cut is not None:
+            assert false_among(page, dropped, cut) == pytest.approx(chosen.expected_false, abs=0.05)
+
+
+def test_what_was_dropped_stays_in_the_gallery_and_can_come_back(run):
+    before = page_of(run)
+    everything = kept(before, [], None)
+
+    done = choose_anew(run, ThresholdConfig(drop_classes="3,1", images=False))
+
+    page = Page(run / "report.html")
+    assert {one["number"] for one in page.data["classes"]["list"] if one["dropped"]} == {1, 3}
+    assert page.data["picks"] == kept(page, [1, 3], None)
+    assert sum(page.data["picks"]) == sum(page.data["picked_counts"]) == done.after < sum(everything)
+    assert kept(page, [], None) == everything
+    assert page.data["expected_false"]["written"] == pytest.approx(done.expected_false, abs=0.02)
+    assert "Classes dropped 1, 3" in " ".join(page.text.split())
+    choose_anew(run, ThresholdConfig(drop_classes="none", images=False))
+    assert Page(run / "report.html").data == before.data
+
+
+def test_the_best_classes_come_first_and_those_of_auto_are_marked(run):
+    shown = page_of(run).data["classes"]["list"]
+
+    assert [one["number"] for one in shown] == [3, 2, 1, 4]
+    assert [one["resolution"] for one in shown] == [17, 18, 19, None]
+    assert [one["number"] for one in shown if one["suggested"]] == [4]
+    assert not any(one["dropped"] for one in shown)
+    assert page_of(run).data["classes"]["side"] == 64 * 2.5
+
+
+def test_picks_dropped_before_the_classes_were_made_are_not_shown(run):
+    choose_anew(run, ThresholdConfig(drop_classes="2", images=False))
+    average(run)
+
+    page = page_of(run)
+
+    assert not any(one["dropped"] for one in page.data["classes"]["list"])
+    assert page.data["picks"] == page.data["classes"]["ends"] == kept(page, [], None)
+
+
+@pytest.mark.parametrize("spoiled", ["nothing", "json", "stack", "other picks"])
+def test_without_classes_that_can_be_used_there_is_no_gallery(run, spoiled):
+    if spoiled == "nothing":
+        shutil.rmtree(run / "classes")
+    elif spoiled == "json":
+        (run / "classes/classes.json").write_text("{")
+    elif spoiled == "stack":
+        (run / "classes/classes.mrcs").write_bytes(b"no stack")
+    else:
+        text = (run / "classes/particles.star").read_text()
+        (run / "classes/particles.star").write_text(text.replace("m0.mrc 1", "m0.mrc 9").replace(" 1", " 3"))
+
+    page = page_of(run)
+
+    assert page.data["classes"] is None
+    assert "Class averages" not in page.text
