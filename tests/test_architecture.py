@@ -25,6 +25,7 @@ ONLY_IN = {
     "typer": ["cli/"],
     "rich": ["cli/"],
     "click": [],  # Typer brings its own
+    "PIL": ["report/pdf.py"],
     "pandas": [],  # comes with starfile
 }
 

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import wrap
 from threading import Timer
@@ -57,10 +57,14 @@ class ProgressReport:
         Where to draw it; None for plain lines.
     earlier
         How many of them an earlier start has done: rate and time left follow from what is done in this one.
+    say
+        Prints a plain line.
     """
 
-    def __init__(self, total: int, unit: str, bar: Progress | None, earlier: int = 0) -> None:
-        self._total, self._unit, self._bar = total, unit, bar
+    def __init__(
+        self, total: int, unit: str, bar: Progress | None, earlier: int = 0, say: Callable[[str], None] = status
+    ) -> None:
+        self._total, self._unit, self._bar, self._say = total, unit, bar, say
         self._done = self._earlier = earlier
         self._task = bar.add_task(unit, total=total, completed=earlier, pace="", detail="") if bar else None
         self._start = time.monotonic()
@@ -76,14 +80,14 @@ class ProgressReport:
         elif now >= self._next_line or self._done == self._total:
             self._next_line = now + SECONDS_BETWEEN_LINES
             parts = (f"{self._done}/{self._total} {self._unit}", self._pace(now), detail)
-            status(", ".join(part for part in parts if part))
+            self._say(", ".join(part for part in parts if part))
 
     def note(self, line: str) -> None:
         """Print a line that stays, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
-            status(line)
+            self._say(line)
 
     def _pace(self, now: float) -> str:
         """Return the rate and the time left, or at the end how long it took; nothing where there was no time."""
@@ -96,17 +100,21 @@ class ProgressReport:
 
 
 @contextmanager
-def progress(total: int, unit: str, earlier: int = 0) -> Iterator[ProgressReport]:
+def progress(
+    total: int, unit: str, earlier: int = 0, say: Callable[[str], None] | None = None
+) -> Iterator[ProgressReport]:
     """Show the progress of the loop in this context: count, rate and time left, on stderr.
 
     Parameters
     ----------
     total, unit, earlier
         As `ProgressReport` takes them.
+    say
+        Prints plain lines now and then, whatever there is for a terminal.
     """
     console = _stderr()
-    if not console.is_terminal:
-        yield ProgressReport(total, unit, None, earlier)
+    if say is not None or not console.is_terminal:
+        yield ProgressReport(total, unit, None, earlier, say or status)
         return
     count, pace, detail = MofNCompleteColumn(), _text_of("pace"), _text_of("detail")
     with Progress(BarColumn(), count, pace, detail, console=console, transient=True) as bar:

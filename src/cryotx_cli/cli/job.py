@@ -3,7 +3,8 @@
 import typer
 
 from cryotx_cli.cli.help import Group
-from cryotx_cli.cli.job_relion import RelionCommand, relion
+from cryotx_cli.cli.job_relion import relion
+from cryotx_cli.cli.relion_command import RelionCommand
 
 job = typer.Typer(
     cls=Group, no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}

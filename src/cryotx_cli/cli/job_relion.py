@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cryotx_cli.cli.help import Command
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import PickConfig
-from cryotx_cli.hosts.relion_marks import failure_marked, marked
+from cryotx_cli.surroundings import require_memory
+
+if TYPE_CHECKING:
+    from cryotx_cli.runs.result import PickSummary
+    from cryotx_cli.workflows.pick import PickRun
+
+JobFolder = Annotated[
+    Path, typer.Option("--o", metavar="DIR", help="Folder of the job; all output goes there.", rich_help_panel="Output")
+]
+Micrographs = Annotated[
+    Path | None, typer.Option("--in_mics", metavar="STAR", help="Micrographs STAR file.", rich_help_panel="Input")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--j", min=1, metavar="NUMBER", help="Threads of the processor.", rich_help_panel="Where it runs"),
+]
+PipelineControl = Annotated[
+    Path | None,
+    typer.Option(
+        "--pipeline_control", metavar="DIR", help="Where RELION looks for how it has ended.",
+        rich_help_panel="Output",
+    ),
+]  # fmt: skip
 
 
-class RelionCommand(Command):
-    """A command that marks in the folder of its job how it has ended, wrong usage included."""
-
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Read the flags."""
-        with failure_marked(_folder_in(args)):
-            return super().make_context(info_name, args, parent, **extra)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Do the job."""
-        with marked(ctx.params["out"]):
-            return super().invoke(ctx)
-
-
-def _folder_in(args: list[str]) -> Path:
-    return next((Path(after) for flag, after in pairwise(args) if flag == "--o"), Path("/dev/null"))
-
-
-@settings_flags(PickConfig)
+@settings_flags(PickConfig, without=("watch", "stop_after"))
 def relion(
-    out: Annotated[
-        Path,
-        typer.Option("--o", metavar="DIR", help="Folder of the job, as RELION names it.", rich_help_panel="Output"),
-    ],
-    mics: Annotated[
-        Path,
-        typer.Option(
-            "--in_mics", metavar="STAR", help="STAR file of the micrographs to pick.", rich_help_panel="Input"
-        ),
-    ],
+    out: JobFolder,
     config: PickConfig,
+    in_mics: Micrographs = None,
+    in_parts: Annotated[
+        Path | None,
+        typer.Option(
+            "--in_parts",
+            metavar="STAR",
+            help="Particles STAR file: pick the micrographs that they come from.",
+            rich_help_panel="Input",
+        ),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu", metavar="TEXT", help="GPUs as RELION numbers them, 0 or 0,1.", rich_help_panel="Where it runs"
+        ),
+    ] = None,
+    threads: Threads = None,
+    pipeline_control: PipelineControl = None,
 ) -> None:
     """Pick as an External job of RELION: started, stopped and shown by it.
 
@@ -53,8 +64,53 @@ def relion(
     cryotx job relion --in_mics CtfFind/job003/mics.star --o External/job004/
     cryotx job relion --in_mics mics.star --o External/job004/ --diameter 160
     """
-    from cryotx_cli.workflows.job_relion import run_of_job
+    from cryotx_cli.cli.console import progress, typed
+    from cryotx_cli.runs.start import note_start
+
+    require_memory()
+    typer.echo("Loading the model and looking at the micrographs")
+    from cryotx_cli.workflows.job_relion import RelionJob, settings_of_job, use_threads
     from cryotx_cli.workflows.pick import start_pick
 
-    for result in start_pick([str(mics)], run_of_job(out), config, tell=lambda event: typer.echo(event.text)):
-        typer.echo(result.error or f"{result.file.name}: {len(result.particles or ())} picks")
+    config = settings_of_job(config, {"--in_mics": in_mics, "--in_parts": in_parts}, gpu)
+    if threads:
+        use_threads(threads)
+    given = in_mics or in_parts
+    assert given is not None  # or the settings would have been refused
+    job = RelionJob(out, given)
+    run = start_pick([str(given)], job.star, config, tell=lambda event: typer.echo(event.text))
+    note_start(run.summary.folder, typed(), anew=config.restart)
+    typer.echo(_opening(run, config))
+    try:
+        with progress(len(run), "micrographs", say=typer.echo) as bar:
+            for result in run:
+                if result.error:
+                    typer.echo(f"Skipped {result.error}", err=True)
+                bar.advance(earlier=result.resumed)
+    finally:
+        job.lay_out()
+    job.finish(run.summary, run.diameter, typer.echo)
+    for line in _closing(run.summary):
+        typer.echo(line)
+
+
+def _opening(run: PickRun, config: PickConfig) -> str:
+    from cryotx_cli.wording import counted
+
+    measured = f"estimated: {run.estimate}" if run.estimate else "as given"
+    return (
+        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {run.device}; particle diameter "
+        f"{run.diameter:.0f} Å ({measured})"
+    )
+
+
+def _closing(summary: PickSummary) -> list[str]:
+    from cryotx_cli.cli.console import expected_false
+
+    return [
+        f"{summary.particles} picks on {summary.micrographs} micrographs",
+        *(f"{name}: {value}" for name, value in expected_false(summary.expected_false, summary.particles)),
+        *([f"Side of a box to extract: {summary.box} px"] if summary.box else []),
+        *([f"Skipped: {len(summary.skipped)}; run.err says why"] if summary.skipped else []),
+        f"The whole run in one page: {summary.report}",
+    ]

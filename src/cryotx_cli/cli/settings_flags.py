@@ -5,7 +5,7 @@ The last `Panel` note at or before a setting is the heading under which ``--help
 
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -25,7 +25,7 @@ _METAVARS = {bool: "", float: "NUMBER", int: "NUMBER", str: "TEXT", Path: "PATH"
 
 
 def settings_flags(
-    *config_classes: type, load: Load | None = None
+    *config_classes: type, load: Load | None = None, without: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one flag for each setting of these classes, plus ``--config FILE``.
 
@@ -37,6 +37,8 @@ def settings_flags(
         Classes of settings. A setting that several of them have is one flag, with help and heading of the first.
     load
         Decides which class it is, and makes the settings; without it those of the first class are made.
+    without
+        Settings that get no flag here.
 
     Examples
     --------
@@ -55,7 +57,8 @@ def settings_flags(
         flags: dict[str, tuple[str, inspect.Parameter]] = {}
         for config_class in config_classes:
             for name, parameter in _flags(config_class):
-                flags.setdefault(_key(name), (name, parameter))
+                if name not in without:
+                    flags.setdefault(_key(name), (name, parameter))
         shown = [*own, *(parameter for _, parameter in flags.values()), _parameter("config_file", Path, option)]
 
         @wraps(command)
