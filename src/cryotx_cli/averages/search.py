@@ -14,7 +14,8 @@ from cryotx_cli.averages.polar import PolarFourier
 
 _COARSE_RINGS, _COARSE_HARMONICS, _COARSE_ANGLES, _COARSE_STEP = 12, 24, 48, 2.0
 _FINE_ANGLES, _FINE_STEP = 144, 1.0
-_SCORES_AT_ONCE = 2_000_000
+_FURTHEST = math.floor(REACH / _COARSE_STEP) * round(_COARSE_STEP / _FINE_STEP) + 1  # fine steps from the middle
+_SCORES_AT_ONCE = 500_000
 _AT_ONCE = 512
 
 
@@ -83,12 +84,22 @@ class Search:
         self._rings = min(rings or polar.rings, _COARSE_RINGS, polar.rings)
         moved = polar.from_samples(self._averages[:, None] * polar.moves(self._shifts)[None])
         low = min(_COARSE_HARMONICS, polar.harmonics)
-        # (harmonics, rings, classes * shifts)
-        self._bank = moved[..., : self._rings, :low].flatten(0, 1).permute(2, 1, 0).conj().contiguous()
+        bank = moved[..., : self._rings, :low].flatten(0, 1).permute(2, 1, 0)
+        # (2 * harmonics, 2 * rings, classes * shifts): real parts, then imaginary ones, of products with its conjugate
+        real, imaginary = torch.cat([bank.real, bank.imag], 1), torch.cat([-bank.imag, bank.real], 1)
+        self._bank = torch.cat([real, imaginary])
         turns = torch.arange(_COARSE_ANGLES, device=polar.device) * (2 * math.pi / _COARSE_ANGLES)
         m = torch.arange(low, device=polar.device)
         twice = torch.where(m > 0, 2.0, 1.0)  # for the negative harmonics
         self._turns = torch.cat([(turns[:, None] * m).cos() * twice, -(turns[:, None] * m).sin() * twice], 1)
+        self._moved = self._all_moved()
+
+    def _all_moved(self) -> Tensor:
+        """Return the averages moved to every place that `fine` may try, (classes, y, x, rings, harmonics)."""
+        axis = torch.arange(-_FURTHEST, _FURTHEST + 1, device=self._polar.device) * _FINE_STEP
+        moves = self._polar.moves(torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1))
+        # A class at a time: all at once take several times the memory of what is kept.
+        return torch.stack([self._polar.from_samples(one * moves).conj() for one in self._averages])
 
     def coarse(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best correlation (n, classes) of crops with averages, and the shifts (n, classes, 2) it needs.
@@ -103,24 +114,23 @@ class Search:
         at_once = max(1, _SCORES_AT_ONCE // (classes * shifts * _COARSE_ANGLES))
         for start in range(0, len(crops), at_once):
             some = crops[start : start + at_once]
-            packed = some[:, : self._rings, : len(self._bank)].permute(2, 0, 1)
-            products = torch.bmm(packed, self._bank)  # (harmonics, n, classes * shifts)
-            parts = torch.cat([products.real, products.imag]).flatten(1)
-            scores = (self._turns @ parts).view(_COARSE_ANGLES, len(some), classes, shifts).amax(0)
+            packed = some[:, : self._rings, : len(self._bank) // 2].permute(2, 0, 1)
+            parts = torch.bmm(torch.cat([packed.real, packed.imag], 2).repeat(2, 1, 1), self._bank)
+            scores = (self._turns @ parts.flatten(1)).view(_COARSE_ANGLES, len(some), classes, shifts).amax(0)
             value, shift = scores.max(2)
             best.append(value)
             where.append(shift)
         return torch.cat(best), self._shifts[torch.cat(where)]
 
     def fine(self, crops: Tensor, classes: Tensor, shifts: Tensor) -> Poses:
-        """Return how each crop fits one class (n,), at shifts near these (n, 2)."""
+        """Return how each crop fits one class (n,), at shifts near these (n, 2), which are of `coarse`."""
         parts = []
         around = _disc(1.5 * _FINE_STEP, _FINE_STEP, self._polar.device)
         for start in range(0, len(crops), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
             tried = shifts[some, None] + around
-            moved = self._polar.from_samples(self._averages[classes[some], None] * self._polar.moves(tried))
-            products = (crops[some, None] * moved.conj()).sum(2)
+            x, y = (tried / _FINE_STEP).round().long().add_(_FURTHEST).unbind(-1)
+            products = (crops[some, None] * self._moved[classes[some, None], y, x]).sum(2)
             scores, angle = (torch.fft.irfft(products, n=_FINE_ANGLES) * _FINE_ANGLES).max(2)
             value, shift = scores.max(1)
             row = torch.arange(len(value), device=value.device)
