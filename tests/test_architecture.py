@@ -22,6 +22,8 @@ ONLY_IN = {
     "tifffile": ["micrographs/tiff.py"],
     "starfile": [],  # reads what is damaged without a word: files/star_blocks.py does it, and tests compare the two
     "safetensors": ["detector/checkpoint.py"],
+    "starlette": ["review/"],
+    "uvicorn": ["review/"],
     "typer": ["cli/"],
     "rich": ["cli/"],
     "click": [],  # Typer brings its own

@@ -21,6 +21,7 @@ from cryotx_cli.cli.help import Command, Group
 from cryotx_cli.cli.job import job
 from cryotx_cli.cli.make_coco import make_coco
 from cryotx_cli.cli.pick import pick
+from cryotx_cli.cli.review import review
 from cryotx_cli.cli.signals import Terminated
 from cryotx_cli.cli.simulate import simulate
 from cryotx_cli.cli.threshold import threshold
@@ -112,7 +113,20 @@ def cryotx(
     """Find particles in cryo-EM micrographs."""
 
 
-for command in (pick, threshold, classes, check, convert, evaluate, denoise, make_coco, simulate, train, doctor):
+for command in (
+    pick,
+    review,
+    threshold,
+    classes,
+    check,
+    convert,
+    evaluate,
+    denoise,
+    make_coco,
+    simulate,
+    train,
+    doctor,
+):
     app.command(cls=Command)(command)
 app.add_typer(job, name="job")
 

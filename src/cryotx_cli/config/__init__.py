@@ -11,6 +11,7 @@ from cryotx_cli.config.commands import (
     DoctorConfig,
     EvaluateConfig,
     MakeCocoConfig,
+    ReviewConfig,
     SimulateConfig,
 )
 from cryotx_cli.config.fields import (
@@ -65,6 +66,7 @@ __all__ = [
     "PickConfig",
     "Probability",
     "RefitConfig",
+    "ReviewConfig",
     "RunConfig",
     "RunFormatName",
     "SimulateConfig",

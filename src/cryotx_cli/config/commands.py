@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_doc import Doc
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from cryotx_cli.config.fields import (
     CoordinateFormatName,
@@ -13,6 +13,7 @@ from cryotx_cli.config.fields import (
     Length,
     Panel,
     Probability,
+    RunFormatName,
     settings,
 )
 
@@ -148,3 +149,30 @@ class SimulateConfig:
     seed: Annotated[int, Ge(0), Doc("The same seed gives the same files.")] = 1
     proteins: Annotated[int, Ge(1), Panel("Particles"), Doc("How many data sets, each of another macromolecule.")] = 1
     structures: Annotated[Path | None, Doc("Folder of PDB, mmCIF or MRC files to use as particles.")] = None
+
+
+@settings
+class ReviewConfig:
+    """Settings of ``cryotx review``."""
+
+    out: Annotated[
+        Path | None, Panel("Output"), Doc("Folder of the review; unset: review/ in the run, or here without a run.")
+    ] = None
+    formats: Annotated[
+        tuple[RunFormatName, ...] | None,
+        Doc("Formats to write beside the merged STAR file; unset: those of the run, or relion,box."),
+    ] = None
+    exposures: Annotated[Path | None, Doc("CryoSPARC exposures (.cs): writes particles.cs, too.")] = None
+    write: Annotated[bool, Doc("Write the files of the corrected picks and end, without a page.")] = False
+    diameter: Annotated[
+        Length | None, Panel("Input"), Doc("Particle diameter in Å; needed for micrographs that no run has picked.")
+    ] = None
+    pixel_size: Annotated[
+        Length | None, Doc("Å per pixel, where neither STAR file nor header knows it, without a run.")
+    ] = None
+    port: Annotated[int, Ge(0), Le(65535), Panel("Where it runs"), Doc("Port to listen on; 0: any that is free.")] = (
+        8118
+    )
+    host: Annotated[
+        str, Doc("Address to listen on; any but that of this machine alone lets others try to reach it.")
+    ] = "127.0.0.1"

@@ -1,0 +1,101 @@
+"""What a page may ask for: each kind of change, with limits on everything in it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from cryotx_cli.coordinates.particles import MAX_COORDINATE
+from cryotx_cli.errors import CryotxError
+
+MOST_POINTS = 20_000
+
+Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
+Point = tuple[Coordinate, Coordinate]
+Points = Annotated[list[Point], Field(min_length=1, max_length=MOST_POINTS)]
+Name = Annotated[str, Field(min_length=1, max_length=4096)]
+Mark = Literal["done", "bad"]
+
+
+class _Change(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class AddPicks(_Change):
+    """Particles at these points, x and y in px: new ones, or candidates that were none of the picks."""
+
+    kind: Literal["add"]
+    micrograph: Name
+    points: Points
+
+
+class RemovePicks(_Change):
+    """No particles at these points, which are the centres of picks."""
+
+    kind: Literal["remove"]
+    micrograph: Name
+    points: Points
+
+
+class EraseBox(_Change):
+    """No particles in a rectangle of the corners (x, y, x, y), whatever the threshold."""
+
+    kind: Literal["box"]
+    micrograph: Name
+    box: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+
+
+class EraseStroke(_Change):
+    """No particles within `radius` px of a line through these points, whatever the threshold."""
+
+    kind: Literal["stroke"]
+    micrograph: Name
+    points: Points
+    radius: Annotated[float, Field(gt=0, le=MAX_COORDINATE)]
+
+
+class SetMark(_Change):
+    """The micrograph is done, its labels being complete, or bad, or neither."""
+
+    kind: Literal["mark"]
+    micrograph: Name
+    mark: Mark | None
+
+
+class SetCut(_Change):
+    """Smallest score of picks and smallest distance in Å between them; None for those of the run."""
+
+    kind: Literal["cut"]
+    threshold: Annotated[float, Field(ge=0, le=1)] | None
+    distance: Annotated[float, Field(gt=0, le=MAX_COORDINATE)] | None
+
+
+class TakeBack(_Change):
+    """Undo the last change of a micrograph, or do again the last one that was undone."""
+
+    kind: Literal["undo", "redo"]
+    micrograph: Name
+
+
+Change = AddPicks | RemovePicks | EraseBox | EraseStroke | SetMark | SetCut | TakeBack
+
+_ANY: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
+
+
+def parsed_change(body: bytes) -> Change:
+    """Read a change from JSON.
+
+    Raises
+    ------
+    CryotxError
+        It is none, or beyond the limits.
+    """
+    try:
+        return _ANY.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CryotxError(f"not a change: {place}: {first['msg']}") from error

@@ -1,0 +1,108 @@
+"""The corrected picks as files: an edition of its own beside the run, whose own picks stay as they are.
+
+::
+
+    review/
+        journal.jsonl   every change, see `cryotx_cli.review.journal`
+        particles.star  the corrected picks of all micrographs that are not marked as bad
+        particles/      the same in other formats, a file a micrograph
+        labels.star     the picks of those that are marked as done: their labels are complete
+        micrographs.csv how each micrograph was marked, and how many picks it has
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cryotx_cli.coordinates.formats.entry import Exposure
+from cryotx_cli.coordinates.formats.star import write_particles_star
+from cryotx_cli.coordinates.formats.table import require_names
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.review.session import Session
+from cryotx_cli.review.subject import Subject
+from cryotx_cli.runs.folder import PickFolder, remove_picks, write_coordinates
+from cryotx_cli.runs.ledger import LedgerRow
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Parameters
+    ----------
+    star
+        The merged STAR file.
+    micrographs, picks
+        Micrographs in it, those without a pick included, and picks.
+    done, bad
+        How many are marked so.
+    """
+
+    star: Path
+    micrographs: int
+    picks: int
+    done: int
+    bad: int
+
+
+def write_edition(
+    session: Session, folder: Path, formats: tuple[str, ...], exposures: Mapping[str, Exposure] | None = None
+) -> Written:
+    """Write the corrected picks in all formats, each file whole or not at all.
+
+    Parameters
+    ----------
+    session
+        The review.
+    folder
+        That of the review.
+    formats
+        Formats to write beside the merged STAR file.
+    exposures
+        CryoSPARC's exposures by micrograph name.
+
+    Raises
+    ------
+    CryotxError
+        Candidates are missing or damaged, or a file cannot be written.
+    """
+    subjects = [one for one in session.subjects.all() if one.row.error is None]
+    marks = {one.name: session.history(one).corrections.mark for one in subjects}
+    picks = [(one, session.picks(one)) for one in subjects]
+    good = [(one, particles) for one, particles in picks if marks[one.name] != "bad"]
+    require_names([one.name for one, _ in good], formats)
+    into = PickFolder(folder / "particles.star")
+    for one, particles in picks:
+        outputs = into.outputs(one.row.stem, one.row.relion)
+        remove_picks(outputs)
+        if marks[one.name] != "bad":
+            write_coordinates(outputs, particles, formats, session.subjects.box_px(particles.pixel_size))
+    into.write_merged([(_row(one, len(found)), found) for one, found in good], formats, exposures or {})
+    labelled = [(one.name, particles) for one, particles in good if marks[one.name] == "done"]
+    _write_labels(folder / "labels.star", labelled)
+    _write_marks(folder / "micrographs.csv", [(one, marks[one.name], len(particles)) for one, particles in picks])
+    total = sum(len(particles) for _, particles in good)
+    return Written(into.star, len(good), total, len(labelled), sum(mark == "bad" for mark in marks.values()))
+
+
+def _row(subject: Subject, picks: int) -> LedgerRow:
+    """Return where a micrograph lies; what the run expects of its own picks does not hold for these."""
+    return replace(subject.row, path=str(subject.path), from_run=None, expected_false=None, picks=picks)
+
+
+def _write_labels(path: Path, labelled: list[tuple[str, Particles]]) -> None:
+    if labelled:
+        write_particles_star(path, labelled)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write_marks(path: Path, rows: list[tuple[Subject, str | None, int]]) -> None:
+    with whole_file(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["micrograph", "mark", "picks"])
+        table.writerows([one.name, mark or "", picks] for one, mark, picks in rows)

@@ -1,0 +1,137 @@
+"""The addresses of a review: the page, its tiles, what it asks and what it changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.review.changes import parsed_change
+from cryotx_cli.review.session import Session
+from cryotx_cli.review.subject import Cut
+from cryotx_cli.review.tiles import Look, Tiles
+from cryotx_cli.review.web_files import web_file
+
+T = TypeVar("T")
+
+Write = Callable[[], dict[str, Any]]
+"""Writes the edition and returns what to say of it."""
+
+_TILES_AT_ONCE = 4
+_OPEN_CACHE = {"cache-control": "private, max-age=3600"}
+_MOST_ANGSTROM, _MOST_CONTRAST = 1000.0, 20.0
+
+
+class Server:
+    """Answers the pages of a review.
+
+    Parameters
+    ----------
+    session
+        The review.
+    tiles
+        Where pictures come from.
+    write
+        Writes the edition.
+    """
+
+    def __init__(self, session: Session, tiles: Tiles, write: Write) -> None:
+        self._session, self._tiles, self._write = session, tiles, write
+        self._tile_slots: anyio.CapacityLimiter | None = None
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        routes = [
+            Route("/", self._page),
+            Route("/web/{name:path}", self._web),
+            Route("/api/review", self._listing),
+            Route("/api/micrographs/{position:int}", self._micrograph),
+            Route("/api/counts", self._counts),
+            Route("/api/changes", self._changes, methods=["GET"]),
+            Route("/api/changes", self._change, methods=["POST"]),
+            Route("/api/edition", self._edition, methods=["POST"]),
+            Route("/tiles/{position:int}/{level:int}/{column:int}/{row:int}", self._tile),
+        ]
+        return Starlette(routes=routes, exception_handlers={CryotxError: _told, OSError: _told_of_file})
+
+    async def _page(self, request: Request) -> Response:
+        return web_file("page.html")
+
+    async def _web(self, request: Request) -> Response:
+        return web_file(request.path_params["name"])
+
+    async def _listing(self, request: Request) -> Response:
+        return JSONResponse(await _in_thread(self._session.listing))
+
+    async def _micrograph(self, request: Request) -> Response:
+        distance = _number(request, "distance", None, math.inf)
+        return JSONResponse(await _in_thread(self._session.view, request.path_params["position"], distance))
+
+    async def _counts(self, request: Request) -> Response:
+        cut = Cut(_number(request, "threshold", None, 1.0), _number(request, "distance", None, math.inf))
+        return JSONResponse(await _in_thread(self._session.counts, cut))
+
+    async def _changes(self, request: Request) -> Response:
+        after = _number(request, "after", 0.0, math.inf)
+        return JSONResponse(await _in_thread(self._session.since, int(after or 0)))
+
+    async def _change(self, request: Request) -> Response:
+        change = parsed_change(await request.body())
+        return JSONResponse(await _in_thread(self._session.change, change))
+
+    async def _edition(self, request: Request) -> Response:
+        return JSONResponse(await _in_thread(self._write))
+
+    async def _tile(self, request: Request) -> Response:
+        look = Look(
+            _number(request, "lowpass", 0.0, _MOST_ANGSTROM) or 0.0,
+            max(0.05, _number(request, "contrast", 1.0, _MOST_CONTRAST) or 1.0),
+            request.query_params.get("invert") == "1",
+        )
+        if self._tile_slots is None:
+            self._tile_slots = anyio.CapacityLimiter(_TILES_AT_ONCE)
+        found = request.path_params
+        make = partial(self._picture, found["position"], found["level"], found["column"], found["row"], look)
+        tile = await anyio.to_thread.run_sync(make, limiter=self._tile_slots)
+        return Response(tile, media_type="image/jpeg", headers=_OPEN_CACHE)
+
+    def _picture(self, position: int, level: int, column: int, row: int, look: Look) -> bytes:
+        subject = self._session.subject(position)
+        pixel_size = self._session.pixel_size(subject)
+        return self._tiles.tile(subject.path, pixel_size, level, column, row, look)
+
+
+async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    return await anyio.to_thread.run_sync(partial(work, *arguments))
+
+
+def _number(request: Request, name: str, default: float | None, most: float) -> float | None:
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= most:
+        raise CryotxError(f"{name}: {text[:60]!r} is no number from 0 to {most:g}")
+    return value
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CryotxError)
+    return JSONResponse({"error": error.message, "hint": error.hint}, 422)
+
+
+async def _told_of_file(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return PlainTextResponse(f"{error.filename}: {error.strerror}", 422)

@@ -1,0 +1,244 @@
+"""A review under way: what pages are told, and what they change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.review.changes import Change, SetCut, TakeBack
+from cryotx_cli.review.corrections import History, rows_of
+from cryotx_cli.review.journal import Entry, Journal
+from cryotx_cli.review.subject import Cut, Proposed, Subject, Subjects
+
+
+class Session:
+    """Subjects with their corrections; all of it may be called from several threads.
+
+    Parameters
+    ----------
+    subjects
+        The micrographs.
+    journal
+        Where changes are kept; those that are in it count.
+
+    Attributes
+    ----------
+    cut : Cut
+        What chooses the picks of micrographs that are not done.
+    version : int
+        Becomes another one where the list of micrographs is another one.
+    """
+
+    def __init__(self, subjects: Subjects, journal: Journal) -> None:
+        self.subjects, self.cut, self.version = subjects, Cut(), 1
+        self._journal = journal
+        self._lock = RLock()
+        self._histories: dict[str, History] = {}
+        self._known: set[str] = set()
+        self._pixel_sizes: dict[str, float] = {}
+        self._scores: dict[tuple[int, str, float | None], NDArray[np.float64]] = {}
+        for entry in journal.entries:
+            self._apply(entry)
+
+    @property
+    def last(self) -> int:
+        """Number of the last change."""
+        return self._journal.last
+
+    def subject(self, position: int) -> Subject:
+        """Return a micrograph by its number.
+
+        Raises
+        ------
+        CryotxError
+            There is none.
+        """
+        found = next((one for one in self.subjects.all() if one.position == position), None)
+        if found is None:
+            raise CryotxError(f"there is no micrograph {position}")
+        return found
+
+    def history(self, subject: Subject) -> History:
+        """Return the changes of a micrograph."""
+        return self._histories.get(subject.name) or History()
+
+    def picks(self, subject: Subject) -> Particles:
+        """Return the corrected picks of a micrograph.
+
+        Raises
+        ------
+        CryotxError
+            Its candidates are missing or damaged.
+        """
+        with self._lock:
+            return self._corrected(subject, self.subjects.proposed(subject, self.cut))
+
+    def pixel_size(self, subject: Subject) -> float:
+        """Return the Å per pixel of a micrograph.
+
+        Raises
+        ------
+        CryotxError
+            Nobody knows it.
+        """
+        if subject.name not in self._pixel_sizes:
+            self._pixel_sizes[subject.name] = self.subjects.proposed(subject, self.cut).candidates.pixel_size
+        return self._pixel_sizes[subject.name]
+
+    def change(self, change: Change) -> dict[str, Any]:
+        """Write a change to the journal; one that has been written already is answered again.
+
+        Raises
+        ------
+        CryotxError
+            It is of no micrograph of this review, or cannot be written.
+        """
+        with self._lock:
+            subject = None if isinstance(change, SetCut) else self._named(change.micrograph)
+            if change.id not in self._known and not self._is_empty(change, subject):
+                entry = change.model_dump()
+                if subject is not None and entry.get("mark") == "done":
+                    entry["labels"] = rows_of(self.picks(subject))
+                self._apply(self._journal.append(entry))
+            if subject is None:
+                return {"seq": self.last, "cut": vars(self.cut)}
+            return {"seq": self.last, **self._state(subject), "picks": self.count(subject)}
+
+    def view(self, position: int, distance: float | None) -> dict[str, Any]:
+        """Return all of a micrograph that a page shows, its candidates at least `distance` Å apart.
+
+        Raises
+        ------
+        CryotxError
+            There is no such micrograph, or its candidates are missing or damaged.
+        """
+        with self._lock:
+            subject = self.subject(position)
+            cut = self.cut if distance is None else replace(self.cut, distance=distance)
+            found = self.subjects.proposed(subject, cut)
+            return {
+                "seq": self.last,
+                "position": position,
+                "name": subject.name,
+                "height": found.height,
+                "width": found.width,
+                "pixel_size": found.candidates.pixel_size,
+                "diameter": found.diameter_px,
+                "candidates": rows_of(found.candidates),
+                "chosen": self._chosen_by_run(subject, found, cut),
+                "film": [] if found.film is None else found.film.rows(),
+                **self._state(subject),
+            }
+
+    def listing(self) -> dict[str, Any]:
+        """Return what a page shows of all micrographs."""
+        with self._lock:
+            return {
+                "seq": self.last,
+                "version": self.version,
+                "title": self.subjects.title,
+                "diameter": self.subjects.diameter,
+                "distance": self.subjects.distance,
+                "rates": self.subjects.cuts_of_rates,
+                "cut": vars(self.cut),
+                "micrographs": [self._about(subject) for subject in self.subjects.all()],
+            }
+
+    def since(self, seq: int) -> dict[str, Any]:
+        """Return which micrographs have changed after change number `seq`, and how they stand now."""
+        with self._lock:
+            if self.subjects.refresh():
+                self.version += 1
+                self._scores.clear()
+            names = {entry.get("micrograph") for entry in self._journal.entries[max(0, seq) :]}
+            changed = [self._about(one) for one in self.subjects.all() if one.name in names] if names else []
+            return {"seq": self.last, "version": self.version, "cut": vars(self.cut), "changed": changed}
+
+    def counts(self, cut: Cut) -> list[int]:
+        """Return how many picks each micrograph would have with another cut, before corrections; done ones stay."""
+        return [self._count(subject, cut) for subject in self.subjects.all()]
+
+    def count(self, subject: Subject) -> int:
+        """Return how many picks a micrograph has now; those of one that cannot be read are none."""
+        history = self._histories.get(subject.name)
+        if history is None or not history.undo:
+            return self._count(subject, self.cut)
+        try:
+            return len(self.picks(subject))
+        except CryotxError:
+            return 0
+
+    def _count(self, subject: Subject, cut: Cut) -> int:
+        history = self._histories.get(subject.name)
+        if history is not None and history.corrections.labels is not None:
+            return len(self.picks(subject))
+        if subject.row.error is not None or not subject.row.candidates:
+            return 0
+        if cut.threshold is None and cut.distance is None:
+            return subject.row.picks
+        if cut.threshold is None:
+            return self.subjects.proposed(subject, cut).chosen
+        key = subject.position, subject.row.key, cut.distance
+        with self._lock:
+            if key not in self._scores:
+                self._scores[key] = self._rising_scores(subject, cut)
+            scores = self._scores[key]
+        return len(scores) - int(np.searchsorted(scores, cut.threshold))
+
+    def _rising_scores(self, subject: Subject, cut: Cut) -> NDArray[np.float64]:
+        try:
+            return self.subjects.proposed(subject, cut).candidates.scores[::-1]
+        except CryotxError:
+            return np.zeros(0)
+
+    def _about(self, subject: Subject) -> dict[str, Any]:
+        history, row = self.history(subject), subject.row
+        return {
+            "position": subject.position,
+            "name": subject.name,
+            "picks": self.count(subject),
+            "defocus": row.defocus,
+            "film": row.film_share,
+            "error": row.error,
+            "mark": history.corrections.mark,
+            "changes": history.undo,
+            "last": history.last,
+        }
+
+    def _state(self, subject: Subject) -> dict[str, Any]:
+        history = self.history(subject)
+        return {"corrections": history.corrections.as_json(), "undo": history.undo, "redo": history.redo}
+
+    def _chosen_by_run(self, subject: Subject, found: Proposed, cut: Cut) -> int:
+        if cut.threshold is None:
+            return found.chosen
+        return self.subjects.proposed(subject, replace(cut, threshold=None)).chosen
+
+    def _corrected(self, subject: Subject, found: Proposed) -> Particles:
+        chosen = found.candidates.select(np.arange(len(found.candidates)) < found.chosen)
+        return self.history(subject).corrections.picks(chosen, found.candidates, found.diameter_px)
+
+    def _named(self, name: str) -> Subject:
+        found = next((one for one in self.subjects.all() if one.name == name), None)
+        if found is None:
+            raise CryotxError(f"{name}: not a micrograph of this review")
+        return found
+
+    def _is_empty(self, change: Change, subject: Subject | None) -> bool:
+        if not isinstance(change, TakeBack) or subject is None:
+            return False
+        history = self.history(subject)
+        return not (history.undo if change.kind == "undo" else history.redo)
+
+    def _apply(self, entry: Entry) -> None:
+        self._known.add(str(entry.get("id")))
+        if entry["kind"] == "cut":
+            self.cut = Cut(entry["threshold"], entry["distance"])
+        else:
+            self._histories.setdefault(entry["micrograph"], History()).apply(entry)

@@ -1,0 +1,111 @@
+"""The journal: what is in it comes back, in order, whatever happened to the process that wrote it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.review.journal import Journal
+
+WRITER = """
+import sys
+from pathlib import Path
+from cryotx_cli.review.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+while True:
+    print(journal.append({"kind": "add", "points": [[1.25, journal.last]]})["seq"], flush=True)
+"""
+
+
+def filled(path, count=3):
+    journal = Journal(path)
+    for number in range(count):
+        journal.append({"kind": "add", "points": [[number, 0.1]]})
+    journal.close()
+    return path.read_bytes()
+
+
+def test_changes_come_back_in_order_with_their_numbers(tmp_path):
+    filled(tmp_path / "r" / "journal.jsonl")
+    journal = Journal(tmp_path / "r" / "journal.jsonl")
+    assert [entry["seq"] for entry in journal.entries] == [1, 2, 3]
+    assert [entry["points"] for entry in journal.entries] == [[[0, 0.1]], [[1, 0.1]], [[2, 0.1]]]
+    assert journal.append({"kind": "add"})["seq"] == 4
+    journal.close()
+
+
+def test_a_torn_last_line_is_cut_off_and_the_next_change_takes_its_number(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    content = filled(path)
+    for length in range(content.rindex(b"\n", 0, -1) + 1, len(content)):
+        path.write_bytes(content[:length])
+        journal = Journal(path)
+        assert journal.last == 2
+        assert journal.append({"kind": "remove"})["seq"] == 3
+        journal.close()
+        assert [json.loads(line).get("seq") for line in path.read_text().splitlines()] == [None, 1, 2, 3]
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_damaged_line_before_the_last_is_told_of_and_nothing_is_lost(tmp_path, victim):
+    path = tmp_path / "journal.jsonl"
+    lines = filled(path).splitlines(keepends=True)
+    lines[victim] = b"{]\n"
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(CryotxError, match="damaged" if victim else "not a journal"):
+        Journal(path)
+    assert path.read_bytes() == b"".join(lines)
+
+
+def test_a_line_that_is_missing_is_told_of(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    lines = filled(path).splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2] + lines[3:]))
+    with pytest.raises(CryotxError, match="line 3 is not change 2"):
+        Journal(path)
+
+
+def test_another_process_cannot_open_it_meanwhile(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    with pytest.raises(CryotxError, match="another cryotx review has it open"):
+        Journal(tmp_path / "journal.jsonl")
+    journal.close()
+    Journal(tmp_path / "journal.jsonl").close()
+
+
+def test_a_change_that_does_not_fit_on_the_disk_leaves_the_journal_as_it_was(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    before = filled(path)
+    resource = pytest.importorskip("resource")
+    journal, limits = Journal(path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+        with pytest.raises(CryotxError, match="cannot be written"):
+            journal.append({"kind": "add", "points": [[1, 2]]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
+    assert journal.append({"kind": "add"})["seq"] == 4
+    journal.close()
+
+
+def test_what_was_answered_before_a_kill_is_there(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    while int(writer.stdout.readline()) < 20:
+        pass
+    time.sleep(0.05)
+    os.kill(writer.pid, signal.SIGKILL)
+    answered = 20 + len(writer.stdout.read().splitlines())
+    writer.wait()
+    journal = Journal(path)
+    assert answered <= journal.last <= answered + 1
+    journal.close()
