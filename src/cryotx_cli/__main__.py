@@ -5,9 +5,11 @@ import sys
 
 def main() -> None:
     """Run the command line; a library that cannot be imported is a line, not a traceback."""
+    from cryotx_cli.processor import use_granted_cores
     from cryotx_cli.streams import steady_streams
     from cryotx_cli.surroundings import explained
 
+    use_granted_cores()
     streams = steady_streams()
     try:
         from cryotx_cli.cli.app import main as run

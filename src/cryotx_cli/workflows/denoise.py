@@ -22,6 +22,7 @@ from cryotx_cli.micrographs.micrograph import (
     write_micrograph,
 )
 from cryotx_cli.micrographs.names import output_stems
+from cryotx_cli.processor import granted_cores
 from cryotx_cli.runs.folder import absolute_path
 
 Denoiser = Callable[[NDArray[Any], DenoisingPipeline], NDArray[np.uint8]]
@@ -67,7 +68,7 @@ class DenoiseRun:
     def __iter__(self) -> Iterator[DenoiseResult]:
         first_error = None
         some = False
-        workers = self.config.workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+        workers = self.config.workers or min(granted_cores().count, _MOST_WORKERS)
         # Threads suffice: reading, OpenCV, SciPy and NumPy release the interpreter while they work on an image.
         with ThreadPoolExecutor(workers) as pool:
             futures = [pool.submit(self._denoise, file, path) for file, path in self.targets.items()]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cryotx_cli.config import DoctorConfig, PickConfig
 from cryotx_cli.errors import CryotxError
+from cryotx_cli.processor import granted_cores
 from cryotx_cli.surroundings import (
     address_space_limit,
     broken_library,
@@ -143,10 +144,12 @@ def _missing(name: str) -> Examined:
 
 
 def _cores() -> Examined:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    value = f"{allowed} of {os.cpu_count()}"
+    cores = granted_cores()
+    value = f"{cores.count} of {os.cpu_count()}"
+    if cores.limit and cores.count < (os.cpu_count() or 1):
+        value += f" ({cores.limit})"
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdigit():
+    if threads.isdigit() and int(threads) != cores.count:
         value += f"; OMP_NUM_THREADS allows {threads}"
     return Examined("Processor cores", value)
 

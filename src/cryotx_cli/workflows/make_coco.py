@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -30,6 +29,7 @@ from cryotx_cli.events import Tell
 from cryotx_cli.files.json_lines import append_json_line, read_json_lines, write_json_lines
 from cryotx_cli.micrographs.denoise import denoise as denoise_image
 from cryotx_cli.micrographs.micrograph import read_micrograph, write_micrograph
+from cryotx_cli.processor import granted_cores
 from cryotx_cli.runs.folder import fingerprint
 from cryotx_cli.version import __version__
 
@@ -199,7 +199,7 @@ class MakeCocoRun:
     def __iter__(self) -> Iterator[MakeCocoResult]:
         rows = self._start()
         first_error = None
-        workers = self._config.workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+        workers = self._config.workers or min(granted_cores().count, _MOST_WORKERS)
         # Threads suffice: reading, OpenCV, SciPy and NumPy release the interpreter while they work on an image.
         with ThreadPoolExecutor(workers) as pool:
             futures = {pool.submit(self._make, job, rows.get(job.image)): job for job in self._jobs}

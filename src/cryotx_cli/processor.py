@@ -1,0 +1,105 @@
+"""How many cores of the processor a command was granted, and what its threads do while they wait for each other.
+
+Imports nothing outside the standard library, and has to be asked before PyTorch is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_THREADS = "OMP_NUM_THREADS"
+_WAITING = "OMP_WAIT_POLICY"
+
+
+@dataclass(frozen=True)
+class Cores:
+    """How many cores there are for this process, and who says so.
+
+    Parameters
+    ----------
+    count
+        At least 1.
+    limit
+        What allows no more of them; empty where all cores of the machine may be used.
+    """
+
+    count: int
+    limit: str
+
+
+def granted_cores(root: Path = Path("/")) -> Cores:
+    """Return the cores that the machine, its scheduler or the container of this process grant it.
+
+    PyTorch starts a thread for each core that it may be scheduled on. It does not ask for the quota of a container, nor
+    for the share that SLURM gives a job without binding it to cores: with 2 of 64 cores it would start 64 threads that
+    wait for each other.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+    """
+    everything = os.cpu_count() or 1
+    found = [Cores(everything, "")]
+    if hasattr(os, "sched_getaffinity"):
+        found.append(Cores(len(os.sched_getaffinity(0)), "the cores it is bound to"))
+    for quota in _quotas(root):
+        found.append(Cores(max(1, math.ceil(quota)), f"a quota of {quota:g} cores"))
+    share = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if share.isdigit() and int(share) > 0:
+        found.append(Cores(int(share), f"SLURM_CPUS_PER_TASK={share}"))
+    return min(found, key=lambda cores: cores.count)
+
+
+def use_granted_cores() -> None:
+    """Tell the libraries that are loaded from here on to start no more threads, and to let those that wait sleep.
+
+    Threads of OpenMP spin while they wait for each other. A machine with nothing else to do loses nothing by it, but
+    where cores are shared they spin in the time of the thread they wait for: on two busy cores, picking with two threads
+    took twice the processor time of one, and longer by the clock. What the user has set stays.
+    """
+    os.environ.setdefault(_WAITING, "PASSIVE")
+    cores = granted_cores()
+    if cores.limit:
+        os.environ.setdefault(_THREADS, str(cores.count))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the quotas, in cores, of the control groups around this process, of either version."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if controllers not in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
+            continue
+        top = root / "sys/fs/cgroup" / controllers
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            quota = _number_pair(folder / "cpu.max") if not controllers else _first_version(folder)
+            if quota is not None:
+                yield quota
+            if folder == top:
+                break
+
+
+def _number_pair(file: Path) -> float | None:
+    """Return what ``quota period`` in microseconds is in cores; None where the quota is ``max``."""
+    try:
+        quota, period = file.read_text(encoding="utf-8").split()
+        return float(quota) / float(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _first_version(folder: Path) -> float | None:
+    try:
+        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 and period > 0 else None

@@ -1,0 +1,91 @@
+"""How many cores a command uses where a machine, a container or a scheduler does not grant all of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cryotx_cli.processor import Cores, granted_cores
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 cores, all of them free."""
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+
+
+def root_with(folder: Path, group: str, files: dict[str, str]) -> Path:
+    (folder / "proc/self").mkdir(parents=True)
+    (folder / "proc/self/cgroup").write_text(group)
+    for name, text in files.items():
+        file = folder / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+def test_all_cores_where_nothing_limits_them(tmp_path: Path) -> None:
+    assert granted_cores(tmp_path) == Cores(64, "")
+
+
+def test_cores_that_the_process_is_bound_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+
+    assert granted_cores(tmp_path) == Cores(3, "the cores it is bound to")
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "cores"),
+    [
+        ("0::/box\n", {"box/cpu.max": "200000 100000\n"}, 2),
+        ("0::/box\n", {"box/cpu.max": "150000 100000\n"}, 2),
+        ("0::/box\n", {"box/cpu.max": "10000 100000\n"}, 1),
+        ("0::/outer/inner\n", {"outer/cpu.max": "300000 100000\n", "outer/inner/cpu.max": "max 100000\n"}, 3),
+        ("0::/outer/inner\n", {"outer/cpu.max": "300000 100000\n", "outer/inner/cpu.max": "800000 100000\n"}, 3),
+        ("0::/\n", {"cpu.max": "400000 100000\n"}, 4),
+        ("0::/box\n", {"box/cpu.max": "max 100000\n"}, 64),
+        ("0::/box\n", {"box/cpu.max": "9900000 100000\n"}, 64),
+        ("0::/box\n", {"box/cpu.max": "nonsense\n"}, 64),
+        ("0::/box\n", {"box/cpu.max": "100000 0\n"}, 64),
+        (
+            "5:memory:/box\n4:cpu,cpuacct:/box\n",
+            {"cpu,cpuacct/box/cpu.cfs_quota_us": "500000\n", "cpu,cpuacct/box/cpu.cfs_period_us": "100000\n"},
+            5,
+        ),
+        ("4:cpu:/box\n", {"cpu/box/cpu.cfs_quota_us": "-1\n", "cpu/box/cpu.cfs_period_us": "100000\n"}, 64),
+        ("nonsense", {}, 64),
+    ],
+)
+def test_the_quota_of_a_container(tmp_path: Path, group: str, files: dict[str, str], cores: int) -> None:
+    found = granted_cores(root_with(tmp_path, group, files))
+
+    assert found.count == cores
+    assert bool(found.limit) == (cores < 64)
+
+
+@pytest.mark.parametrize(("share", "cores"), [("6", 6), ("0", 64), ("many", 64), ("128", 64)])
+def test_the_share_of_a_slurm_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str, cores: int) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", share)
+
+    assert granted_cores(tmp_path).count == cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="there is one core only")
+@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "3"}, "3")])
+def test_a_command_starts_no_more_threads_than_it_has_cores(given: dict[str, str], threads: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "SLURM_"))}
+    code = (
+        "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.argv = ['cryotx', '--version']\n"
+        "from cryotx_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: print(os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"{threads} PASSIVE"
