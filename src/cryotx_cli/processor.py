@@ -59,7 +59,7 @@ def use_granted_cores() -> None:
     """Tell the libraries that are loaded from here on to start no more threads, and to let those that wait sleep.
 
     Threads of OpenMP spin while they wait for each other. A machine with nothing else to do loses nothing by it, but
-    where cores are shared they spin in the time of the thread they wait for: on two busy cores, picking with two threads
+    where cores are shared they spin in the time of the thread they wait for: on two busy cores picking with two threads
     took twice the processor time of one, and longer by the clock. What the user has set stays.
     """
     os.environ.setdefault(_WAITING, "PASSIVE")
