@@ -63,15 +63,14 @@ def pipeline_star(version: str) -> str:
     return text
 
 
-def make_program(project: Path, seconds: float = 0.0, command: str = "relion") -> Path:
-    """Write a program that is `cryotx job relion` with a quick picker, which takes so long for a micrograph."""
-    program = project / "cryotx_job"
+def make_program(program: Path, *words: str, seconds: float = 0.0) -> Path:
+    """Write a program that is `cryotx`, and these words, with a quick picker, which takes so long for a micrograph."""
     program.write_text(
         f"#!{sys.executable}\nimport functools, sys\nsys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent / 'src')!r}]\n"
         "from cryotx_cli.workflows import pick\nfrom quick_picker import QuickPicker\n"
         f"pick.start_pick = functools.partial(pick.start_pick, picker=QuickPicker({seconds}))\n"
         "from cryotx_cli.cli.app import main\n"
-        f"sys.argv[1:1] = ['job', {command!r}]\nmain()\n"
+        f"sys.argv[1:1] = {list(words)}\nmain()\n"
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return program

@@ -28,6 +28,7 @@ ONLY_IN = {
     "rich": ["cli/"],
     "click": [],  # Typer brings its own
     "PIL": ["report/pdf.py"],
+    "pipeliner": ["hosts/ccpem_pipeliner.py"],
     "pandas": [],  # comes with starfile
 }
 

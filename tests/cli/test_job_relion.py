@@ -201,7 +201,7 @@ def rows_of(table: str) -> list[tuple[str, ...]]:
 @pytest.mark.slow
 def test_relion_runs_the_job_offers_its_coordinates_and_extracts_every_pick(project: Path) -> None:
     JOB.rmdir()
-    program = make_program(project)
+    program = make_program(project / "cryotx_job", "job", "relion")
     write_job_star(
         project / "job.star", 99, fn_exe=program, in_mic=MICS, param1_label="diameter", param1_value=60,
         param2_label="threshold", param2_value=0.4, param3_label="gpu", nr_threads=2, do_queue="No",
@@ -232,7 +232,7 @@ def test_relion_runs_the_job_offers_its_coordinates_and_extracts_every_pick(proj
 def test_relion_aborts_the_job_and_continues_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_project(tmp_path, 12)
-    program = make_program(tmp_path, seconds=0.5)
+    program = make_program(tmp_path / "cryotx_job", "job", "relion", seconds=0.5)
     write_job_star(
         tmp_path / "job.star", 99, fn_exe=program, in_mic=MICS, param1_label="diameter", param1_value=60,
         nr_threads=1, do_queue="No",
