@@ -5,6 +5,7 @@ Micrographs are 200 px of noise with dark discs, crops 64 px and few, so that a 
 
 import csv
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +14,26 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from cryotx_cli.config import AdaptConfig, load_train_config
+from cryotx_cli.averages.output import Assigned, ClassRow, write_classes
+from cryotx_cli.config import AdaptConfig, PickConfig, load_train_config
 from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.formats.star import read_particles_star, write_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import write_labels
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.errors import CheckpointError, DatasetError
+from cryotx_cli.detector.particle_picker import Located
+from cryotx_cli.errors import CheckpointError, ConfigError, DatasetError
 from cryotx_cli.micrographs.micrograph import write_micrograph
+from cryotx_cli.runs.stored import read_run
 from cryotx_cli.training import run as run_module
 from cryotx_cli.training.center import adapt as fine_tuning
 from cryotx_cli.training.center import adapt_data
 from cryotx_cli.training.center.data import simulated_crop
 from cryotx_cli.training.progress import FineTuned
+from cryotx_cli.workflows.pick import start_pick
 from cryotx_cli.workflows.train import train
+from quick_picker import PickerWithoutNetwork
 
 SIZE, DIAMETER_PX, PIXEL_SIZE = 200, 24, 5.0
 
@@ -327,6 +333,67 @@ def test_the_settings_that_were_used_repeat_the_run(whole, tmp_path):
     resolved = load_train_config(whole["out"] / "config.toml")
     (first,) = steps_of(train(tmp_path / "run", resolved), 1)
     assert first.loss == whole["reports"][0].loss
+
+
+# --- the picks of a run -----------------------------------------------------------------------------------------------
+
+
+class PicksDiscs(PickerWithoutNetwork):
+    """Picks every disc, and as many places between them."""
+
+    fingerprint = "discs"
+
+    def locate(self, prepared, micrograph):
+        seed = int(micrograph.source.stem.removeprefix("m"))
+        centres = discs(np.random.default_rng(seed))[1].centres
+        places = np.concatenate([centres, centres[:4] + 30.0]) if seed < 4 else centres[:4] + 30.0
+        return Located(Particles(places, np.full(len(places), 0.9), np.full(len(places), 24.0), PIXEL_SIZE))
+
+
+@pytest.fixture(scope="module")
+def picked(tree, tmp_path_factory):
+    """A run whose class 1 holds discs, and class 2 what lies between them; on one micrograph there is nothing else."""
+    folder = tmp_path_factory.mktemp("picked")
+    shutil.copytree(tree / "lab/micrographs", folder / "mics")
+    write_micrograph(folder / "mics/m4.mrc", discs(np.random.default_rng(4))[0], PIXEL_SIZE)
+    config = PickConfig(diameter=120.0, threshold=0.5, decoys=0, images=False, report=False)
+    list(start_pick([folder / "mics"], folder / "p.star", config, PicksDiscs()))
+    run = read_run(folder / "p.star")
+    picks = []
+    for row in run.picked:
+        particles = run.picks(row, run.candidates(row)[1]).particles
+        true = discs(np.random.default_rng(int(row.stem[1])))[1].centres
+        on_disc = np.linalg.norm(particles.centres[:, None] - true, axis=2).min(1) < 1
+        nothing = np.zeros(len(particles))
+        picks.append(Assigned(row.micrograph, particles, 2 - on_disc, nothing, np.zeros((len(particles), 2))))
+    rows = [ClassRow(number, 40, 0.5, 0.9, 20.0, 0.5) for number in (1, 2)]
+    write_classes(run.folder.path, "classes/classes.mrcs", np.zeros((2, 64, 64)), 2.5, rows, picks, {})
+    return folder / "p"
+
+
+def test_the_classes_of_a_run_are_learned_from(picked, config, tmp_path):
+    first, *_, end = train(tmp_path / "run", replace(config, data=picked, keep_classes="1"))
+
+    # Three of the four with labels are learned from, and the one where all picks are no particles.
+    assert first.event.text.startswith(
+        "Learning from 27 labels on 4 of 5 micrographs; held back: m2.mrc; diameter 120 Å"
+    )
+    assert first.event.text.endswith("; known to be no particles: 16 picks")
+    assert isinstance(end, FineTuned)
+    assert end.before.counts.truth == 9
+    assert load_train_config(tmp_path / "run/config.toml").keep_classes == "1"
+
+
+def test_the_folder_of_a_run_gives_all_its_picks(picked, config, tmp_path):
+    (first,) = steps_of(train(tmp_path / "run", replace(config, data=picked)), 1)
+    assert first.event.text.startswith("Learning from 43 labels on 4 of 5 micrographs")
+    assert "no particles" not in first.event.text
+
+
+def test_classes_that_are_not_there_stop_before_anything_is_written(picked, config, tmp_path):
+    with pytest.raises(ConfigError, match="is no class of this run"):
+        next(train(tmp_path / "run", replace(config, data=picked, keep_classes="7")))
+    assert not (tmp_path / "run").exists()
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

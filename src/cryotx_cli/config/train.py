@@ -49,7 +49,9 @@ _PAPER = Panel("Model cryotransformer")
 _ModelDoc = Doc("What to train; film: what keeps center's picks off support film; cryotransformer: the paper's model.")
 _Simulate = Annotated[bool, _INPUT, Doc("Train center or film on simulated micrographs.")]
 _Data = Annotated[
-    Path, _INPUT, Doc("Labels: a CryoPPP tree or a folder of make-coco; center: also coordinates in any format.")
+    Path,
+    _INPUT,
+    Doc("Labels: a CryoPPP tree or a folder of make-coco; center: also coordinates in any format, or a run."),
 ]
 _Init = Doc(
     "Start from these weights: default or a file; unset: none, with --data default; film: the weights that it is for, "
@@ -126,6 +128,11 @@ class AdaptConfig:
     data: _Data
     micrographs: Annotated[
         Path | None, _LABELS, Doc("Micrographs of the coordinates in --data, a folder or a STAR file.")
+    ] = None
+    keep_classes: Annotated[
+        str | None,
+        _LABELS,
+        Doc("With a run in --data: numbers of classes with commas; picks of the others are learned as no particles."),
     ] = None
     diameter: Annotated[
         Length | None, _LABELS, Doc("Particle diameter in Å; unset: what the labels state, or estimated.")

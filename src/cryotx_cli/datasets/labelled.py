@@ -36,10 +36,13 @@ class MicrographLabels:
         The micrograph; its pixel size is that of the labels where the micrographs' own list has none.
     labels
         In the micrograph's pixels; diameters are NaN where the labels state none.
+    negatives
+        What somebody has looked at and found to be no particles; None where nobody says.
     """
 
     file: MicrographFile
     labels: Particles
+    negatives: Particles | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +57,14 @@ class LabelSet:
         Micrographs without labels: nobody looked at them, which does not mean that they are empty.
     without_micrograph
         Names of labelled micrographs that are not there.
+    changed
+        Names of those that are not as they were when they were labelled, as far as anybody knows.
     """
 
     micrographs: tuple[MicrographLabels, ...]
     unlabelled: int = 0
     without_micrograph: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
 
 
 def find_labels(data: str | Path, micrographs: str | Path | None = None, tell: Tell = warn) -> LabelSet:

@@ -1,5 +1,6 @@
 """Crops of labelled micrographs: labels stay on their particles, and what has no label is background only if it is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,43 @@ def image_of(labels, height=120, width=140, scales=(1.0,), margin=0.0):
 def grid(count, spacing=30.0):
     side = int(np.ceil(np.sqrt(count)))
     return (np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)[:count] + 1) * spacing
+
+
+def test_what_is_known_to_be_no_particle_is_background_and_says_nothing_of_the_others():
+    labels = grid(9)[:6]
+    places = np.concatenate([labels, grid(9)[6:], [[105.0, 25.0]]])  # three without a label, one far from all
+    picker = Sees(places, [0.97] * 6 + [0.95] * 3 + [0.6])
+    plain = image_of(labels)
+    negatives = replace(plain, negatives=places[6:9] + 2.0)  # as exact as picks are
+
+    (before,), (after,) = unlabelled_detections(picker, [plain]), unlabelled_detections(picker, [negatives])
+
+    assert_allclose(after.centres, before.centres)
+    assert (before.doubt[:3] > 0.5).all()
+    assert (after.doubt[:3] == 0).all()
+    # Of the sure ones that may be particles all have labels now: the doubtful one is more likely background.
+    assert 0 < after.doubt[3] < before.doubt[3]
+
+
+def test_a_label_beside_what_is_none_stays_a_label():
+    labels = grid(4)
+    image = replace(image_of(labels), negatives=labels[:1] + 4.0)
+    (seen,) = unlabelled_detections(Sees(labels, [0.97] * 4), [image])
+    assert len(seen.centres) == 0
+    crop = labelled_crop(image, seen, np.random.default_rng(0), 256)
+    assert len(crop.centres) == 4
+    assert not crop.ignored.any()
+
+
+def test_windows_are_cut_around_what_is_no_particle_too():
+    nothing = replace(image_of(np.zeros((0, 2)), 600, 600), negatives=np.array([[300.0, 300.0]]))
+    held = 0
+    for seed in range(200):
+        crop = labelled_crop(replace(nothing, images=(spots(nothing.negatives, 600, 600),)), NOTHING,
+                             np.random.default_rng(seed), 64)  # fmt: skip
+        assert len(crop.centres) == 0
+        held += bool(crop.image.max() > 0)
+    assert 0.6 < held / 200 < 0.85  # by chance it would be one in ninety
 
 
 # --- what has no label -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from torch import nn
 
 from cryotx_cli.config import AdaptConfig
 from cryotx_cli.coordinates.gain import paired_gain
-from cryotx_cli.datasets.labelled import find_labels
+from cryotx_cli.datasets.labelled import LabelSet, find_labels
 from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Picker
@@ -40,8 +40,8 @@ _WARM_UP = 50
 _SAVE_SECONDS = 60.0  # a whole run is minutes
 
 
-def fine_tune(out: Path, config: AdaptConfig) -> Iterator[StepReport]:
-    """Adapt the weights `config.init` to the labels `config.data`.
+def fine_tune(out: Path, config: AdaptConfig, labels: LabelSet | None = None) -> Iterator[StepReport]:
+    """Adapt the weights `config.init` to the labels `config.data`, or to those that are given.
 
     It ends after `config.steps`, or when for 300 steps F1 on the held-back micrographs has been lower
     than its best by more than chance. ``best.safetensors`` then holds the last weights of which that is not so, or
@@ -64,7 +64,7 @@ def fine_tune(out: Path, config: AdaptConfig) -> Iterator[StepReport]:
         If labels or micrographs cannot be read.
     """
     told: list[Event] = []
-    labels = find_labels(config.data, config.micrographs, told.append)
+    labels = labels or find_labels(config.data, config.micrographs, told.append)
     device = resolve_device(config.device)
     state = run.open_folder(out, config.resume, WAY)
     data = read_adapt_data(labels, config, Picker(load_checkpoint(config.init), device))

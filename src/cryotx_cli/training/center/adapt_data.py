@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cryotx_cli.config import AdaptConfig
 from cryotx_cli.datasets.labelled import LabelSet, MicrographLabels
@@ -25,6 +26,7 @@ from cryotx_cli.training.center.labelled_data import (
     prepare_labelled,
     unlabelled_detections,
 )
+from cryotx_cli.wording import counted
 
 T = TypeVar("T")
 
@@ -51,9 +53,10 @@ class AdaptData:
 
 def read_adapt_data(found: LabelSet, config: AdaptConfig, picker: Picker) -> AdaptData:
     """Read the labelled micrographs, hold some back and prepare everything that batches are made of."""
-    if len(found.micrographs) < 2:
+    labelled = sum(len(one.labels) > 0 for one in found.micrographs)
+    if labelled < 2:
         raise DatasetError(
-            f"{config.data}: {len(found.micrographs)} labelled micrograph, where at least 2 are needed: one to learn "
+            f"{config.data}: {counted(labelled, 'labelled micrographs')}, where at least 2 are needed: one to learn "
             "from and one to judge by",
             "Label another one; five are a good number.",
         )
@@ -61,10 +64,13 @@ def read_adapt_data(found: LabelSet, config: AdaptConfig, picker: Picker) -> Ada
     micrographs = [read_micrograph(one.file, config.pixel_size) for one in chosen]
     _check_inside(chosen, micrographs)
     diameters, source = _diameters(chosen, micrographs, config, picker)
-    margin = min(_margin(one, micrograph) for one, micrograph in zip(chosen, micrographs, strict=True))
-    held = set(_spread(range(len(chosen)), max(1, round(_HELD_BACK * len(chosen)))))
+    with_labels = [number for number, one in enumerate(chosen) if len(one.labels)]  # others have negatives alone
+    margin = min(_margin(chosen[number], micrographs[number]) for number in with_labels)
+    held = set(_spread(with_labels, max(1, round(_HELD_BACK * len(with_labels)))))
     images = [
-        prepare_labelled(picker, micrograph, one.labels, diameter, margin, scales=number not in held)
+        prepare_labelled(
+            picker, micrograph, one.labels, diameter, margin, negatives=one.negatives, scales=number not in held
+        )
         for number, (one, micrograph, diameter) in enumerate(zip(chosen, micrographs, diameters, strict=True))
     ]
     picker, images, on_film = _settle_film(picker, images)
@@ -75,7 +81,7 @@ def read_adapt_data(found: LabelSet, config: AdaptConfig, picker: Picker) -> Ada
         f"micrographs; held back: {', '.join(image.name for image in held_back)}; diameter {_span(diameters)} Å "
         f"({source}); nothing is labelled within {margin:.0f} px of a border"
     )
-    note += _left_out(found) + on_film
+    note += _negatives(learned) + _left_out(found) + on_film
     unlabelled = unlabelled_detections(picker, learned)
     return AdaptData(picker.checkpoint, learned, held_back, unlabelled, _simulated(config), note)
 
@@ -133,12 +139,16 @@ def _diameters(
     if config.diameter is not None:
         return [config.diameter] * len(chosen), "given"
     stated = [
-        one.labels.diameters[np.isfinite(one.labels.diameters)] * micrograph.pixel_size
-        for one, micrograph in zip(chosen, micrographs, strict=True)
+        known[np.isfinite(known)] * micrograph.pixel_size
+        for known, micrograph in zip(map(_stated_diameters, chosen), micrographs, strict=True)
     ]
     if all(len(diameters) for diameters in stated):
         return [float(np.median(diameters)) for diameters in stated], "of the labels"
     return [picker.estimate_diameter(_spread(micrographs, _DIAMETER_SAMPLE))] * len(chosen), "estimated"
+
+
+def _stated_diameters(one: MicrographLabels) -> NDArray[np.float64]:
+    return np.concatenate([part.diameters for part in (one.labels, one.negatives) if part is not None])
 
 
 def _span(values: Sequence[float]) -> str:
@@ -146,10 +156,16 @@ def _span(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def _negatives(learned: Sequence[LabelledImage]) -> str:
+    count = sum(len(image.negatives) for image in learned)
+    return f"; known to be no particles: {counted(count, 'picks')}" if count else ""
+
+
 def _left_out(found: LabelSet) -> str:
     reasons = {
         "without labels": found.unlabelled,
         "with labels but not there": len(found.without_micrograph),
+        "changed since they were labelled": len(found.changed),
         f"beyond {_MOST_MICROGRAPHS}": max(len(found.micrographs) - _MOST_MICROGRAPHS, 0),
     }
     parts = [f"{count} {reason}" for reason, count in reasons.items() if count]

@@ -7,16 +7,18 @@ that have labels and the model's probability p, an unlabelled detection is a par
     p (1 - c) / (1 - c p)
 
 (Elkan & Noto 2008), and with that probability each crop leaves it out of the loss. Sure detections among half of the
-particles labelled are mostly left out; doubtful ones among nearly all labelled are background, as the labels say.
+particles labelled are mostly left out; doubtful ones among nearly all labelled are background, as the labels say. What
+somebody has found to be no particle is always background, and says nothing of c.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from cryotx_cli.coordinates.agreement import match_thinned
 from cryotx_cli.coordinates.chance import Field
@@ -51,6 +53,8 @@ class LabelledImage:
         (n, 2) centres in px at scale 1.
     margin
         Width in px at scale 1 of the border in which nobody labelled.
+    negatives
+        (m, 2) centres in px at scale 1 of what is known to be no particle.
     """
 
     name: str
@@ -58,6 +62,7 @@ class LabelledImage:
     scales: tuple[float, ...]
     labels: NDArray[np.float64]
     margin: float
+    negatives: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     @property
     def nominal(self) -> NDArray[np.float32]:
@@ -85,7 +90,14 @@ class Unlabelled:
 
 
 def prepare_labelled(
-    picker: Picker, micrograph: Micrograph, labels: Particles, diameter: float, margin: float, *, scales: bool = True
+    picker: Picker,
+    micrograph: Micrograph,
+    labels: Particles,
+    diameter: float,
+    margin: float,
+    *,
+    negatives: Particles | None = None,
+    scales: bool = True,
 ) -> LabelledImage:
     """Bring a micrograph and its labels to the network's scale.
 
@@ -95,6 +107,8 @@ def prepare_labelled(
         Of the particles in Å.
     margin
         Width in the micrograph's pixels of the border without labels.
+    negatives
+        What is known to be no particle.
     scales
         Also smaller and larger, for training.
     """
@@ -107,6 +121,7 @@ def prepare_labelled(
         shown,
         (labels.centres + 0.5) * factor - 0.5,
         margin * float(factor.mean()),
+        np.zeros((0, 2)) if negatives is None else (negatives.centres + 0.5) * factor - 0.5,
     )
 
 
@@ -118,13 +133,15 @@ def unlabelled_detections(picker: Picker, images: list[LabelledImage]) -> list[U
         found = picker.detect(image.nominal)
         candidates = Particles(found.centres, picker.checkpoint.calibration(found.logits), 2 * found.radii, 1.0)
         kept, partners = match_thinned(candidates, image.labels, radius)
-        seen.append((kept, partners >= 0, image.in_labelled_area(kept.centres)))
-    counts = [_label_counts(kept, labelled, inside) for kept, labelled, inside in seen]
+        labelled, wrong = partners >= 0, _is_near(kept.centres, image.negatives, radius)
+        seen.append((kept, labelled, wrong & ~labelled, image.in_labelled_area(kept.centres)))
+    counts = [_label_counts(kept, labelled, inside & ~wrong) for kept, labelled, wrong, inside in seen]
     overall = _share(sum(labelled for labelled, _ in counts), sum(particles for _, particles in counts), _PRIOR_SHARE)
     unlabelled = []
-    for (kept, labelled, inside), here in zip(seen, counts, strict=True):
+    for (kept, labelled, wrong, inside), here in zip(seen, counts, strict=True):
         particle = probability_though_unlabelled(kept.scores, _share(*here, overall))
         particle = np.where(inside, particle, kept.scores > _BORDER_FLOOR)
+        particle = np.where(wrong, 0.0, particle)
         unlabelled.append(Unlabelled(kept.centres[~labelled], particle[~labelled]))
     return unlabelled
 
@@ -139,7 +156,7 @@ def labelled_crop(image: LabelledImage, unlabelled: Unlabelled, rng: np.random.G
     number = int(rng.integers(len(image.scales)))
     pixels, scale = image.images[number], image.scales[number]
     labels = (image.labels + 0.5) * scale - 0.5
-    x0, y0 = _corner(pixels.shape, labels, rng, size)
+    x0, y0 = _corner(pixels.shape, np.concatenate([labels, (image.negatives + 0.5) * scale - 0.5]), rng, size)
     labels = labels + rng.normal(0, _LABEL_JITTER * PIXELS_PER_DIAMETER * scale, labels.shape)
     doubtful = unlabelled.centres[rng.random(len(unlabelled.centres)) < unlabelled.doubt]
     centres = np.concatenate([labels, (doubtful + 0.5) * scale - 0.5]) - [x0, y0]
@@ -160,17 +177,22 @@ def labelled_crop(image: LabelledImage, unlabelled: Unlabelled, rng: np.random.G
     return turned(crop, rng)
 
 
-def _corner(
-    shape: tuple[int, ...], labels: NDArray[np.float64], rng: np.random.Generator, size: int
-) -> tuple[int, int]:
-    """Upper left corner (x, y) of a window, in most cases one that holds a label."""
+def _corner(shape: tuple[int, ...], known: NDArray[np.float64], rng: np.random.Generator, size: int) -> tuple[int, int]:
+    """Upper left corner (x, y) of a window, in most cases one that holds a label or what is known to be none."""
     room = np.maximum(np.array(shape[::-1]) - size, 0)
     if rng.random() < _NEAR_A_LABEL:
-        corner = labels[int(rng.integers(len(labels)))] - rng.uniform(0, size, 2)
+        corner = known[int(rng.integers(len(known)))] - rng.uniform(0, size, 2)
     else:
         corner = rng.uniform(0, 1, 2) * (room + 1)
     x0, y0 = np.clip(np.floor(corner).astype(int), 0, room).tolist()
     return x0, y0
+
+
+def _is_near(points: NDArray[np.float64], others: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
+    """Which of (n, 2) points lie within a radius of one of the others."""
+    if not len(others):
+        return np.zeros(len(points), np.bool_)
+    return np.asarray(cKDTree(others).query(points)[0] <= radius, np.bool_)
 
 
 def _label_counts(kept: Particles, labelled: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[float, float]:
