@@ -2,7 +2,8 @@
 
 import typer
 
-from cryotx_cli.cli.help import Group
+from cryotx_cli.cli.help import Command, Group
+from cryotx_cli.cli.job_cryosparc import cryosparc
 from cryotx_cli.cli.job_relion import relion
 from cryotx_cli.cli.relion_command import RelionCommand
 
@@ -13,7 +14,8 @@ job = typer.Typer(
 
 @job.callback()
 def _job() -> None:
-    """Run as a job of RELION."""
+    """Run as a job of RELION or CryoSPARC."""
 
 
 job.command("relion", cls=RelionCommand)(relion)
+job.command("cryosparc", cls=Command)(cryosparc)
