@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cryotx_cli.averages.centring import LEAST_CENTRED, MOST_SPREAD, centred_power, spread
 from cryotx_cli.averages.chance import crops_of_noise
 from cryotx_cli.averages.crops import MASK_RADIUS, SIDE
 from cryotx_cli.averages.halves import Crops, HalvesOfCrops, Images, Matches, strength
@@ -38,13 +39,24 @@ class Class:
     strength
         How far its halves agree: mean of Fisher's z of the rings that count.
     ring
-        Up to which ring they do; None: no further than those of noise.
+        Up to which ring they do; None: no further than those of noise, or it shows no object of its own.
+    centred
+        Share of the power of its crops that lies round their middle, see `cryotx_cli.averages.centring`.
+    spread
+        By how many pixels on each axis its crops are moved, root mean square.
     """
 
     image: Images
     curve: NDArray[np.float64]
     strength: float
     ring: int | None
+    centred: float = 0.0
+    spread: float = 0.0
+
+    @property
+    def has_its_own(self) -> bool:
+        """Whether it shows an object of its own, and not what lies beside its picks."""
+        return self.centred >= LEAST_CENTRED and self.spread <= MOST_SPREAD
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +119,21 @@ def sorted_into_classes(
     second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
     sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)
     noise = _shared_by_noise(polar, crops, trains, rings, classes, seed)
-    found = _Found(sorted_, rings, noise)
-    return found.classes(second)
+    found = _Found(sorted_, rings, noise).classes(second)
+    return replace(found, classes=_judged(found, crops))
+
+
+def _judged(found: Classes, crops: Crops) -> list[Class]:
+    """Return the classes with what tells whether each shows an object of its own; those that do not have no ring."""
+    count = len(found.classes)
+    measured = zip(
+        found.classes,
+        centred_power(crops, found.numbers, count).tolist(),
+        spread(found.shifts, found.numbers, count).tolist(),
+        strict=True,
+    )
+    known = [replace(one, centred=centred, spread=moved) for one, centred, moved in measured]
+    return [one if one.has_its_own else replace(one, ring=None) for one in known]
 
 
 def _shared_by_noise(
