@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import map_coordinates
 
+from cryotx_cli.micrographs.ctf import Ctf
 from cryotx_cli.micrographs.decoy import noise_power, radial_spectrum
 from cryotx_cli.micrographs.image import clip_outliers, padding, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -63,14 +64,17 @@ class Crops:
         (n,) whether the micrograph holds the particle as a whole.
     noise
         (side / 2 + 1,) amplitude of the micrograph's noise at the frequencies k / side, which was taken away.
+    flipped
+        Whether contrast that the microscope has turned round was turned back.
     """
 
     images: Image
     whole: NDArray[np.bool_]
     noise: NDArray[np.float64]
+    flipped: bool
 
 
-def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame) -> Crops:
+def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame, ctf: Ctf | None = None) -> Crops:
     """Cut out picks.
 
     Parameters
@@ -81,12 +85,15 @@ def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame)
         (n, 2) x and y in its pixels.
     frame
         The scale of the crops.
+    ctf
+        Of the micrograph, if it is known: its phases are flipped, before anything is cut, for a particle spreads as far
+        as the frequencies at which that matters are delocalised.
     """
     factor = micrograph.pixel_size / frame.pixel_size
     height, width = micrograph.image.shape
     step = min(1.0, 1 / factor)  # px of the image that is cut from one pixel of a crop to the next
     flat = _flattened(rescale(clip_outliers(micrograph.image), min(1.0, factor)))
-    image, noise = _whitened(flat)
+    image, noise = _whitened(flat, None if ctf is None else (ctf, micrograph.pixel_size / min(1.0, factor)))
     frequencies = np.arange(SIDE // 2 + 1) / SIDE / step
     noise = np.interp(frequencies, np.linspace(0, 0.5, len(noise)), noise)
     scale = np.array([image.shape[1] / width, image.shape[0] / height])
@@ -95,7 +102,7 @@ def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame)
         one[:] = _cut(image, centre, step)
     radius = (MASK_RADIUS + REACH) / factor
     whole = ((centres > radius - 0.5) & (centres < (width - 0.5 - radius, height - 0.5 - radius))).all(1)
-    return Crops(levelled(images), np.asarray(whole, bool), noise)
+    return Crops(levelled(images), np.asarray(whole, bool), noise, ctf is not None)
 
 
 def levelled(images: Image) -> Image:
@@ -125,8 +132,15 @@ def _flattened(image: Image) -> Image:
     return flat
 
 
-def _whitened(image: Image) -> tuple[Image, NDArray[np.float64]]:
-    """Divide by the amplitude of the noise; 0 stays 0.
+def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, NDArray[np.float64]]:
+    """Divide by the amplitude of the noise, and flip phases; 0 stays 0.
+
+    Parameters
+    ----------
+    image
+        What to divide.
+    optics
+        Contrast transfer and Å per pixel; None: flip nothing.
 
     Returns
     -------
@@ -136,24 +150,40 @@ def _whitened(image: Image) -> tuple[Image, NDArray[np.float64]]:
     """
     radial, power = radial_spectrum(image), noise_power(image)
     if radial is None or power is None:
-        return image, np.ones(2)
+        return (image if optics is None else _filtered(image, np.float32(1), optics)), np.ones(2)
     radial[: radial.argmax()] = radial.max()  # what flattening has taken from the lowest frequencies is not noise
     side = len(power)
     rings = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) * side
     expected = np.interp(rings, np.arange(len(radial)), radial)
     # The grid of a JPG's blocks and of a camera's columns stands out at single frequencies.
     amplitude = np.sqrt(np.where(power > _STANDS_OUT * expected, power, expected))
-    height, width = (next_fast_len(n, real=True) for n in image.shape)
+    height, width = _transformed(image.shape)
     rows = np.fft.fftfreq(height)[:, None] * side + side // 2
     columns = np.fft.rfftfreq(width)[None] * side
     places = np.broadcast_arrays(rows, columns)
     gain = 1 / map_coordinates(np.fft.fftshift(amplitude, 0), places, np.float32, order=1, mode="nearest")
-    whole = irfft2(rfft2(image, s=(height, width)) * gain, s=(height, width))
-    white = np.array(whole[: image.shape[0], : image.shape[1]], np.float32)
+    white = _filtered(image, gain, optics)
     white /= np.float32(white.std() or 1.0)
     np.clip(white, -_CLIP, _CLIP, out=white)
     white[image == 0] = 0
     return white, np.sqrt(radial)
+
+
+def _filtered(image: Image, gain: Image | np.float32, optics: tuple[Ctf, float] | None) -> Image:
+    """Multiply the transform of an image by a gain, and by -1 where the contrast transfer is negative."""
+    height, width = _transformed(image.shape)
+    if optics is not None:
+        ctf, pixel_size = optics
+        sine = ctf.sine(np.fft.fftfreq(height, pixel_size)[:, None], np.fft.rfftfreq(width, pixel_size)[None])
+        gain = np.where(sine < 0, -gain, gain)
+    whole = irfft2(rfft2(image, s=(height, width)) * gain, s=(height, width))
+    return np.array(whole[: image.shape[0], : image.shape[1]], np.float32)
+
+
+def _transformed(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the size to which an image is filled with zeros for a quick transform."""
+    height, width = (int(next_fast_len(n, real=True)) for n in shape)
+    return height, width
 
 
 def _cut(image: Image, centre: NDArray[np.float64], step: float) -> Image:

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.coordinates.formats.cryosparc import write_cs
+from cryotx_cli.coordinates.formats.entry import Alignments, Exposure
 from cryotx_cli.coordinates.formats.star import star_names
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError
@@ -79,19 +81,13 @@ class Assigned:
         Of the micrograph.
     particles
         The picks.
-    classes
-        (n,) from 1.
-    psi
-        (n,) degrees: RELION's ``_rlnAnglePsi``.
-    origins
-        (n, 2) Å: RELION's ``_rlnOriginXAngst`` and ``_rlnOriginYAngst``.
+    alignments
+        Their classes, and how they fit these.
     """
 
     name: str
     particles: Particles
-    classes: NDArray[np.int64]
-    psi: NDArray[np.float64]
-    origins: NDArray[np.float64]
+    alignments: Alignments
 
 
 def relion_poses(
@@ -125,6 +121,7 @@ def write_classes(
     rows: Sequence[ClassRow],
     picks: Sequence[Assigned],
     about: Mapping[str, object],
+    exposures: Mapping[str, Exposure],
 ) -> Path:
     """Write the folder, whole or not at all: what is there stays until it is.
 
@@ -144,6 +141,8 @@ def write_classes(
         Of each micrograph.
     about
         How they were made.
+    exposures
+        CryoSPARC's by the names of the micrographs, for particles.cs; none, and there is no such file.
 
     Returns
     -------
@@ -162,6 +161,10 @@ def write_classes(
         write_stack(unfinished / "classes.mrcs", images, pixel_size)
         _write_classes_star(unfinished / "classes.star", stack, rows)
         _write_particles_star(unfinished / "particles.star", picks)
+        known = [(exposures[one.name], one) for one in picks if one.name in exposures]
+        if known:
+            of_known = ((exposure, one.particles) for exposure, one in known)
+            write_cs(unfinished / "particles.cs", of_known, [one.alignments for _, one in known])
         content = {**about, "pixel_size": pixel_size, "classes": [asdict(row) for row in rows]}
         write_json(unfinished / "classes.json", content)
         before = run / f".{FOLDER}.before.{os.getpid()}.tmp"
@@ -204,7 +207,8 @@ def _write_particles_star(path: Path, picks: Sequence[Assigned]) -> None:
 def _particle_rows(picks: Sequence[Assigned], sizes: Sequence[float]) -> Iterable[str]:
     for one in picks:
         name, group = star_names([one.name])[0], sizes.index(one.particles.pixel_size) + 1
-        table = np.column_stack([one.particles.centres, one.particles.scores, one.classes, one.psi, one.origins])
+        fit = one.alignments
+        table = np.column_stack([one.particles.centres, one.particles.scores, fit.classes, fit.psi, fit.origins])
         for x, y, score, number, psi, origin_x, origin_y in table.tolist():
             yield (f"{name} {x:.3f} {y:.3f} {score:.6f} {number:.0f} {psi:.3f} {origin_x:.3f} {origin_y:.3f} {group}")
 

@@ -12,10 +12,12 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.averages.crops import SIDE, Crops, Frame, crops_of
+from cryotx_cli.averages.crops import SIDE, Frame
+from cryotx_cli.averages.kept_crops import KeptCrops, crops_key, cut_and_keep, read_kept
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
+from cryotx_cli.runs.candidates import Candidates
 from cryotx_cli.runs.jobs import has_changed
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun
@@ -41,6 +43,8 @@ class PickCrops:
         Why micrographs are left out, by their names.
     coarsest
         Å per pixel of the coarsest micrograph.
+    flipped
+        On how many of the micrographs phases were flipped.
     """
 
     images: NDArray[np.float16]
@@ -49,10 +53,11 @@ class PickCrops:
     picks: list[tuple[LedgerRow, Particles]]
     left_out: dict[str, str]
     coarsest: float
+    flipped: int
 
 
 def read_crops(run: StoredRun, frame: Frame, done: Callable[[], None]) -> PickCrops:
-    """Read the micrographs of a run and cut out its picks.
+    """Return the crops of a run: those that were kept, and where there are none cut out of micrographs, and kept.
 
     Parameters
     ----------
@@ -69,14 +74,15 @@ def read_crops(run: StoredRun, frame: Frame, done: Callable[[], None]) -> PickCr
         Not one micrograph with picks can be read.
     """
     picks: list[tuple[LedgerRow, Particles]] = []
-    whole, noise, left_out = [], [], {}
+    whole, noise, left_out, flipped = [], [], {}, 0
     with tempfile.TemporaryFile(prefix="cryotx-crops-") as file:
         for row, particles, outcome in _read_ahead(run, frame):
-            if isinstance(outcome, Crops):
-                file.write(outcome.images.astype(np.float16).tobytes())
+            if isinstance(outcome, KeptCrops):
+                file.write(outcome.as_numbers().tobytes())
                 picks.append((row, particles))
                 whole.append(outcome.whole)
                 noise.append(outcome.noise)
+                flipped += outcome.flipped
             else:
                 left_out[row.micrograph] = outcome
             done()
@@ -96,6 +102,7 @@ def read_crops(run: StoredRun, frame: Frame, done: Callable[[], None]) -> PickCr
         picks,
         left_out,
         max(particles.pixel_size for _, particles in picks),
+        flipped,
     )
 
 
@@ -104,11 +111,11 @@ def micrographs_with_picks(run: StoredRun) -> list[LedgerRow]:
     return [row for row in run.picked if row.picks]
 
 
-def _read_ahead(run: StoredRun, frame: Frame) -> Iterator[tuple[LedgerRow, Particles, Crops | str]]:
+def _read_ahead(run: StoredRun, frame: Frame) -> Iterator[tuple[LedgerRow, Particles, KeptCrops | str]]:
     """Yield micrographs with their picks and crops, or with the reason why there are none, in order."""
     with ThreadPoolExecutor(_READERS) as readers:
         coming = iter(micrographs_with_picks(run))
-        ahead: deque[Future[tuple[LedgerRow, Particles, Crops | str]]] = deque()
+        ahead: deque[Future[tuple[LedgerRow, Particles, KeptCrops | str]]] = deque()
         while True:
             ahead.extend(readers.submit(_read, run, row, frame) for row in islice(coming, _READERS + 1 - len(ahead)))
             if not ahead:
@@ -116,21 +123,33 @@ def _read_ahead(run: StoredRun, frame: Frame) -> Iterator[tuple[LedgerRow, Parti
             yield ahead.popleft().result()
 
 
-def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Particles, Crops | str]:
+def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Particles, KeptCrops | str]:
     particles = Particles.empty(1.0)
     try:
-        stored = run.available(row)
+        stored = run.candidates(row)
         if stored is None:
             raise CryotxError(f"{run.folder.outputs(row.stem).candidates}: missing or damaged")
+        available = run.choosable(row, stored[1])
         # As many as the run has picked, whatever this version would choose.
-        particles, candidates = stored[0].select(np.arange(min(row.picks, len(stored[0])))), stored[1]
-        path = run.folder.micrograph_of(row)
-        # The pixel size of the run counts, whatever the header says.
-        micrograph = read_micrograph(MicrographFile(path, row.micrograph, particles.pixel_size))
-        if micrograph.image.shape != (candidates.height, candidates.width) or has_changed(path, row):
-            raise MicrographError(f"{path}: has changed since it was picked")
-        return row, particles, crops_of(run.settled.with_dark_particles(micrograph), particles.centres, frame)
+        particles = available.select(np.arange(min(row.picks, len(available))))
+        return row, particles, _crops(run, row, particles, stored, frame)
     except CryotxError as error:
         return row, particles, error.message
     except OSError as error:
         return row, particles, f"{error.filename}: {error.strerror}"
+
+
+def _crops(
+    run: StoredRun, row: LedgerRow, particles: Particles, stored: tuple[str, Candidates], frame: Frame
+) -> KeptCrops:
+    file, (candidates_key, candidates) = run.folder.outputs(row.stem).crops, stored
+    key = crops_key(candidates_key, frame, row.ctf)
+    kept = read_kept(file, key, particles.centres)
+    if kept is not None:
+        return kept
+    path = run.folder.micrograph_of(row)
+    # The pixel size of the run counts, whatever the header says.
+    micrograph = read_micrograph(MicrographFile(path, row.micrograph, particles.pixel_size))
+    if micrograph.image.shape != (candidates.height, candidates.width) or has_changed(path, row):
+        raise MicrographError(f"{path}: has changed since it was picked")
+    return cut_and_keep(file, key, run.settled.with_dark_particles(micrograph), particles.centres, frame, row.ctf)

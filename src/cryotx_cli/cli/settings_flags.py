@@ -89,7 +89,8 @@ def _flags(config_class: type, table: str = "", panel: str | None = None) -> Ite
             yield from _flags(kind, f"{name}.", panel)  # type: ignore[arg-type]
             continue
         spelling = field.name.replace("_", "-")
-        flag = f"--{table}{spelling}" + (f"/--{table}no-{spelling}" if bool in _alternatives(kind) else "")
+        negated = bool in _alternatives(kind) and not spelling.startswith("no-")
+        flag = f"--{table}{spelling}" + (f"/--{table}no-{spelling}" if negated else "")
         option = typer.Option(
             flag,
             help=next(note.documentation for note in notes if isinstance(note, Doc)) + _default(field.default),

@@ -83,6 +83,10 @@ class PickConfig:
     images: Annotated[bool, Doc("Write a picture of each micrograph with its picks.")] = True
     boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph, if box is among the formats.")] = True
     report: Annotated[bool, Doc("Write report.html: the whole run in one page, with a threshold to try.")] = True
+    classes: Annotated[
+        int | None, Ge(1), Doc("How many classes the report averages the picks in; unset: by their number.")
+    ] = None
+    no_classes: Annotated[bool, Doc("Leave out class averages.")] = False
     restart: Annotated[bool, Doc("Pick everything again instead of continuing where the last run stopped.")] = False
     watch: Annotated[
         bool, Panel("Input"), Doc("Go on and pick what arrives, until Ctrl-C or until OUT/stop appears.")
@@ -92,6 +96,7 @@ class PickConfig:
     def __post_init__(self) -> None:
         refuse_together(self, {"threshold": "auto", "fdr": None, "percentile": None, "expected_count": None})
         refuse_together(self, {"watch": False, "exposures": None})
+        refuse_together(self, {"classes": None, "no_classes": False})
         if self.fdr is not None and not self.decoys:
             raise ValueError("fdr needs decoys")
         if len(device_names(self.device)) > 1:

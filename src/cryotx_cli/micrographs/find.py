@@ -18,6 +18,7 @@ from cryotx_cli.events import Event, Tell
 from cryotx_cli.files.folders import visible_folders
 from cryotx_cli.files.star_blocks import Table, contents, read_tables, table_for, table_with, tables_with
 from cryotx_cli.files.text_file import is_there
+from cryotx_cli.micrographs.ctf import Ctf, ctfs_in_star
 from cryotx_cli.micrographs.exposures import EXPOSURE_SUFFIXES, list_exposures
 from cryotx_cli.micrographs.names import MICROGRAPH_SUFFIXES, image_suffix, micrograph_suffix, parts_of_windows
 from cryotx_cli.micrographs.versions import choose_versions, versions_of
@@ -41,12 +42,15 @@ class MicrographFile:
         Å per pixel from the STAR file's optics table; None where there is none.
     defocus
         Å of underfocus from the STAR file; None where it has none.
+    ctf
+        Its whole contrast transfer; None where something of it is not stated.
     """
 
     path: Path
     name: str
     pixel_size: float | None = None
     defocus: float | None = None
+    ctf: Ctf | None = None
 
 
 _RUN_PICTURES = frozenset({"png", "thumbnails"})  # in the folder of a run of ``cryotx pick``
@@ -140,6 +144,16 @@ def read_defoci(path: str | Path) -> dict[str, float]:
             pairs = zip(table.texts("rlnMicrographName"), defocus.tolist(), strict=True)
             defoci |= {name: value for name, value in pairs if np.isfinite(value)}
     return defoci
+
+
+def read_ctfs(path: str | Path) -> dict[str, Ctf]:
+    """Return the contrast transfer of the micrographs in a STAR file, of those of which it says enough."""
+    tables, found = read_tables(Path(path)), dict[str, Ctf]()
+    for table in _micrograph_lists(tables):
+        if "rlnDefocusU" in table:
+            pairs = zip(table.texts("rlnMicrographName"), ctfs_in_star(tables, table), strict=True)
+            found |= {name: ctf for name, ctf in pairs if ctf is not None}
+    return found
 
 
 def _micrograph_lists(tables: Sequence[Table]) -> list[Table]:
@@ -280,17 +294,17 @@ def _is_run(folder: Path) -> bool:
 
 
 def _in_star(star: Path) -> Iterator[MicrographFile]:
-    listed, defoci = read_micrographs_star(star), read_defoci(star)
+    listed, defoci, ctfs = read_micrographs_star(star), read_defoci(star), read_ctfs(star)
     for name, pixel_size in listed:
         if "\0" in name:
             raise MicrographError(f"{star}: names {name[:80]!r}, which no file can be called", "Check the STAR file.")
-        yield MicrographFile(_resolve(name, star), name, pixel_size, defoci.get(name))
+        yield MicrographFile(_resolve(name, star), name, pixel_size, defoci.get(name), ctfs.get(name))
 
 
 def _in_exposures(path: Path, tell: Tell) -> Iterator[MicrographFile]:
     files = [
-        MicrographFile(_resolve(name, path), name, pixel_size, defocus)
-        for name, pixel_size, defocus in list_exposures(path, tell)
+        MicrographFile(_resolve(one.name, path), one.name, one.pixel_size, one.defocus, one.ctf)
+        for one in list_exposures(path, tell)
     ]
     if not any(is_there(file.path) for file in files):
         raise MicrographError(

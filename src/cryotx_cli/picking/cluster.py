@@ -224,6 +224,7 @@ def _with_absolute_paths(job: PickJob) -> PickJob:
         outputs,
         candidates=absolute_path(outputs.candidates),
         decoy=absolute_path(outputs.decoy),
+        crops=absolute_path(outputs.crops),
         png=absolute_path(outputs.png),
         thumbnail=absolute_path(outputs.thumbnail),
         coordinates={one: absolute_path(path) for one, path in outputs.coordinates.items()},

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.averages.crops import Frame
+from cryotx_cli.averages.kept_crops import are_kept, crops_key, cut_and_keep
+from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
@@ -79,6 +82,7 @@ class MicrographWork:
 
     def __init__(self, settled: Settled, picker: ParticlePicker) -> None:
         self._settled, self._config, self._picker = settled, settled.config, picker
+        self._averages, self._frame = settled.averages, Frame(settled.diameter)
 
     def read(self, job: PickJob) -> ReadMicrograph:
         """Read and prepare what the settings need of a micrograph.
@@ -90,9 +94,10 @@ class MicrographWork:
         """
         started = time.perf_counter()
         stored = stored_candidates(job, self._settled)
-        has_thumbnail = not self._config.report or job.outputs.thumbnail.exists()
+        is_drawn = not self._config.report or job.outputs.thumbnail.exists()
         checksum = checksum_of(job.file.path) if job.content.checksum is None else job.content.checksum
-        if stored is not None and has_thumbnail and not self._config.images:
+        needs_pixels = self._config.images or not is_drawn or self._lacks_crops(job, stored)
+        if stored is not None and not needs_pixels:
             return ReadMicrograph(None, None, stored, time.perf_counter() - started, 0.0, checksum)
         micrograph = read_micrograph(job.file, self._config.pixel_size)
         read = time.perf_counter()
@@ -155,6 +160,8 @@ class MicrographWork:
                 grey = grey_picture(micrograph)
             if self._config.report and grey is not None:
                 write_thumbnail(outputs.thumbnail, grey, thumbnail_bytes(micrographs))
+        if micrograph is not None and self._averages and len(particles):
+            self._keep_crops(picked.job, micrograph, particles)
         write_candidates(outputs.candidates, picked.candidates, picked.job.candidates_key)
         write_coordinates(outputs, particles, self._settled.formats, self._settled.box_px(particles.pixel_size))
         if self._config.images:
@@ -163,6 +170,21 @@ class MicrographWork:
             film = picked.candidates.film
             write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey, film)
         return time.perf_counter() - started
+
+    def _lacks_crops(self, job: PickJob, stored: Candidates | None) -> bool:
+        if not self._averages or stored is None:
+            return False
+        picks = job.selection.choose(stored).particles
+        return len(picks) > 0 and not are_kept(job.outputs.crops, self._crops_key(job), picks.centres)
+
+    def _keep_crops(self, job: PickJob, micrograph: Micrograph, picks: Particles) -> None:
+        if not are_kept(job.outputs.crops, self._crops_key(job), picks.centres):
+            dark = self._settled.with_dark_particles(micrograph)
+            ctf = job.row().ctf
+            cut_and_keep(job.outputs.crops, self._crops_key(job), dark, picks.centres, self._frame, ctf)
+
+    def _crops_key(self, job: PickJob) -> str:
+        return crops_key(job.candidates_key, self._frame, job.row().ctf)
 
     def find(self, micrograph: Micrograph) -> tuple[Candidates, tuple[Event, ...]]:
         """Do what `read` and `pick` do for a micrograph in memory: return its candidates and what to know of them.

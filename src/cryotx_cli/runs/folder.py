@@ -13,7 +13,8 @@
         report.html the run in one page; it is made from thumbnails/ and candidates/
         candidates/ every candidate with score and diameter, before any threshold
         decoys/     the same of noise that has the spectrum of some of the micrographs
-        classes/    what the picks average to, by cryotx classes
+        crops/      small images of the picks
+        classes/    what they average to
         dropped.json  the picks of classes that were dropped
         ledger.jsonl, config.toml
         diameter.json  what --diameter auto estimated, for the next run
@@ -51,6 +52,7 @@ class MicrographOutputs:
 
     candidates: Path
     decoy: Path
+    crops: Path
     png: Path
     thumbnail: Path
     coordinates: Mapping[str, Path]
@@ -128,6 +130,7 @@ class PickFolder:
         return MicrographOutputs(
             candidates=self.path / "candidates" / stem.with_name(f"{stem.name}.csv"),
             decoy=self.path / "decoys" / stem.with_name(f"{stem.name}.csv"),
+            crops=self.path / "crops" / stem.with_name(f"{stem.name}.npz"),
             png=self.path / "png" / stem.with_name(f"{stem.name}.png"),
             thumbnail=self.path / "thumbnails" / stem.with_name(f"{stem.name}.jpg"),
             coordinates={

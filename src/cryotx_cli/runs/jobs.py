@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cryotx_cli.coordinates.formats.table import table_formats
@@ -87,6 +87,7 @@ class PickJob:
             size=self.content.size,
             modified=self.content.modified,
             checksum=self.content.checksum,
+            ctf=None if self.file.ctf is None else asdict(self.file.ctf),
         )
 
 
@@ -285,6 +286,7 @@ def earlier_row(job: PickJob, row: LedgerRow) -> LedgerRow:
         path=here.path,
         stem=here.stem,
         defocus=here.defocus,
+        ctf=here.ctf,
         relion=here.relion,
         from_run=here.from_run,
     )

@@ -57,6 +57,8 @@ class LedgerRow:
     film_share, film
         Which share of the micrograph shows support film or large ice crystals, and the polygons around them, points
         (x, y) in its px. None where none were looked for, as in older ledgers.
+    ctf
+        What is known of its contrast transfer, by the names in `Ctf`; None where that is not all of it.
     """
 
     index: int
@@ -83,6 +85,7 @@ class LedgerRow:
     checksum: int | None = None
     film_share: float | None = None
     film: Rows | None = None
+    ctf: dict[str, float] | None = None
 
 
 class Ledger:

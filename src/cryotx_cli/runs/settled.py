@@ -51,6 +51,11 @@ class Settled:
         """Whether picks are chosen by their probability, and not as the original program does."""
         return self.config.selection != "legacy"
 
+    @property
+    def averages(self) -> bool:
+        """Whether the picks are averaged in classes, which the report shows."""
+        return self.config.report and not self.config.no_classes
+
     def picks_key(self, candidates_key: str) -> str:
         """Return the fingerprint of the picks among candidates that have this one."""
         return fingerprint(candidates_key, repr(self.selection))

@@ -59,9 +59,11 @@ class StoredRun:
     def available(self, row: LedgerRow) -> tuple[Particles, Candidates] | None:
         """Return what a threshold chooses among on a micrograph, best first, and everything that was proposed."""
         stored = self.candidates(row)
-        if stored is None:
-            return None
-        return self.dropped.kept(row.micrograph, self.settled.selection.available(stored[1])), stored[1]
+        return None if stored is None else (self.choosable(row, stored[1]), stored[1])
+
+    def choosable(self, row: LedgerRow, candidates: Candidates) -> Particles:
+        """Return what a threshold chooses among the candidates of a micrograph, best first."""
+        return self.dropped.kept(row.micrograph, self.settled.selection.available(candidates))
 
     def picks(self, row: LedgerRow, candidates: Candidates) -> Picks:
         """Return the picks among the candidates of a micrograph, without those that were dropped with their class."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.coordinates.formats.entry import Exposure, TableFormat
+from cryotx_cli.coordinates.formats.entry import Alignments, Exposure, TableFormat
 from cryotx_cli.coordinates.formats.scores import known_scores
 from cryotx_cli.coordinates.grid import Grid, on_grid
 from cryotx_cli.coordinates.particles import Particles, checked_particles
@@ -31,6 +31,27 @@ _LOCATION = tuple(
     f"location/{field}" for field in ("micrograph_path", "micrograph_shape", "center_x_frac", "center_y_frac")
 )
 _SHIFTS = ("alignments2D/shift", "alignments3D/shift")
+# Those of a 2D classification job, of which a program that reads one may expect all.
+_OF_ALIGNMENTS = (
+    ("alignments2D/split", "<u4"),
+    ("alignments2D/shift", "<f4", (2,)),
+    ("alignments2D/pose", "<f4"),
+    ("alignments2D/psize_A", "<f4"),
+    ("alignments2D/error", "<f4"),
+    ("alignments2D/error_min", "<f4"),
+    ("alignments2D/resid_pow", "<f4"),
+    ("alignments2D/slice_pow", "<f4"),
+    ("alignments2D/image_pow", "<f4"),
+    ("alignments2D/cross_cor", "<f4"),
+    ("alignments2D/alpha", "<f4"),
+    ("alignments2D/alpha_min", "<f4"),
+    ("alignments2D/weight", "<f4"),
+    ("alignments2D/pose_ess", "<f4"),
+    ("alignments2D/shift_ess", "<f4"),
+    ("alignments2D/class_posterior", "<f4"),
+    ("alignments2D/class", "<u4"),
+    ("alignments2D/class_ess", "<f4"),
+)
 OTHER_EXPOSURES = (
     "Give the exposures that were made of these micrographs. Or cryotx convert --scale {factor} makes the coordinates "
     "those of the exposures; --scale 1 says that they are that already."
@@ -99,12 +120,25 @@ def exposures_of(path: str | Path, names: Iterable[str], tell: Tell = warn) -> d
     return {name: exposures[exposure] for exposure, name in partners.items()}
 
 
-def write_cs(path: str | Path, particles: Iterable[tuple[Exposure, Particles]]) -> None:
+def write_cs(
+    path: str | Path,
+    particles: Iterable[tuple[Exposure, Particles]],
+    alignments: Iterable[Alignments] | None = None,
+) -> None:
     """Write particle locations with all fields that CryoSPARC's picking jobs give them.
 
     The score goes into ``pick_stats/ncc_score`` and the median diameter (0 where it is not known) into
     ``location/min_dist_A``. Particles on an image of another size are rescaled to that of the exposure. The same
     particle gets the same ``uid`` in every file.
+
+    Parameters
+    ----------
+    path
+        The file; it appears whole or not at all.
+    particles
+        Of each micrograph.
+    alignments
+        Of the same ones, to write the ``alignments2D`` fields of CryoSPARC's 2D classification, too.
 
     Raises
     ------
@@ -128,9 +162,12 @@ def write_cs(path: str | Path, particles: Iterable[tuple[Exposure, Particles]]) 
             ("pick_stats/power", "<f4"),
             ("pick_stats/template_idx", "<u4"),
             ("pick_stats/angle_rad", "<f4"),
+            *(_OF_ALIGNMENTS if alignments is not None else ()),
         ]
     )
     tables = [_rows_of(exposure, here, dtype) for exposure, here in pairs]
+    for rows, (exposure, here), aligned in zip(tables, pairs, alignments or (), strict=alignments is not None):
+        _align(rows, aligned, exposure.pixel_size if exposure.pixel_size > 0 else here.pixel_size)
     with whole_binary_file(path) as file:
         np.save(file, np.concatenate([np.zeros(0, dtype), *tables]), allow_pickle=False)
 
@@ -204,6 +241,16 @@ def _rows_of(exposure: Exposure, particles: Particles, dtype: np.dtype[Any]) -> 
     rows["pick_stats/ncc_score"] = particles.scores
     rows["uid"] = _uids(exposure.uid, fractions)
     return rows
+
+
+def _align(rows: NDArray[Any], aligned: Alignments, pixel_size: float) -> None:
+    """Fill in the fields of a 2D classification, whose signs are RELION's: centre = location - shift."""
+    rows["alignments2D/class"] = aligned.classes - 1
+    rows["alignments2D/pose"] = np.radians(aligned.psi)
+    rows["alignments2D/shift"] = aligned.origins / pixel_size
+    rows["alignments2D/psize_A"] = pixel_size
+    for field in ("class_posterior", "class_ess", "pose_ess", "shift_ess", "alpha", "weight"):
+        rows[f"alignments2D/{field}"] = 1  # each particle has one class and one pose
 
 
 def _uids(exposure_uid: int, fractions: NDArray[np.float32]) -> list[int]:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cryotx_cli.config import CoordinateFormatName
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.events import Tell
@@ -35,6 +38,25 @@ class Exposure:
     height: int
     width: int
     pixel_size: float
+
+
+@dataclass(frozen=True, eq=False)
+class Alignments:
+    """How the particles of one micrograph fit averages of their classes, in the terms of RELION.
+
+    Parameters
+    ----------
+    classes
+        (n,) from 1.
+    psi
+        (n,) degrees: ``_rlnAnglePsi``.
+    origins
+        (n, 2) Å: ``_rlnOriginXAngst`` and ``_rlnOriginYAngst``.
+    """
+
+    classes: NDArray[np.int64]
+    psi: NDArray[np.float64]
+    origins: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

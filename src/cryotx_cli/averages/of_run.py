@@ -1,0 +1,187 @@
+"""Average the picks of a run: classes of views, how far their halves agree, and the files that show them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotx_cli.averages.choice import read_classes
+from cryotx_cli.averages.classes import FEWEST, Classes, filtered, number_of_classes, sorted_into_classes
+from cryotx_cli.averages.crops import SIDE, Frame
+from cryotx_cli.averages.output import FOLDER, STACK, Assigned, ClassRow, relion_poses, write_classes
+from cryotx_cli.averages.pick_crops import PickCrops, read_crops
+from cryotx_cli.config import ClassesConfig
+from cryotx_cli.coordinates.formats.entry import Alignments, Exposure
+from cryotx_cli.detector.device import choose_device
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.events import Event, Tell
+from cryotx_cli.runs.folder import fingerprint, relion_path
+from cryotx_cli.runs.stored import StoredRun
+from cryotx_cli.version import __version__
+from cryotx_cli.wording import counted
+
+
+@dataclass(frozen=True)
+class ClassesMade:
+    """What came of it.
+
+    Parameters
+    ----------
+    folder
+        Where the files are.
+    rows
+        The classes, the largest first.
+    picks
+        How many picks are in them.
+    trained
+        How many of these the classes were made with.
+    seconds
+        Time for all of it; 0 where an earlier run had made them.
+    """
+
+    folder: Path
+    rows: tuple[ClassRow, ...]
+    picks: int
+    trained: int
+    seconds: float
+
+    @property
+    def best(self) -> float | None:
+        """Å to which the halves of the best class agree; None where all are noise."""
+        return min((row.resolution for row in self.rows if row.resolution is not None), default=None)
+
+    @property
+    def beyond_noise(self) -> int:
+        """How many classes are more than noise."""
+        return sum(row.resolution is not None for row in self.rows)
+
+
+def average_run(
+    run: StoredRun,
+    config: ClassesConfig,
+    exposures: Mapping[str, Exposure],
+    tell: Tell = lambda _: None,
+    read: Callable[[], None] = lambda: None,
+) -> ClassesMade:
+    """Sort the picks of a run into classes and write their averages into ``classes/`` of its folder.
+
+    What is there already stays until the new files are whole.
+
+    Parameters
+    ----------
+    run
+        The run.
+    config
+        Settings.
+    exposures
+        CryoSPARC's by the names of the micrographs, if there are any.
+    tell
+        Hears what there is to know.
+    read
+        Called after each micrograph that has picks.
+
+    Raises
+    ------
+    CryotxError
+        There are too few picks, the micrographs are gone, or the folder cannot be written.
+    DeviceError
+        The device is not there.
+    """
+    started = time.perf_counter()
+    device = choose_device(config.device).device
+    frame = Frame(run.settled.diameter)
+    _require_picks(run, sum(row.picks for row in run.picked))
+    crops = read_crops(run, frame, read)
+    if crops.left_out:
+        name, reason = next(iter(crops.left_out.items()))
+        text = f"{counted(len(crops.left_out), 'micrographs')} left out, for example {name}: {reason}"
+        tell(Event(text, "warning"))
+    _require_picks(run, int(crops.whole.sum()))
+    trains = _sample(crops.whole, config.sample, config.seed)
+    number = config.classes or number_of_classes(int(trains.sum()))
+    number = min(number, int(trains.sum()) // 10)
+    found = sorted_into_classes(crops.images, trains, frame.rings(crops.coarsest), number, config.seed, device)
+    rows = _rows(found, crops, frame)
+    about = {
+        "of": picks_fingerprint(run, config),
+        "picks": len(crops.images),
+        "trained": int(trains.sum()),
+        "seed": config.seed,
+        "chance": found.chance,
+        "micrographs": len(crops.picks),
+        "micrographs_left_out": len(crops.left_out),
+        "micrographs_with_phases_flipped": crops.flipped,
+    }
+    images = np.stack([filtered(one.image, crops.noise) for one in found.classes])
+    first = crops.picks[0][0]
+    stack = relion_path(run.folder.path / STACK, run.folder.micrograph_of(first), first.micrograph)
+    assigned = list(_assigned(found, crops, frame))
+    folder = write_classes(run.folder.path, stack, images, frame.pixel_size, rows, assigned, about, exposures)
+    return ClassesMade(folder, tuple(rows), len(crops.images), int(trains.sum()), time.perf_counter() - started)
+
+
+def picks_fingerprint(run: StoredRun, config: ClassesConfig) -> str:
+    """Return what tells the classes of these picks, made with these settings, from those of others."""
+    picks = [(row.micrograph, row.key, row.picks, row.ctf) for row in run.picked if row.picks]
+    return fingerprint(__version__, sorted(picks, key=lambda one: one[0]), config.classes, config.sample, config.seed)
+
+
+def classes_made_before(run: StoredRun, config: ClassesConfig) -> ClassesMade | None:
+    """Return the classes in the folder of a run if they are those of its picks, made with these settings."""
+    folder = run.folder.path / FOLDER
+    try:
+        about = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+        if about["of"] != picks_fingerprint(run, config) or about["micrographs_left_out"]:
+            return None
+        return ClassesMade(folder, read_classes(run.folder.path).rows, int(about["picks"]), int(about["trained"]), 0.0)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, CryotxError):
+        return None  # none, or none that can be read: they are made anew
+
+
+def _require_picks(run: StoredRun, picks: int) -> None:
+    if picks < FEWEST:
+        raise CryotxError(
+            f"{run.folder.star}: {counted(picks, 'picks')} that lie in a micrograph as a whole are too few to average",
+            f"It takes {FEWEST} at least; some hundreds show something.",
+        )
+
+
+def _sample(whole: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]:
+    """Return which crops the classes are made with: so many of the whole ones, or all of them."""
+    places = np.flatnonzero(whole)
+    chosen = np.random.default_rng(seed).permutation(places)[:size]
+    trains = np.zeros(len(whole), bool)
+    trains[chosen] = True
+    return trains
+
+
+def _rows(found: Classes, crops: PickCrops, frame: Frame) -> list[ClassRow]:
+    scores = np.concatenate([particles.scores for _, particles in crops.picks])
+    counts = np.bincount(found.numbers, minlength=len(found.classes))
+    sums = np.bincount(found.numbers, scores, minlength=len(found.classes))
+    return [
+        ClassRow(
+            number=i + 1,
+            picks=int(counts[i]),
+            share=float(counts[i] / counts.sum()),
+            mean_score=float(sums[i] / max(1, counts[i])),
+            resolution=None if one.ring is None else SIDE * frame.pixel_size / one.ring,
+            agreement=float(np.tanh(one.strength)),
+        )
+        for i, one in enumerate(found.classes)
+    ]
+
+
+def _assigned(found: Classes, crops: PickCrops, frame: Frame) -> Iterator[Assigned]:
+    psi, origins = relion_poses(found.angles, found.shifts, frame.pixel_size)
+    start = 0
+    for row, particles in crops.picks:
+        some = slice(start, start + len(particles))
+        start = some.stop
+        yield Assigned(row.micrograph, particles, Alignments(found.numbers[some] + 1, psi[some], origins[some]))
