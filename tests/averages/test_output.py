@@ -9,6 +9,8 @@ import pytest
 import starfile
 
 from cryotx_cli.averages.output import Assigned, ClassRow, write_classes
+from cryotx_cli.coordinates.formats.cryosparc import read_cs
+from cryotx_cli.coordinates.formats.entry import Alignments, Exposure
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError
@@ -20,14 +22,16 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 64, 64))
 def picks() -> list[Assigned]:
     first = Particles(np.array([[10.0, 20], [30, 40], [50, 60]]), np.array([0.9, 0.8, 0.7]), np.full(3, 9.0), 2.0)
     second = Particles(np.array([[15.5, 25.25]]), np.array([0.5]), np.full(1, 9.0), 4.0)
+    of_first = Alignments(np.array([1, 2, 1]), np.array([0.0, 90, -45]), np.array([[4.0, -2], [0, 0], [1, 1]]))
     return [
-        Assigned("a.mrc", first, np.array([1, 2, 1]), np.array([0.0, 90, -45]), np.array([[4.0, -2], [0, 0], [1, 1]])),
-        Assigned("b c.mrc", second, np.array([1]), np.array([10.0]), np.array([[-8.0, 4]])),
+        Assigned("a.mrc", first, of_first),
+        Assigned("b c.mrc", second, Alignments(np.array([1]), np.array([10.0]), np.array([[-8.0, 4]]))),
     ]
 
 
-def write(folder: Path, rows: list[ClassRow] = ROWS) -> Path:
-    return write_classes(folder, "run/classes/classes.mrcs", IMAGES, 2.5, rows, picks(), {"seed": 1})
+def write(folder: Path, rows: list[ClassRow] = ROWS, exposures: dict[str, Exposure] | None = None) -> Path:
+    about = {"seed": 1}
+    return write_classes(folder, "run/classes/classes.mrcs", IMAGES, 2.5, rows, picks(), about, exposures or {})
 
 
 def test_stack_and_tables(tmp_path: Path) -> None:
@@ -62,6 +66,28 @@ def test_centres_are_corrected_where_the_file_is_read(tmp_path: Path) -> None:
 
     assert found["a.mrc"].centres == pytest.approx(np.array([[8.0, 21], [30, 40], [49.5, 59.5]]), abs=1e-3)
     assert found["b c.mrc"].centres == pytest.approx(np.array([[17.5, 24.25]]), abs=1e-3)
+
+
+def test_cryosparc_reads_classes_angles_and_shifts(tmp_path: Path) -> None:
+    """Its signs are RELION's: pyem takes pose for psi and shift for origin as they are, class from 0."""
+    dataset = pytest.importorskip("cryosparc.dataset", reason="cryosparc-tools is not installed")
+    folder = write(tmp_path, exposures={"a.mrc": Exposure(7, 1, "J1/a.mrc", 100, 200, 2.0)})
+
+    found = dataset.Dataset.load(str(folder / "particles.cs"))
+
+    assert found["location/micrograph_uid"].tolist() == [7, 7, 7]
+    assert found["alignments2D/class"].tolist() == [0, 1, 0]
+    assert found["alignments2D/pose"] == pytest.approx(np.radians([0, 90, -45]))
+    assert found["alignments2D/shift"] * found["alignments2D/psize_A"][:, None] == pytest.approx(
+        np.array([[4.0, -2], [0, 0], [1, 1]])
+    )
+    assert found["alignments2D/class_posterior"].tolist() == [1, 1, 1]
+    centres = read_cs(folder / "particles.cs", lambda _: None)["J1/a.mrc"].centres
+    assert centres == pytest.approx(picks()[0].particles.centres, abs=1e-3)
+
+
+def test_without_exposures_there_is_nothing_for_cryosparc(tmp_path: Path) -> None:
+    assert not (write(tmp_path) / "particles.cs").exists()
 
 
 def test_what_was_there_is_replaced_as_a_whole(tmp_path: Path) -> None:

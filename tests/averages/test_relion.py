@@ -20,7 +20,7 @@ if not all(map(shutil.which, ("relion_image_handler", "relion_stack_create"))):
 
 
 def test_relion_reads_the_averages(tmp_path: Path) -> None:
-    folder = write_classes(tmp_path, "run/classes/classes.mrcs", IMAGES, 2.5, ROWS, [], {})
+    folder = write_classes(tmp_path, "run/classes/classes.mrcs", IMAGES, 2.5, ROWS, [], {}, {})
 
     command = ["relion_image_handler", "--i", "classes.mrcs", "--stats"]
     said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -23,7 +23,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         with mrcfile.new(f"mics/m{seed}.mrc") as mrc:
             mrc.set_data(np.random.default_rng(seed).normal(size=(500, 600)).astype(np.float32))
             mrc.voxel_size = 2.0
-    list(start_pick(["mics"], "p.star", PickConfig(diameter=60.0, threshold=0.4), QuickPicker()))
+    list(start_pick(["mics"], "p.star", PickConfig(diameter=60.0, threshold=0.4, report=False), QuickPicker()))
     return tmp_path
 
 

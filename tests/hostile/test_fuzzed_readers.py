@@ -71,7 +71,7 @@ def read_list(path):
     elif path.suffix == ".cs":
         assert all(exposure.height > 0 for exposure in read_exposures(path, unheard).values())
         assert all(min(particles.shape) > 0 for particles in read_cs(path, unheard).values())
-        assert all(name for name, _, _ in list_exposures(path, unheard))
+        assert all(one.name for one in list_exposures(path, unheard))
     else:
         stored = read_stored_candidates(path)
         assert stored is None or np.isfinite(stored[1].particles.centres).all()

@@ -14,7 +14,7 @@ ROW = LedgerRow(
 KEYS = {
     "index", "micrograph", "path", "stem", "key", "read_seconds", "prepare_seconds", "pick_seconds", "write_seconds",
     "seconds", "candidates", "picks", "edge", "distance", "error", "defocus",
-    "expected_false", "relion", "from_run", "size", "modified", "checksum", "film_share", "film",
+    "expected_false", "relion", "from_run", "size", "modified", "checksum", "film_share", "film", "ctf",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from cryotx_cli.runs.ledger import Ledger
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import PickerWithoutNetwork
 
-CONFIG = PickConfig(diameter=60.0, threshold=0.5)
+CONFIG = PickConfig(diameter=60.0, threshold=0.5, no_classes=True)
 
 
 class StubPicker(PickerWithoutNetwork):

@@ -24,7 +24,7 @@ from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import QuickPicker
 
-CONFIG = PickConfig(diameter=60.0, threshold=0.5, contrast="dark", formats=("relion", "box", "topaz"))
+CONFIG = PickConfig(diameter=60.0, threshold=0.5, contrast="dark", formats=("relion", "box", "topaz"), no_classes=True)
 TWO = replace(CONFIG, device="cpu,cpu")
 MICROGRAPHS = 12
 

@@ -22,7 +22,7 @@ from cryotx_cli.workflows import pick as workflow
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import PickerWithoutNetwork
 
-WATCH = PickConfig(diameter=60.0, threshold=0.5, watch=True, stop_after=20.0, images=False)
+WATCH = PickConfig(diameter=60.0, threshold=0.5, watch=True, stop_after=20.0, images=False, no_classes=True)
 
 
 class StubPicker(PickerWithoutNetwork):

@@ -23,7 +23,7 @@ from cryotx_cli.workflows.pick import start_pick
 from cryotx_cli.workflows.threshold import threshold
 from quick_picker import PickerWithoutNetwork
 
-CONFIG = PickConfig(diameter=60.0, threshold=0.5)
+CONFIG = PickConfig(diameter=60.0, threshold=0.5, no_classes=True)
 
 
 class StubPicker(PickerWithoutNetwork):

@@ -10,7 +10,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import map_coordinates
 
 from cryotx_cli.micrographs.ctf import Ctf
-from cryotx_cli.micrographs.decoy import noise_power, radial_spectrum
+from cryotx_cli.micrographs.decoy import noise_power, over_rings
 from cryotx_cli.micrographs.image import clip_outliers, padding, rescale
 from cryotx_cli.micrographs.micrograph import Micrograph
 
@@ -148,7 +148,8 @@ def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, ND
         The amplitude (n,) at frequencies from 0 to half a cycle per pixel; where the noise cannot be told, it is 1 and
         the image as it was.
     """
-    radial, power = radial_spectrum(image), noise_power(image)
+    power = noise_power(image)
+    radial = None if power is None else over_rings(power)
     if radial is None or power is None:
         return (image if optics is None else _filtered(image, np.float32(1), optics)), np.ones(2)
     radial[: radial.argmax()] = radial.max()  # what flattening has taken from the lowest frequencies is not noise

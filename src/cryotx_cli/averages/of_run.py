@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from cryotx_cli.averages.choice import read_classes
 from cryotx_cli.averages.classes import FEWEST, Classes, filtered, number_of_classes, sorted_into_classes
 from cryotx_cli.averages.crops import SIDE, Frame
 from cryotx_cli.averages.output import FOLDER, STACK, Assigned, ClassRow, relion_poses, write_classes
-from cryotx_cli.averages.pick_crops import PickCrops, read_crops
+from cryotx_cli.averages.pick_crops import PickCrops, micrographs_with_picks, read_crops
 from cryotx_cli.config import ClassesConfig
 from cryotx_cli.coordinates.formats.entry import Alignments, Exposure
 from cryotx_cli.detector.device import choose_device
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.runs.folder import fingerprint, relion_path
+from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun
 from cryotx_cli.version import __version__
 from cryotx_cli.wording import counted
@@ -52,14 +54,11 @@ class ClassesMade:
     seconds: float
 
     @property
-    def best(self) -> float | None:
-        """Å to which the halves of the best class agree; None where all are noise."""
-        return min((row.resolution for row in self.rows if row.resolution is not None), default=None)
-
-    @property
-    def beyond_noise(self) -> int:
-        """How many classes are more than noise."""
-        return sum(row.resolution is not None for row in self.rows)
+    def in_words(self) -> str:
+        """How many classes are more than noise, and how good the best is."""
+        good = [row.resolution for row in self.rows if row.resolution is not None]
+        best = f" ({min(good):.1f} Å best)" if good else ""
+        return f"{len(good)} of {len(self.rows)} are more than noise{best}"
 
 
 def average_run(
@@ -68,6 +67,7 @@ def average_run(
     exposures: Mapping[str, Exposure],
     tell: Tell = lambda _: None,
     read: Callable[[], None] = lambda: None,
+    most: int | None = None,
 ) -> ClassesMade:
     """Sort the picks of a run into classes and write their averages into ``classes/`` of its folder.
 
@@ -85,6 +85,8 @@ def average_run(
         Hears what there is to know.
     read
         Called after each micrograph that has picks.
+    most
+        Take every second micrograph, or third, ..., so that there are so many picks; None: take all.
 
     Raises
     ------
@@ -97,7 +99,8 @@ def average_run(
     device = choose_device(config.device).device
     frame = Frame(run.settled.diameter)
     _require_picks(run, sum(row.picks for row in run.picked))
-    crops = read_crops(run, frame, read)
+    rows = _every_nth(micrographs_with_picks(run), most)
+    crops = read_crops(run, rows, frame, read)
     if crops.left_out:
         name, reason = next(iter(crops.left_out.items()))
         text = f"{counted(len(crops.left_out), 'micrographs')} left out, for example {name}: {reason}"
@@ -107,9 +110,9 @@ def average_run(
     number = config.classes or number_of_classes(int(trains.sum()))
     number = min(number, int(trains.sum()) // 10)
     found = sorted_into_classes(crops.images, trains, frame.rings(crops.coarsest), number, config.seed, device)
-    rows = _rows(found, crops, frame)
+    shown = _rows(found, crops, frame)
     about = {
-        "of": picks_fingerprint(run, config),
+        "of": picks_fingerprint(run, config) if len(rows) == len(micrographs_with_picks(run)) else "",
         "picks": len(crops.images),
         "trained": int(trains.sum()),
         "seed": config.seed,
@@ -122,8 +125,13 @@ def average_run(
     first = crops.picks[0][0]
     stack = relion_path(run.folder.path / STACK, run.folder.micrograph_of(first), first.micrograph)
     assigned = list(_assigned(found, crops, frame))
-    folder = write_classes(run.folder.path, stack, images, frame.pixel_size, rows, assigned, about, exposures)
-    return ClassesMade(folder, tuple(rows), len(crops.images), int(trains.sum()), time.perf_counter() - started)
+    folder = write_classes(run.folder.path, stack, images, frame.pixel_size, shown, assigned, about, exposures)
+    return ClassesMade(folder, tuple(shown), len(crops.images), int(trains.sum()), time.perf_counter() - started)
+
+
+def enough_picks(run: StoredRun) -> bool:
+    """Return whether a run has picks enough to average."""
+    return sum(row.picks for row in run.picked) >= FEWEST
 
 
 def picks_fingerprint(run: StoredRun, config: ClassesConfig) -> str:
@@ -142,6 +150,11 @@ def classes_made_before(run: StoredRun, config: ClassesConfig) -> ClassesMade | 
         return ClassesMade(folder, read_classes(run.folder.path).rows, int(about["picks"]), int(about["trained"]), 0.0)
     except (OSError, ValueError, LookupError, TypeError, RecursionError, CryotxError):
         return None  # none, or none that can be read: they are made anew
+
+
+def _every_nth(rows: list[LedgerRow], most: int | None) -> list[LedgerRow]:
+    step = 1 if most is None else math.ceil(sum(row.picks for row in rows) / most)
+    return rows[::step]
 
 
 def _require_picks(run: StoredRun, picks: int) -> None:

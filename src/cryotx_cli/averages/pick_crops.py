@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -56,13 +56,15 @@ class PickCrops:
     flipped: int
 
 
-def read_crops(run: StoredRun, frame: Frame, done: Callable[[], None]) -> PickCrops:
+def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Callable[[], None]) -> PickCrops:
     """Return the crops of a run: those that were kept, and where there are none cut out of micrographs, and kept.
 
     Parameters
     ----------
     run
         The run.
+    rows
+        Its micrographs that are to be looked at, all of which have picks.
     frame
         The scale of the crops.
     done
@@ -76,7 +78,7 @@ def read_crops(run: StoredRun, frame: Frame, done: Callable[[], None]) -> PickCr
     picks: list[tuple[LedgerRow, Particles]] = []
     whole, noise, left_out, flipped = [], [], {}, 0
     with tempfile.TemporaryFile(prefix="cryotx-crops-") as file:
-        for row, particles, outcome in _read_ahead(run, frame):
+        for row, particles, outcome in _read_ahead(run, rows, frame):
             if isinstance(outcome, KeptCrops):
                 file.write(outcome.as_numbers().tobytes())
                 picks.append((row, particles))
@@ -111,10 +113,12 @@ def micrographs_with_picks(run: StoredRun) -> list[LedgerRow]:
     return [row for row in run.picked if row.picks]
 
 
-def _read_ahead(run: StoredRun, frame: Frame) -> Iterator[tuple[LedgerRow, Particles, KeptCrops | str]]:
+def _read_ahead(
+    run: StoredRun, rows: Sequence[LedgerRow], frame: Frame
+) -> Iterator[tuple[LedgerRow, Particles, KeptCrops | str]]:
     """Yield micrographs with their picks and crops, or with the reason why there are none, in order."""
     with ThreadPoolExecutor(_READERS) as readers:
-        coming = iter(micrographs_with_picks(run))
+        coming = iter(rows)
         ahead: deque[Future[tuple[LedgerRow, Particles, KeptCrops | str]]] = deque()
         while True:
             ahead.extend(readers.submit(_read, run, row, frame) for row in islice(coming, _READERS + 1 - len(ahead)))

@@ -196,6 +196,7 @@ def _print_summary(summary: PickSummary, watched: bool) -> None:
             ("Dropped at the border", f"{summary.dropped_at_border}"),
             ("Dropped beside a better pick", f"{summary.dropped_beside_better}"),
             *film_left_out(summary.film, summary.micrographs),
+            *([("Class averages", summary.classes)] if summary.classes else []),
             *([("Left for the next run", f"{summary.left}")] if summary.left else []),
             ("Skipped", f"{len(summary.skipped)}"),
             *(("", f"{result.error}") for result in summary.skipped),

@@ -41,8 +41,11 @@ def radial_spectrum(image: Image) -> NDArray[np.float64] | None:
         is too small, or too much of it is padding or uniform.
     """
     noise = noise_power(image)
-    if noise is None:
-        return None
+    return None if noise is None else over_rings(noise)
+
+
+def over_rings(noise: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return what `radial_spectrum` does from what `noise_power` has returned."""
     side = len(noise)
     rings = (side * _frequencies(side, side)).round().astype(int)
     radial = np.bincount(rings.ravel(), noise.ravel()) / np.bincount(rings.ravel())

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
+from cryotx_cli.picking.class_averages import ClassAverages
 from cryotx_cli.picking.page import write_page
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.followers import Followers, Stage
@@ -15,7 +16,8 @@ from cryotx_cli.runs.refreshed import Refreshed
 from cryotx_cli.runs.settled import Settled
 from cryotx_cli.runs.stored import StoredRun
 
-_MERGE_SECONDS, _REPORT_SECONDS = 5.0, 60.0  # between two writings while a run goes on
+# Between two writings while a run goes on, and the share of its time that averages take at most.
+_MERGE_SECONDS, _REPORT_SECONDS, _AVERAGE_SECONDS, _AVERAGE_SHARE = 5.0, 60.0, 120.0, 0.1
 
 
 class Overview:
@@ -52,14 +54,16 @@ class Overview:
         self._tell, self._followers = tell, followers
         self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
         self._report = Refreshed(self._write_report, _REPORT_SECONDS)
+        self._averages = ClassAverages(settled.config, exposures, tell)
+        self._classes = Refreshed(self._average, _AVERAGE_SECONDS, _AVERAGE_SHARE)
 
     def changed(self) -> None:
         """Note that there is something new to show."""
-        self._merged.is_stale = self._report.is_stale = True
+        self._merged.is_stale = self._report.is_stale = self._classes.is_stale = True
 
     def refresh(self) -> None:
         """Bring the files up to date, not too often."""
-        for part in (self._merged, self._report):
+        for part in (self._merged, self._report, self._classes):
             try:
                 part.if_due()
             except (CryotxError, OSError) as error:  # there may be room again later; the end of the run is strict
@@ -77,6 +81,29 @@ class Overview:
         self._write_merged()
         self._write_report()
 
+    def average(self) -> None:
+        """Average the picks of a run that is written, and show them in the report.
+
+        Raises
+        ------
+        CryotxError, OSError
+            The report cannot be written; what goes wrong with averages is told.
+        """
+        if self.settled.averages and self._record.picked and self._averages.finish(self._run()):
+            self._write_report()
+
+    @property
+    def classes(self) -> str | None:
+        """What the picks average to, in words; None where they were not averaged."""
+        return None if self._averages.made is None else self._averages.made.in_words
+
+    def _average(self) -> None:
+        if self.settled.averages and self._averages.refresh(self._run()):
+            self._report.is_stale = True
+
+    def _run(self) -> StoredRun:
+        return StoredRun(self._folder, self.settled)
+
     def _write_merged(self) -> None:
         picks = [(row, particles) for _, row, particles in self._record.picked]
         if picks:
@@ -87,5 +114,5 @@ class Overview:
         if not self.settled.config.report:
             self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
         elif self._record.picked:
-            write_page(StoredRun(self._folder, self.settled))
+            write_page(self._run())
             self._followers(Stage("overview", len(self._record.picked), self._folder.report))

@@ -17,6 +17,8 @@ class Refreshed:
         Writes it.
     seconds
         Shortest time from one writing to the next.
+    share
+        Of the time that writing may take.
 
     Attributes
     ----------
@@ -24,9 +26,9 @@ class Refreshed:
         Whether there is something new to write.
     """
 
-    def __init__(self, write: Callable[[], None], seconds: float) -> None:
+    def __init__(self, write: Callable[[], None], seconds: float, share: float = _SHARE) -> None:
         self.is_stale = False
-        self._write, self._seconds = write, seconds
+        self._write, self._seconds, self._share = write, seconds, share
         self._due = time.monotonic() + seconds
 
     def if_due(self) -> None:
@@ -40,4 +42,4 @@ class Refreshed:
         finally:
             ended = time.monotonic()
             # With a thousand micrographs writing takes seconds: the pauses grow with it.
-            self._due = ended + max(self._seconds, (ended - started) / _SHARE)
+            self._due = ended + max(self._seconds, (ended - started) / self._share)

@@ -64,6 +64,8 @@ class PickSummary:
         Side of the boxes to extract in pixels of the micrographs, the largest one; None where there are no picks.
     star, folder, report
         The merged STAR file, the folder that holds everything else, and the report in it (None: not wanted).
+    classes
+        What the picks average to, in words; None where they were not averaged.
     """
 
     micrographs: int
@@ -80,3 +82,4 @@ class PickSummary:
     star: Path
     folder: Path
     report: Path | None
+    classes: str | None = None

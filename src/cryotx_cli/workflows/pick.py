@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cryotx_cli.config import PickConfig, device_names
+from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.coordinates.formats.table import require_names
 from cryotx_cli.detector.load_picker import LoadedPicker, load_picker
@@ -17,14 +17,13 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Events, Tell
 from cryotx_cli.micrographs.find import Inputs
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
-from cryotx_cli.picking.cluster import Cluster, Connection, connect
+from cryotx_cli.picking.cluster import connect
 from cryotx_cli.picking.contradictions import tell_of_contradictions
 from cryotx_cli.picking.decide import Decision
-from cryotx_cli.picking.device_processes import DeviceProcesses
 from cryotx_cli.picking.exposures import exposures_of_run, with_exposures_of
-from cryotx_cli.picking.local_threads import LocalThreads
 from cryotx_cli.picking.overview import Overview
 from cryotx_cli.picking.remarks import Remarks
+from cryotx_cli.picking.start_workers import start_workers
 from cryotx_cli.picking.survey import OfRun
 from cryotx_cli.picking.survey import survey as survey_run
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
@@ -100,18 +99,9 @@ def start_pick(
     decision = Decision(loaded, files, arrivals, folder, events.tell)
     expected = len(files) if arrivals is None else GALLERY_SIZE  # a session may fill the gallery
     settings = WorkerSettings(decision.settled, config.device, loaded.picker.fingerprint, expected, picker)
-    workers = _workers(connection, settings, loaded, events)
+    workers = start_workers(connection, settings, loaded, events.tell)
     source, after = arrivals or files, NextCommands(inputs, folder)
     return PickRun(source, folder, decision, loaded.picker, workers, exposures, after, events, config.stop_after)
-
-
-def _workers(connection: Connection | None, settings: WorkerSettings, loaded: LoadedPicker, events: Events) -> Workers:
-    if connection is not None:
-        return Cluster(connection, settings, events.tell)
-    devices = device_names(settings.device)
-    if len(devices) > 1:
-        return DeviceProcesses(devices, settings, events.tell)
-    return LocalThreads(settings, loaded.picker, loaded.device_reason)
 
 
 class PickRun:
@@ -215,6 +205,7 @@ class PickRun:
             finally:
                 self._end()
         self._record.require_picked(len(self))
+        self._overview.average()
 
     def stop(self) -> None:
         """End a run that watches as soon as what is in the network is written; may be called from a signal handler."""
@@ -233,7 +224,8 @@ class PickRun:
     @property
     def summary(self) -> PickSummary:
         """What the run has done so far; complete once the loop has ended."""
-        return self._record.summary(self._seconds, self._left, self._plan.settled)
+        summary = self._record.summary(self._seconds, self._left, self._plan.settled)
+        return replace(summary, classes=self._overview.classes)
 
     # ---- where to cut ----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.averages.choice import StoredClasses, read_classes
+from cryotx_cli.averages.standing import standing_of_classes
 from cryotx_cli.config import ThresholdConfig
 from cryotx_cli.coordinates.formats.cryosparc import OTHER_EXPOSURES, exposures_of, grid_of_exposure
 from cryotx_cli.coordinates.formats.entry import Exposure
@@ -89,6 +90,7 @@ class ThresholdRun:
         chosen = [self._choose(row) for row in before.picked]
         self._compare(chosen, exposures)
         self._write(chosen, exposures, images)
+        self._tell_of_classes(chosen)
         self._to_draw = chosen if images else []
         if settled.config.images and not images:
             self.events.tell(Event("Pictures are left out; cryotx pick draws them when it runs again."))
@@ -173,6 +175,12 @@ class ThresholdRun:
             note_choice(folder.path, self._command)
         if settled.config.report:
             write_page(StoredRun(folder, settled, self._after.dropped))
+
+    def _tell_of_classes(self, chosen: Sequence[_Chosen]) -> None:
+        picks = ((one.row.micrograph, one.particles) for one in chosen)
+        standing = standing_of_classes(self.folder, picks, self._after.dropped)
+        if standing is not None and (told := standing.in_words(self.folder)):
+            self.events.tell(Event(told))
 
     def _draw(self, one: _Chosen) -> None:
         path = self._folder.micrograph_of(one.row)
