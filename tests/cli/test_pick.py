@@ -191,7 +191,9 @@ def test_flags_that_do_not_go_with_watching(micrographs: Path, flags: list[str])
 def test_a_log_file_gets_plain_progress(micrographs: Path) -> None:
     lines = pick("mics", "--out", "p.star", "--diameter", "40").stderr.splitlines()
 
-    assert lines[-1].startswith("2/2 micrographs")
+    assert lines[-2].startswith("2/2 micrographs")
+    assert lines[-1].startswith("No class averages: p.star: ")
+    assert lines[-1].endswith(" are too few to average")
 
 
 @pytest.mark.parametrize(
