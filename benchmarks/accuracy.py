@@ -21,6 +21,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ from cryotx_cli.runs.selection import ExpectedF1, choose
 from cryotx_cli.simulator.camera import develop
 from cryotx_cli.simulator.conditions import draw_conditions
 from cryotx_cli.simulator.micrograph import simulate_micrograph
-from cryotx_cli.simulator.structures import procedural_structure
+from cryotx_cli.simulator.structures import Structure, procedural_structure
 from cryotx_cli.training.center.calibration import expected_calibration_error
 from machine import describe_machine
 from scoring import COLUMNS, Scene, judge, summary
@@ -106,25 +107,32 @@ def measure(picker: Picker, data: list[Labelled], diameter: float, radius_px: fl
     }
 
 
-def simulated_scenes(count: int, clean: bool = False) -> Iterator[Scene]:
-    """Whole micrographs as the calibration's crops are drawn: diameters of 24 network px, times or by up to 1.25.
-
-    Clean ones have nothing but particles and noise.
-    """
-    rng = np.random.default_rng(HELD_OUT_SEED)
-    structures = [procedural_structure(rng) for _ in range(40)]
+def simulated_scenes(count: int) -> Iterator[Scene]:
+    """Whole micrographs as the calibration's crops are drawn: diameters of 24 network px, times or by up to 1.25."""
     for number in range(count):
-        rng = np.random.default_rng([HELD_OUT_SEED, 1_000_000 + number])
-        structure, distractor = (structures[i] for i in rng.integers(len(structures), size=2))
-        diameter = structure.diameter / 1.25 ** rng.uniform(-1, 1)  # what the user says
-        pixel_size = diameter / PIXELS_PER_DIAMETER
-        shape = (_SIMULATED_SIDE, _SIMULATED_SIDE)
-        conditions = draw_conditions(rng)
-        if clean:
-            conditions = replace(conditions, soup=0.0, fragments=0.0, junk=0.0, film=0.0, artefacts=0.0)
-        made = simulate_micrograph(structure, distractor, conditions, shape, pixel_size, rng)
-        image = np.ascontiguousarray(develop(made.image, rng), np.float32)
-        yield Scene(Micrograph(image, pixel_size, Path(f"simulated {number}")), made.centres, made.ignored, diameter)
+        yield simulated_scene(number)
+
+
+def simulated_scene(number: int, clean: bool = False) -> Scene:
+    """Return one of them; a clean one has nothing but particles and noise."""
+    rng = np.random.default_rng([HELD_OUT_SEED, 1_000_000 + number])
+    structures = simulated_structures()
+    structure, distractor = (structures[i] for i in rng.integers(len(structures), size=2))
+    diameter = structure.diameter / 1.25 ** rng.uniform(-1, 1)  # what the user says
+    pixel_size = diameter / PIXELS_PER_DIAMETER
+    shape = (_SIMULATED_SIDE, _SIMULATED_SIDE)
+    conditions = draw_conditions(rng)
+    if clean:
+        conditions = replace(conditions, soup=0.0, fragments=0.0, junk=0.0, film=0.0, artefacts=0.0)
+    made = simulate_micrograph(structure, distractor, conditions, shape, pixel_size, rng)
+    image = np.ascontiguousarray(develop(made.image, rng), np.float32)
+    return Scene(Micrograph(image, pixel_size, Path(f"simulated {number}")), made.centres, made.ignored, diameter)
+
+
+@cache
+def simulated_structures() -> list[Structure]:
+    rng = np.random.default_rng(HELD_OUT_SEED)
+    return [procedural_structure(rng) for _ in range(40)]
 
 
 def report_simulated(picker: Picker, count: int) -> None:

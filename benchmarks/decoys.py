@@ -1,31 +1,35 @@
 """What a run says of its false picks, and where it cuts by itself, against the truth of simulated micrographs.
 
-    python benchmarks/decoys.py [--structures DIR] [--simulated 48] [--second 24] [--runs 3] [--weights default]
+    python benchmarks/decoys.py [--structures DIR] [--simulated 48] [--second 24] [--runs 3]
+        [--kept DIR] [--weights default]
 
 Sets of six micrographs are runs: those of accuracy.py --simulated (`simulated`), the same without soup, fragments,
 contamination, film and artefacts (`noise alone`), and those of second_simulator.py (`second`, which --structures is
 for), each of another specimen and compared with one decoy. The first table has the share of false ones among all
 candidates of a tenth of the scores, as it is and as it was predicted, and how much of that is noise; the second, for
 each set, the mean absolute difference of the predicted and of the true false discovery rate of all candidates above a
-cut of 0.1, 0.2 ... 0.9 of which 20 at least are left.
+cut of 0.1, 0.2 ... 0.9 of which 20 at least are left, and how many particles there are for each that the candidates
+of micrographs add up to.
 
 The last table has runs of 40 micrographs of one specimen that fades from clear to invisible (a matched filter's d' of
 16 to 1.5) as the ice gets thicker and the dose less, with a tenth of them empty, by `cryotx pick` itself: F1 of its
 cuts, of the best one for all, and of cuts of each micrograph alone (--decoys 0).
+
+What the network finds is kept in DIR, so that a second call with the same weights takes seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from accuracy import HELD_OUT_SEED, simulated_scenes
+from accuracy import HELD_OUT_SEED, simulated_scene
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.agreement import Counts
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
@@ -112,9 +116,9 @@ def fading(number: int) -> Iterator[Scene]:
 def picked(picker: Picker, scenes: Sequence[Scene], folder: Path) -> list[tuple[Judged, float]]:
     """Pick a run with the command; return the candidates and the cut of each micrograph."""
     for scene in scenes:
-        write_micrograph(
-            folder / "micrographs" / scene.micrograph.source, scene.micrograph.image, scene.micrograph.pixel_size
-        )
+        path = folder / "micrographs" / scene.micrograph.source
+        if not path.exists():
+            write_micrograph(path, scene.micrograph.image, scene.micrograph.pixel_size)
     config = PickConfig(diameter=scenes[0].diameter, contrast="dark", images=False, report=False)
     list(start_pick([folder / "micrographs"], folder / "p.star", config, picker))
     run = read_run(folder / "p.star")
@@ -130,22 +134,35 @@ def picked(picker: Picker, scenes: Sequence[Scene], folder: Path) -> list[tuple[
     return judged
 
 
+def particles_for_each(runs: Sequence[Run]) -> float:
+    """Return how many particles there are for each that the candidates of micrographs add up to."""
+    wanted = expected = 0.0
+    for run, found in runs:
+        for one in run:
+            own = found.found_in_noise.beside([one.all_scores], one.area)
+            wanted += one.wanted
+            expected += float(((1 - own.noise_of(one.scores)) * one.scores).sum())
+    return wanted / expected
+
+
 def report_rates(runs: Mapping[str, Sequence[Run]]) -> None:
     print("\n| micrographs | score | candidates | false | predicted | of that noise |\n|---|---|---|---|---|---|")
     for name, ones in runs.items():
         print("\n".join(by_score(name, ones)))
-    print("\n| micrographs | mean absolute difference | mean difference | sets |\n|---|---|---|---|")
+    print("\n| micrographs | mean absolute difference | mean difference | sets | particles |\n|---|---|---|---|---|")
     for name, ones in runs.items():
         each = np.array(differences(ones))
-        print(f"| {name} | {np.abs(each).mean():.3f} | {each.mean():+.3f} | {len(ones)} |", flush=True)
+        numbers = f"{np.abs(each).mean():.3f} | {each.mean():+.3f} | {len(ones)} | {particles_for_each(ones):.2f}"
+        print(f"| {name} | {numbers} |", flush=True)
 
 
-def report_cuts(picker: Picker, count: int) -> None:
+def report_cuts(picker: Picker, count: int, kept: Path | None) -> None:
     print("\n| run | particles | own cuts | best cut for all | each micrograph alone |\n|---|---|---|---|---|")
     rows = []
     for number in range(count):
         with TemporaryDirectory() as folder:
-            cut = picked(picker, list(fading(number)), Path(folder))
+            scenes = list(fading(number))
+            cut = picked(picker, scenes, Path(folder) if kept is None else kept / f"fading-{number}")
         run = [one for one, _ in cut]
         own, alone = total(one.at(own) for one, own in cut), total(one.alone() for one in run)
         rows.append([own.f1, best_cut(run).f1, alone.f1])
@@ -163,21 +180,26 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=48, metavar="N")
     parser.add_argument("--second", type=int, default=24, metavar="N")
     parser.add_argument("--runs", type=int, default=3, metavar="N")
+    parser.add_argument("--kept", type=Path, metavar="DIR")
     parser.add_argument("--weights", default="default")
     args = parser.parse_args()
     print(describe_machine("torch", "numpy"))
     picker = Picker(load_checkpoint(args.weights))
     maps = voxel_maps(args.structures, np.random.default_rng([1]))
-    sets = {
-        "noise alone": simulated_scenes(args.simulated, clean=True),
-        "simulated": simulated_scenes(args.simulated),
-        "second": (simulate(maps, number, 1536, 1).scene for number in range(args.second)),
+    sets: dict[str, tuple[Callable[[int], Scene], int]] = {
+        "noise alone": (lambda number: simulated_scene(number, clean=True), args.simulated),
+        "simulated": (simulated_scene, args.simulated),
+        "second": (lambda number: simulate(maps, number, 1536, 1).scene, args.second),
     }
-    runs = {name: found for name, scenes in sets.items() if (found := list(runs_of(picker, scenes)))}
+    runs = {
+        name: list(runs_of(picker, scene, count, args.kept and args.kept / name))
+        for name, (scene, count) in sets.items()
+        if count
+    }
     if runs:
         report_rates(runs)
     if args.runs:
-        report_cuts(picker, args.runs)
+        report_cuts(picker, args.runs, args.kept)
 
 
 if __name__ == "__main__":

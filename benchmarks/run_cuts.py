@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,15 +88,35 @@ def look(picker: Picker, scene: Scene) -> tuple[Judged, Scores]:
     return judge(located(prepared), scene), located(noise).scores
 
 
-def runs_of(picker: Picker, scenes: Iterable[Scene]) -> Iterator[Run]:
-    """Take each six simulated micrographs for a run, each compared with one decoy."""
-    looked = [look(picker, scene) for scene in scenes]
-    for start in range(0, len(looked), _RUN):
-        run = looked[start : start + _RUN]
+def runs_of(picker: Picker, scene: Callable[[int], Scene], count: int, kept: Path | None) -> Iterator[Run]:
+    """Take each six simulated micrographs for a run, each compared with one decoy.
+
+    Parameters
+    ----------
+    picker, scene, count
+        What looks at the scenes 0, 1 ... count - 1, and what makes them.
+    kept
+        Start of the names of files that hold what an earlier call has found, and will hold what this one finds.
+    """
+    for start in range(0, count, _RUN):
+        numbers = range(start, min(start + _RUN, count))
+        run = [_looked(picker, scene, number, kept) for number in numbers]
         yield (
             [judged for judged, _ in run],
             false_discovery([one.all_scores for one, _ in run], [noise for _, noise in run], 1.0),
         )
+
+
+def _looked(picker: Picker, scene: Callable[[int], Scene], number: int, kept: Path | None) -> tuple[Judged, Scores]:
+    file = None if kept is None else kept.with_name(f"{kept.name}-{picker.fingerprint[:8]}-{number:03d}.npz")
+    if file is None or not file.exists():
+        one, noise = look(picker, scene(number))
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(file, scores=one.scores, hits=one.hits, others=one.others, wanted=one.wanted, noise=noise)
+        return one, noise
+    with np.load(file) as found:
+        return Judged(found["scores"], found["hits"], found["others"], int(found["wanted"])), found["noise"]
 
 
 def best_cut(run: Sequence[Judged]) -> Counts:

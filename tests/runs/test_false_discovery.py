@@ -224,11 +224,21 @@ def test_loudness_weighs_faint_candidates_by_what_they_are_not() -> None:
     assert found.candidates.tolist() == sorted(np.concatenate(real))
 
 
-@pytest.mark.parametrize(("faint", "loudness"), [(1000, 1.0), (249, (249 * 0.95 + 1) / 501)])
-def test_noise_explains_what_as_many_decoys_have_and_less_in_a_quiet_run(faint: int, loudness: float) -> None:
+@pytest.mark.parametrize("faint", [249, 526, 1000])
+def test_noise_explains_what_decoys_have_and_more_or_less_of_it_as_faint_candidates_say(faint: int) -> None:
     found = false_discovery([some(_50=faint, _300=400)], [some(_50=250, _300=50)], area_ratio=2.0)
 
+    loudness = (faint * 0.95 + 1) / 501
     assert found.noise_of(np.array([0.3])) == pytest.approx(loudness * 2 * 50 / 400)
+
+
+def test_a_run_louder_than_its_decoys_has_to_show_that_much_more() -> None:
+    decoys, clear = [some(_50=100, _400=3)], dict(_400=60, _700=20)
+
+    quiet, loud = (false_discovery([some(_50=faint, **clear)], decoys, 1.0) for faint in (100, 300))
+
+    above = slice(70, None)  # logits of which none is faint
+    assert loud.tail[above] == pytest.approx(np.minimum(1, quiet.tail[above] * (300 * 0.95 + 1) / 101))
 
 
 def test_noise_explains_all_that_there_is_and_no_more() -> None:
@@ -267,9 +277,10 @@ def test_what_noise_explains_is_false_and_of_the_rest_what_the_score_says() -> N
 def test_the_cut_follows_the_expected_f1_of_what_noise_does_not_explain() -> None:
     real = [some(_400=100, _800=100)]
 
-    # 2 (80 + 40) / (200 + 120) is more than 2 x 80 / (100 + 120).
-    assert false_discovery(real, [np.zeros(0)], 1.0).automatic_cut() == pytest.approx(0.4)
-    # With 15 of the hundred in noise: 2 (80 + 34) / (200 + 114) is less than 2 x 80 / (100 + 114).
+    # There are a tenth more particles than candidates add up to: with 10 of the hundred in noise 1.1 (80 + 36), and
+    # 2 (80 + 36) / (200 + 127.6) = 0.708 is more than 2 x 80 / (100 + 127.6) = 0.703; but for that tenth it were less.
+    assert false_discovery(real, [some(_400=10)], 1.0).automatic_cut() == pytest.approx(0.4)
+    # With 15 of the hundred in noise: 2 (80 + 34) / (200 + 125.4) is less than 2 x 80 / (100 + 125.4).
     assert false_discovery(real, [some(_400=15)], 1.0).automatic_cut() == pytest.approx(0.8)
 
 

@@ -26,7 +26,7 @@ from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
 from cryotx_cli.runs.jobs import PickJob, stored_candidates
 from cryotx_cli.runs.settled import Settled
 
-_FEWEST = 2  # decoys: how much they differ tells whether there are enough
+_FEWEST = 3  # decoys: how much they differ tells whether there are enough
 _ALIKE = 0.05  # share of the picks that may depend on any one decoy
 _LARGE_RUN, _SHARE, _AT_LEAST = 20, 0.08, 3  # micrographs; decoys, each of which takes nearly as long as a micrograph
 _PLACES = 3000  # for particles in all decoys together: with half as many, mottled ice got picks in one small run of 10

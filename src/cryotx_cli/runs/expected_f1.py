@@ -41,7 +41,9 @@ def _like_its_fellows(kept: NDArray[np.float64]) -> float:
     return odds / (1 + odds)
 
 
-def expected_f1_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:
+def expected_f1_cut(
+    probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR, particles: float | None = None
+) -> float:
     r"""Probability cut with the highest expected F1, without a single label.
 
     Keeping the :math:`k` best of calibrated probabilities :math:`p_1 \ge p_2 \ge \dots` gives
@@ -58,6 +60,8 @@ def expected_f1_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_F
         Calibrated probabilities of all candidates, shape (n,), in any order.
     floor
         Candidates below it are never kept, though they still count as particles that may be missed.
+    particles
+        How many there are to find; None for the sum of the probabilities, as above.
 
     Returns
     -------
@@ -69,7 +73,8 @@ def expected_f1_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_F
     if eligible == 0:
         return float("inf")
     true_positives = np.cumsum(descending)
-    expected_f1 = 2 * true_positives / (np.arange(1, len(descending) + 1) + true_positives[-1])
+    wanted = true_positives[-1] if particles is None else particles
+    expected_f1 = 2 * true_positives / (np.arange(1, len(descending) + 1) + wanted)
     return float(descending[int(np.argmax(expected_f1[:eligible]))])
 
 

@@ -25,6 +25,11 @@ NOISE_RATE = 0.05
 _MOST_NOISE = 0.2  # largest share of picks above a score that noise may explain
 _FELLOWS, _ODDS, _SURE = 10, 10.0, 0.995  # see `OwnCuts`
 
+# Particles for each that candidates add up to: some have no candidate at all, and what noise explains is taken away on
+# the safe side. The least of what simulated micrographs say: 1.10 with particles and noise alone, 1.25 with dirt, 1.17
+# those of the second simulator (benchmarks/decoys.py).
+_PARTICLES = 1.1
+
 _STEP = 0.1
 _EDGES = np.arange(-7.0, 9.3 + _STEP / 2, _STEP)  # logits; scores of 0.001 to 0.9999
 _GRID = (_EDGES[:-1] + _EDGES[1:]) / 2
@@ -66,8 +71,8 @@ class FoundInNoise:
             candidates=candidates,
             micrographs=len(real),
             loudness=float(loudness),
-            noise=_share(min(1.0, loudness) * of_decoys, density),
-            tail=np.minimum(1, tail),
+            noise=_share(loudness * of_decoys, density),
+            tail=np.minimum(1, max(1.0, loudness) * tail),
             found_in_noise=self,
         )
 
@@ -84,7 +89,7 @@ class FalseDiscovery:
         How many micrographs these are.
     loudness
         Candidates of low score in these micrographs, as a share of those in their decoys: near 1 where there is nothing
-        but noise, near 0 where all is particles.
+        but noise, near 0 where all is particles, above 1 where there is more that is no particle than decoys have.
     noise
         For each logit of the grid, the share of the candidates that noise explains.
     tail
@@ -143,8 +148,8 @@ class FalseDiscovery:
     def best(self, most_noise: float) -> Scores:
         """Return the candidates of the highest expected F1, in rising order.
 
-        Particles are as likely as their score times the share that noise does not explain. There are none where there
-        are no more candidates than in noise.
+        Particles are as likely as their score times the share that noise does not explain, and there are a few more of
+        them than that adds up to. There are none where there are no more candidates than in noise.
 
         Parameters
         ----------
@@ -155,7 +160,8 @@ class FalseDiscovery:
             return self.candidates[:0]
         likely = self._likely(self.candidates)
         enough = self._at(self.tail, self.candidates) <= most_noise
-        return self.candidates[(likely >= expected_f1_cut(likely, 0.0)) & enough]
+        cut = expected_f1_cut(likely, 0.0, particles=_PARTICLES * float(likely.sum()))
+        return self.candidates[(likely >= cut) & enough]
 
     def is_guesswork(self, kept: Scores) -> bool:
         """Whether these candidates are wrong more often than right."""
