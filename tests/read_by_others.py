@@ -2,7 +2,8 @@
 
 A recording holds for the very bytes that the program was given. Where they change on purpose, remove
 ``recordings/read_by_others.json`` and record anew with all three programs installed:
-``RECORD=1 python -m pytest tests/coordinates/formats``.
+``RECORD=1 python -m pytest tests/coordinates/formats``. napari-boxmanager is run by another Python, which
+``BOXMANAGER_PYTHON`` names.
 """
 
 import hashlib
@@ -46,6 +47,19 @@ def by_cryosparc_tools(file: Path) -> dict[str, Any]:
         return {name: np.asarray(loaded[name]).tolist() for name in loaded.fields()}
 
     return _read("cryosparc-tools", [file], read)
+
+
+def by_boxmanager(file: Path) -> dict[str, Any]:
+    """Return the layer that napari-boxmanager shows: points as row and column, behind the place of their micrograph."""
+
+    def read() -> dict[str, Any]:
+        if "BOXMANAGER_PYTHON" not in os.environ:  # it needs older libraries than cryotx
+            raise ModuleNotFoundError
+        command = [os.environ["BOXMANAGER_PYTHON"], Path(__file__).with_name("read_by_boxmanager.py"), file]
+        finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        return json.loads(finished.stdout.splitlines()[-1])
+
+    return _read("napari-boxmanager", [file], read)
 
 
 def extract(project: Path, coordinates: str, ending: str, *more: str) -> tuple[Any, np.ndarray]:

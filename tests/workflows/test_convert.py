@@ -25,9 +25,9 @@ NAMES = ["mics/a.mrc", "mics/b.mrc"]
 # Whole pixels and an even box, so that box files lose nothing either.
 A = Particles([[100, 200], [10, 20]], [0.5, 0.25], [80, 80], np.nan)
 B = Particles([[390, 290]], [0.75], [80], np.nan)
-FORMATS = ["star", "relion", "box", "cbox", "csv", "eman", "topaz", "cryosparc"]
-SCORED = {"star", "relion", "cbox", "csv", "topaz", "cryosparc"}
-ONE_FILE = {"star": "p.star", "topaz": "p.txt", "cryosparc": "p.cs"}
+FORMATS = ["star", "relion", "box", "cbox", "csv", "eman", "topaz", "warp", "cryosparc"]
+SCORED = {"star", "relion", "cbox", "csv", "topaz", "warp", "cryosparc"}
+ONE_FILE = {"star": "p.star", "warp": "p_warp.star", "topaz": "p.txt", "cryosparc": "p.cs"}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ Auto = Literal["auto"]
 Length = Annotated[float, Gt(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 DenoisingPipeline = Literal["paper", "original"]
-RunFormatName = Literal["relion", "box", "cbox", "csv", "eman", "topaz"]
+RunFormatName = Literal["relion", "box", "cbox", "csv", "eman", "topaz", "warp"]
 """Coordinate formats that a run of picking writes when it is asked for them."""
 CoordinateFormatName = Literal[RunFormatName, "star", "cryosparc"]
 """All coordinate formats: what they are stands in `cryotx_cli.coordinates.formats.table`."""

@@ -8,6 +8,7 @@
                     autopick.star, which lists them
         box/        EMAN box file of each micrograph; as well cbox/, csv/ and eman/info/ if they are asked for
         topaz/      particles.txt, all micrographs in one table
+        warp/       particles.star, all micrographs in one table, as Warp reads it
         cryosparc/  particles.cs, all micrographs in one table
         png/        picture of each micrograph with its picks
         report.html the run in one page; it is made from thumbnails/ and candidates/

@@ -41,7 +41,7 @@ def write_all(folder):
 
 def test_every_format_is_read_by_suffix_and_by_content(tmp_path):
     files = write_all(tmp_path)
-    assert len(files) == 8
+    assert len(files) == 9
     for file in files:
         ((name, read),) = read_particles(file).items()
         assert name in ("a", "mics/a.mrc", "J1/a.mrc")

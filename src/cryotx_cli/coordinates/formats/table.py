@@ -12,8 +12,9 @@ from cryotx_cli.coordinates.formats.eman import EMAN
 from cryotx_cli.coordinates.formats.entry import CoordinateFormat, MicrographFormat, TableFormat
 from cryotx_cli.coordinates.formats.star import RELION, STAR
 from cryotx_cli.coordinates.formats.topaz import TOPAZ
+from cryotx_cli.coordinates.formats.warp import WARP
 
-FORMATS: tuple[CoordinateFormat, ...] = (STAR, RELION, CBOX, CRYOSPARC, BOX, EMAN, CSV, TOPAZ)
+FORMATS: tuple[CoordinateFormat, ...] = (STAR, RELION, CBOX, CRYOSPARC, BOX, EMAN, CSV, TOPAZ, WARP)
 """Of a folder with several kinds of files the first kind is read: the order of what a format keeps of the particles."""
 
 
