@@ -17,7 +17,29 @@ from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.files.star_blocks import read_tables, table_with
 
 _SAME = 2e-3  # px: coordinates in STAR files have three decimals
-_LOWER = 0.1  # of the mean score of classes that are more than noise: noise that scores as high may be a rare view
+_LOST = 0.015  # of the particles that the scores promise: no more may go with the classes that auto drops
+_MORE_DIRT_THAN_PARTICLES = (
+    0.5  # mean score: a class above it may be a rare view that is called noise for want of picks
+)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The orientations that picks show, as far as classes tell them.
+
+    Parameters
+    ----------
+    views
+        Classes that are more than noise; several may show the same.
+    picks
+        In these.
+    even
+        How many views of equal size would be spread as evenly: the exponential of the entropy of their shares.
+    """
+
+    views: int
+    picks: int
+    even: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +92,29 @@ class StoredClasses:
         return frozenset(known[part] for part in parts)
 
     def _noise(self) -> frozenset[int]:
-        """Classes that are noise and score lower than those that are not; where all are noise, that says nothing."""
-        real = [row for row in self.rows if row.resolution is not None]
-        if not real:
+        """Classes that are noise and most of whose picks are no particles, the lowest scores first.
+
+        The scores are probabilities: their sum is how many particles a class holds. No more are dropped than cost one
+        or two particles of a hundred; and where all classes are noise, that says nothing of any of them.
+        """
+        noise = [row for row in self.rows if row.resolution is None]
+        if len(noise) == len(self.rows):
             return frozenset()
-        usual = sum(row.mean_score * row.picks for row in real) / max(1, sum(row.picks for row in real))
-        low = [row for row in self.rows if row.resolution is None and row.mean_score < usual - _LOWER]
-        return frozenset(row.number for row in low)
+        most = _LOST * sum(row.mean_score * row.picks for row in self.rows)
+        dropped, lost = [], 0.0
+        for row in sorted(noise, key=lambda row: row.mean_score):
+            lost += row.mean_score * row.picks
+            if row.mean_score < _MORE_DIRT_THAN_PARTICLES and lost <= most:
+                dropped.append(row.number)
+        return frozenset(dropped)
+
+    def coverage(self, dropped: frozenset[int] = frozenset()) -> Coverage:
+        """Return the views that are left without the classes of these numbers."""
+        picks = np.array([row.picks for row in self.rows if row.resolution is not None and row.number not in dropped])
+        shares = picks[picks > 0] / max(1, picks.sum())
+        return Coverage(
+            len(picks), int(picks.sum()), float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0
+        )
 
     def numbers_of(self, micrograph: str, candidates: Particles) -> NDArray[np.int64]:
         """Return the class of each candidate of a micrograph (n,), 0 where it has none."""

@@ -269,14 +269,15 @@ def _dropped(before: StoredRun, config: ThresholdConfig) -> tuple[Dropped, list[
 
 
 def _told_of(classes: StoredClasses, numbers: frozenset[int]) -> Event:
-    real = [row for row in classes.rows if row.resolution is not None]
-    kept = [row for row in real if row.number not in numbers]
+    before, after = classes.coverage(), classes.coverage(numbers)
     shown = ", ".join(map(str, sorted(numbers))) or "none"
-    share = sum(row.picks for row in kept) / max(1, sum(row.picks for row in real))
+    share = after.picks / max(1, before.picks)
     text = (
-        f"Classes dropped: {shown}. Of {counted(len(real), 'views')} that are more than noise, {len(kept)} are kept, "
+        f"Classes dropped: {shown}. Orientations: {counted(before.views, 'views')} more than noise before, "
+        f"{after.views} after, with {share:.0%} of their picks; spread like {before.even:.1f} views of equal size "
+        f"before, {after.even:.1f} after."
     )
-    return Event(f"{text}with {share:.0%} of their picks.", "note" if len(kept) == len(real) else "warning")
+    return Event(text, "note" if after.views == before.views else "warning")
 
 
 def _changes(before: StoredRun, config: ThresholdConfig) -> dict[str, object]:
