@@ -7,6 +7,7 @@ import numpy as np
 
 from cryotx_cli.averages.output import Assigned, ClassRow, write_classes
 from cryotx_cli.config import PickConfig
+from cryotx_cli.coordinates.formats.entry import Alignments
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.runs.stored import read_run
@@ -39,13 +40,13 @@ def average(folder, count=CLASSES):
         particles = run.picks(row, run.candidates(row)[1]).particles
         nothing = np.zeros(len(particles))
         numbers = rng.integers(1, count + 1, len(particles))
-        picks.append(Assigned(row.micrograph, particles, numbers, nothing, np.zeros((len(particles), 2))))
+        picks.append(Assigned(row.micrograph, particles, Alignments(numbers, nothing, np.zeros((len(particles), 2)))))
     rows = [
         ClassRow(number, 10, 0.25, 0.2 if number == count else 0.9, None if number == count else 20.0 - number, 0.5)
         for number in range(1, count + 1)
     ]
     images = rng.normal(0, 1, (count, 64, 64))
-    write_classes(folder, "classes/classes.mrcs", images, 2.5, rows, picks, {})
+    write_classes(folder, "classes/classes.mrcs", images, 2.5, rows, picks, {}, {})
 
 
 def picked_and_averaged(folder):
@@ -55,6 +56,6 @@ def picked_and_averaged(folder):
         with mrcfile.new(folder / f"mics/m{i}.mrc") as mrc:
             mrc.set_data(np.random.default_rng(i).normal(50, 1, (256, 320)).astype(np.float32))
             mrc.voxel_size = 2.0
-    config = PickConfig(diameter=20.0, threshold=0.4, images=False)
+    config = PickConfig(diameter=20.0, threshold=0.4, images=False, no_classes=True)
     list(start_pick([folder / "mics"], folder / "p.star", config, InNoise()))
     average(folder / "p")

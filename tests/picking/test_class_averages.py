@@ -130,6 +130,16 @@ def test_a_finished_run_is_not_averaged_again_and_one_that_has_grown_is(run: Pat
     assert no_averaging[1][0] > no_averaging[0][0]
 
 
+def test_averages_are_never_picked_from(run: Path) -> None:
+    (run / "p").rename(run / "mics" / "p")
+    (run / "p.star").rename(run / "mics" / "p.star")
+
+    again = start_pick([run / "mics"], run / "mics" / "p.star", CONFIG, QuickPicker())
+
+    assert len(again) == 3
+    list(again)
+
+
 def test_averages_of_a_changed_threshold_need_no_micrograph_that_had_them(run: Path, no_averaging: list) -> None:
     for crops in (run / "p" / "crops").iterdir():
         os.utime(crops, (1, 1))

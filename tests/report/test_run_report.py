@@ -45,7 +45,7 @@ def folder_of(tmp_path, count=3):
 
 
 def pick(inputs, out, **settings):
-    run = start_pick(inputs, out, replace(PickConfig(diameter=20.0), **settings), StubPicker())
+    run = start_pick(inputs, out, replace(PickConfig(diameter=20.0, no_classes=True), **settings), StubPicker())
     list(run)
     return run
 
@@ -86,7 +86,7 @@ def compared(tmp_path):
         with mrcfile.new(mics / f"m{i}.mrc") as mrc:
             mrc.set_data(np.random.default_rng(i).normal(50, 1, (256, 320)).astype(np.float32))
             mrc.voxel_size = 2.0
-    list(start_pick([mics], tmp_path / "p.star", PickConfig(diameter=20.0), PickerInNoise()))
+    list(start_pick([mics], tmp_path / "p.star", PickConfig(diameter=20.0, no_classes=True), PickerInNoise()))
     return tmp_path / "p"
 
 

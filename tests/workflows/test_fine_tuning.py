@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose
 from cryotx_cli.averages.output import Assigned, ClassRow, write_classes
 from cryotx_cli.config import AdaptConfig, PickConfig, load_train_config
 from cryotx_cli.coordinates.formats.csv import write_csv
+from cryotx_cli.coordinates.formats.entry import Alignments
 from cryotx_cli.coordinates.formats.star import read_particles_star, write_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.cryoppp import write_labels
@@ -365,9 +366,11 @@ def picked(tree, tmp_path_factory):
         true = discs(np.random.default_rng(int(row.stem[1])))[1].centres
         on_disc = np.linalg.norm(particles.centres[:, None] - true, axis=2).min(1) < 1
         nothing = np.zeros(len(particles))
-        picks.append(Assigned(row.micrograph, particles, 2 - on_disc, nothing, np.zeros((len(particles), 2))))
+        picks.append(
+            Assigned(row.micrograph, particles, Alignments(2 - on_disc, nothing, np.zeros((len(particles), 2))))
+        )
     rows = [ClassRow(number, 40, 0.5, 0.9, 20.0, 0.5) for number in (1, 2)]
-    write_classes(run.folder.path, "classes/classes.mrcs", np.zeros((2, 64, 64)), 2.5, rows, picks, {})
+    write_classes(run.folder.path, "classes/classes.mrcs", np.zeros((2, 64, 64)), 2.5, rows, picks, {}, {})
     return folder / "p"
 
 

@@ -53,7 +53,7 @@ class MicrographFile:
     ctf: Ctf | None = None
 
 
-_RUN_PICTURES = frozenset({"png", "thumbnails"})  # in the folder of a run of ``cryotx pick``
+_RUN_PICTURES = frozenset({"png", "thumbnails", "classes"})  # in the folder of a run of ``cryotx pick``
 
 
 def listed(inputs: Inputs) -> list[str | Path]:
