@@ -159,7 +159,7 @@ def write_classes(
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         write_stack(unfinished / "classes.mrcs", images, pixel_size)
-        _write_classes_star(unfinished / "classes.star", stack, rows)
+        write_classes_star(unfinished / "classes.star", stack, rows)
         _write_particles_star(unfinished / "particles.star", picks)
         known = [(exposures[one.name], one) for one in picks if one.name in exposures]
         if known:
@@ -186,7 +186,14 @@ def write_classes(
     return folder
 
 
-def _write_classes_star(path: Path, stack: str, rows: Sequence[ClassRow]) -> None:
+def write_classes_star(path: Path, stack: str, rows: Sequence[ClassRow]) -> None:
+    """Write one row an average, which is in the stack as RELION has to read it.
+
+    Raises
+    ------
+    ParticleFileError
+        The file cannot be written, or the name of the stack cannot be expressed in it.
+    """
     names = star_names([f"{row.number:06d}@{stack}" for row in rows])
     columns = ("rlnReferenceImage", "rlnClassDistribution", "rlnEstimatedResolution")
     values = (

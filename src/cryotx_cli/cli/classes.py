@@ -33,10 +33,11 @@ def classes(
 
     with said_if_slow("Reading the micrographs once more, then sorting their picks into classes"):
         made = average(run, config, lambda event: status(event.text))
-    _print_summary(made)
+    print_summary(made)
 
 
-def _print_summary(made: ClassesMade) -> None:
+def print_summary(made: ClassesMade) -> None:
+    """Print the table of classes and where they are."""
     from cryotx_cli.cli.console import facts, table
 
     noise = [row for row in made.rows if row.resolution is None]

@@ -5,6 +5,8 @@ import typer
 from cryotx_cli.cli.help import Command, Group
 from cryotx_cli.cli.job_cryosparc import cryosparc
 from cryotx_cli.cli.job_relion import relion
+from cryotx_cli.cli.job_relion_classes import relion_classes
+from cryotx_cli.cli.job_relion_train import relion_train
 from cryotx_cli.cli.relion_command import RelionCommand
 
 job = typer.Typer(
@@ -17,5 +19,6 @@ def _job() -> None:
     """Run as a job of RELION or CryoSPARC."""
 
 
-job.command("relion", cls=RelionCommand)(relion)
-job.command("cryosparc", cls=Command)(cryosparc)
+for command in (relion, relion_classes, relion_train):
+    job.command(cls=RelionCommand)(command)
+job.command(cls=Command)(cryosparc)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cryotx_cli.cli.relion_command import Gpu, JobFolder, Micrographs, PipelineControl, Threads
 from cryotx_cli.cli.settings_flags import settings_flags
 from cryotx_cli.config import PickConfig
 from cryotx_cli.surroundings import require_memory
@@ -14,24 +15,6 @@ from cryotx_cli.surroundings import require_memory
 if TYPE_CHECKING:
     from cryotx_cli.runs.result import PickSummary
     from cryotx_cli.workflows.pick import PickRun
-
-JobFolder = Annotated[
-    Path, typer.Option("--o", metavar="DIR", help="Folder of the job; all output goes there.", rich_help_panel="Output")
-]
-Micrographs = Annotated[
-    Path | None, typer.Option("--in_mics", metavar="STAR", help="Micrographs STAR file.", rich_help_panel="Input")
-]
-Threads = Annotated[
-    int | None,
-    typer.Option("--j", min=1, metavar="NUMBER", help="Threads of the processor.", rich_help_panel="Where it runs"),
-]
-PipelineControl = Annotated[
-    Path | None,
-    typer.Option(
-        "--pipeline_control", metavar="DIR", help="Where RELION looks for how it has ended.",
-        rich_help_panel="Output",
-    ),
-]  # fmt: skip
 
 
 @settings_flags(PickConfig, without=("watch", "stop_after"))
@@ -48,16 +31,11 @@ def relion(
             rich_help_panel="Input",
         ),
     ] = None,
-    gpu: Annotated[
-        str | None,
-        typer.Option(
-            "--gpu", metavar="TEXT", help="GPUs as RELION numbers them, 0 or 0,1.", rich_help_panel="Where it runs"
-        ),
-    ] = None,
+    gpu: Gpu = None,
     threads: Threads = None,
     pipeline_control: PipelineControl = None,
 ) -> None:
-    """Pick as an External job of RELION: started, stopped and shown by it.
+    """Pick as an External job of RELION.
 
     Examples
     --------

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from cryotx_cli.cli.help import Command
 from cryotx_cli.hosts.relion_marks import failure_marked, marked
+
+JobFolder = Annotated[
+    Path, typer.Option("--o", metavar="DIR", help="Folder of the job; all output goes there.", rich_help_panel="Output")
+]
+Micrographs = Annotated[
+    Path | None, typer.Option("--in_mics", metavar="STAR", help="Micrographs STAR file.", rich_help_panel="Input")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--j", min=1, metavar="NUMBER", help="Threads of the processor.", rich_help_panel="Where it runs"),
+]
+Gpu = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu", metavar="TEXT", help="GPUs as RELION numbers them, 0 or 0,1.", rich_help_panel="Where it runs"
+    ),
+]
+PipelineControl = Annotated[
+    Path | None,
+    typer.Option(
+        "--pipeline_control",
+        metavar="DIR",
+        help="Where RELION looks for how it has ended.",
+        rich_help_panel="Output",
+    ),
+]
 
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 _NOWHERE = Path("/dev/null")

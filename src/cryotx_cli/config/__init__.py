@@ -11,6 +11,7 @@ from cryotx_cli.config.commands import (
     DoctorConfig,
     EvaluateConfig,
     MakeCocoConfig,
+    RelionTrainConfig,
     ReviewConfig,
     SimulateConfig,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "PickConfig",
     "Probability",
     "RefitConfig",
+    "RelionTrainConfig",
     "ReviewConfig",
     "RunConfig",
     "RunFormatName",

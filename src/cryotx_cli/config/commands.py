@@ -176,3 +176,22 @@ class ReviewConfig:
     host: Annotated[
         str, Doc("Address to listen on; any but that of this machine alone lets others try to reach it.")
     ] = "127.0.0.1"
+
+
+@settings
+class RelionTrainConfig:
+    """Settings of ``cryotx job relion-train``: those of ``cryotx train --data`` that RELION has no input for."""
+
+    diameter: Annotated[
+        Length | None, Panel("Learning"), Doc("Particle diameter in Å; unset: what the labels state, or estimated.")
+    ] = None
+    pixel_size: Annotated[Length | None, Doc("Å per pixel; needed where neither STAR file nor header knows it.")] = None
+    keep_classes: Annotated[
+        str | None,
+        Doc("With coordinates that cryotx picked: its classes that are particles, 1,2,5; the others are none."),
+    ] = None
+    steps: Annotated[int, Ge(1), Doc("Optimiser steps of the whole job.")] = 800
+    minutes: Annotated[float | None, Gt(0), Doc("Stop after this many minutes; the job goes on when continued.")] = None
+    seed: Annotated[int, Ge(0), Doc("Seed of simulated images and of augmentation.")] = 1
+    init: Annotated[str, Panel("Model"), Doc("Weights to start from: default, or a file.")] = "default"
+    device: Annotated[Device, Panel("Where it runs")] = "auto"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.files.whole_file import whole_path
 
 _EXTREMES = (0.5, 99.5)  # percent of the pixels that may be black or white
+_IN_A_ROW, _CELL_PX, _STRIP_PX, _PAPER = 6, 160, 30, 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +82,39 @@ class ReportClasses:
             yield _png(one.average)
 
 
+def write_sheet(path: Path, averages: Sequence[NDArray[np.floating]], captions: Sequence[str]) -> None:
+    """Write a picture of averages side by side, each with a line of text below it.
+
+    Parameters
+    ----------
+    path
+        PNG file to write, whole or not at all.
+    averages
+        (side, side) each.
+    captions
+        One for each.
+    """
+    cells = [_cell(average, caption) for average, caption in zip(averages, captions, strict=True)]
+    rows = [cells[i : i + _IN_A_ROW] for i in range(0, len(cells), _IN_A_ROW)]
+    empty = np.full_like(cells[0], _PAPER)
+    sheet = np.vstack([np.hstack([*row, *[empty] * (min(_IN_A_ROW, len(cells)) - len(row))]) for row in rows])
+    with whole_path(path) as unfinished:
+        unfinished.write_bytes(bytes(cv2.imencode(".png", sheet)[1]))
+
+
+def _cell(average: NDArray[np.floating], caption: str) -> NDArray[np.uint8]:
+    grey = cv2.resize(_grey(average), (_CELL_PX, _CELL_PX), interpolation=cv2.INTER_CUBIC)
+    strip = np.full((_STRIP_PX, _CELL_PX), _PAPER, np.uint8)
+    cv2.putText(strip, caption, (4, _STRIP_PX - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 0, 1, cv2.LINE_AA)
+    return np.pad(np.vstack([grey, strip]), 4, constant_values=_PAPER).astype(np.uint8)
+
+
 def _png(average: NDArray[np.floating]) -> bytes:
+    return bytes(cv2.imencode(".png", _grey(average), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+
+
+def _grey(average: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Each has its own black and white, as RELION shows averages."""
     low, high = np.percentile(average, _EXTREMES)
-    grey = np.clip((average - low) / max(float(high - low), 1e-12) * 255, 0, 255).round().astype(np.uint8)
-    return bytes(cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+    grey: NDArray[np.floating] = (average - low) / max(float(high - low), 1e-12) * 255
+    return np.asarray(np.clip(grey, 0, 255).round(), np.uint8)

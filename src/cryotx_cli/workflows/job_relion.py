@@ -13,12 +13,11 @@ from cryotx_cli.errors import ConfigError
 from cryotx_cli.hosts.relion_autopick import INDEX, SUFFIX, in_project, lay_out
 from cryotx_cli.hosts.relion_display import save_diameter
 from cryotx_cli.hosts.relion_nodes import COORDINATES, LOG, version_of_project, write_nodes
+from cryotx_cli.hosts.relion_runs import RUN
 from cryotx_cli.report.pdf import write_pdf
 from cryotx_cli.runs.result import PickSummary
 from cryotx_cli.runs.stored import read_run
 
-RUN = "cryotx.star"
-"""The merged STAR file of the run in the folder of a job; all else of the run is in the folder beside it."""
 LOGFILE = "logfile.pdf"
 _PICTURES = 20
 
