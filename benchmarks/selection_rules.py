@@ -80,7 +80,8 @@ Rule = Callable[[FalseDiscovery, Labels | Judged], float]
 def of_run(noise: bool, fellows: bool) -> Rule:
     def cut(found: FalseDiscovery, one: Labels | Judged) -> float:
         nothing = np.zeros_like(found.noise)
-        found = found if noise else replace(found, noise=nothing, tail=nothing)
+        # A new one: it keeps what the micrographs share, which depends on the rules.
+        found = replace(found) if noise else replace(found, noise=nothing, tail=nothing)
         with patch.dict(vars(false_discovery), {} if fellows else {"_FELLOWS": np.inf}):
             return found.automatic_cut()
 

@@ -107,7 +107,7 @@ def test_micrographs_without_particles_say_nothing_alone():
     assert found.value == pytest.approx(160, rel=0.08)
     assert len(found.each) == 1
     assert "not sure (1 of 3 agree" in str(found.doubt)
-    assert str(found).startswith("1 of 3 agree within 15%, they say 1")
+    assert str(found).startswith("1 of 3 agree within 15%, alone they say 1")
     assert str(found).endswith("; 2 show too little alone")
 
 
@@ -169,8 +169,8 @@ def test_twenty_grey_levels_are_enough():
 @pytest.mark.parametrize(
     ("value", "each", "tried", "text"),
     [
-        (190.0, (189.8, 190.2), 2, "2 of 2 agree within 15%, they say 190 Å"),
-        (190.0, (150.0, 190.0, 240.0), 3, "1 of 3 agree within 15%, they say 150 to 240 Å"),
+        (190.0, (189.8, 190.2), 2, "2 of 2 agree within 15%, alone they say 190 Å"),
+        (190.0, (150.0, 190.0, 240.0), 3, "1 of 3 agree within 15%, alone they say 150 to 240 Å"),
         (190.0, (190.0,), 1, "from one micrograph"),
         (190.0, (), 4, "from 4 micrographs together, each of which shows too little alone"),
     ],

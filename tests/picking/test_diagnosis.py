@@ -89,9 +89,9 @@ def run_on(folder: Path, out: Path, picker: DiscPicker | None = None, **settings
 
 
 def said(run: PickRun) -> str:
-    """All warnings but those of the check of what was written."""
+    """All warnings but those of the check of what was written and of class averages."""
     texts = [event.text for event in run.events if event.level == "warning"]
-    return " ".join(text for text in texts if not text.startswith("Check of"))
+    return " ".join(text for text in texts if not text.startswith(("Check of", "No class averages")))
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,21 @@ def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
     assert f"cryotx train --data LABELS --micrographs {tmp_path / 'mics'} " in text
     assert "cryotx pick" not in text
     assert "cryotx threshold" not in text
+
+
+def test_noise_with_another_pixel_size_in_the_header_names_it(tmp_path):
+    write(tmp_path / "mics", "m.mrc", 100, 0, header=5.0)
+
+    run = run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100, pixel_size=PIXEL_SIZE)
+
+    diagnosis = kept_diagnosis(tmp_path / "p")
+    assert diagnosis is not None
+    assert (diagnosis.fault, len(diagnosis.commands)) == ("noise", 1)
+    assert diagnosis.commands[0].endswith("--pixel-size 5")
+    assert (
+        f"themselves say 5 Å per pixel, which is not what was used. If that is right:\n{diagnosis.commands[0]}\n"
+        in (said(run))
+    )
 
 
 @pytest.mark.slow

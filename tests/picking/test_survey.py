@@ -238,6 +238,18 @@ def test_threshold_back_to_auto_is_the_run_itself(micrographs, tmp_path):
     assert (tmp_path / "p.star").read_bytes() == before
 
 
+def test_a_run_that_was_never_compared_is_told_as_such(micrographs, tmp_path):
+    pick(micrographs, tmp_path / "p.star")
+    for file in (tmp_path / "p/decoys").iterdir():
+        file.unlink()
+
+    alone = threshold(tmp_path / "p", ThresholdConfig(threshold="auto"))
+    given = threshold(tmp_path / "p", ThresholdConfig(threshold=0.3))
+
+    assert sum("was not compared with noise" in event.text for event in alone.events) == 1
+    assert not any("was not compared with noise" in event.text for event in given.events)
+
+
 @pytest.mark.parametrize("rate", [0.02, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_threshold_by_rate_is_pick_by_rate(micrographs, tmp_path, rate):
     pick(micrographs, tmp_path / "a.star")

@@ -30,12 +30,22 @@ def test_one_input_need_not_be_in_a_list(tmp_path, monkeypatch):
     assert command == "cryotx pick mics --out p.star --config p/config.toml --diameter 3"
 
 
-@pytest.mark.parametrize(("count", "shortened"), [(5, False), (6, True)])
-def test_of_many_inputs_some_are_named(tmp_path, monkeypatch, count, shortened):
+def test_many_inputs_are_named_by_the_pattern_that_a_shell_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = NextCommands([f"m{number}.mrc" for number in range(count)], PickFolder(Path("p.star"))).pick("")
-    assert ("m4.mrc ... --out" in command) == shortened
-    assert "m5.mrc" not in command
+    names = [f"my mics/m{number}_a.mrc" for number in range(6)]
+    (tmp_path / "my mics").mkdir()
+    for name in [*names, "my mics/m1_b.mrc"]:
+        (tmp_path / name).touch()
+
+    def named(inputs):
+        words = shlex.split(NextCommands(inputs, PickFolder(Path("p.star"))).pick(""))
+        return words[2 : words.index("--out")]
+
+    assert named(names[:5]) == names[:5]
+    assert named(names) == ["my mics/m*_a.mrc"]
+    assert named([*names, "my mics/m1_b.mrc"]) == ["my mics/m*.mrc"]
+    assert named([*names[1:], "my mics/m1_b.mrc"]) == [*names[1:], "my mics/m1_b.mrc"]  # no star leaves out m0_a
+    assert named([*names, "other.mrc"]) == [*names, "other.mrc"]
 
 
 def test_picks_are_chosen_again_in_a_folder_of_any_name():

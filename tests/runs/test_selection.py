@@ -240,6 +240,24 @@ def test_the_rule_of_a_run_cuts_each_micrograph_by_its_own_candidates_and_area()
     assert picks.scores.tolist() == scores[:9]
 
 
+def test_picks_are_false_as_often_as_what_they_were_cut_by_says():
+    scores = [*[0.9] * 60, *[0.6] * 30, *[0.05] * 100]
+    found = on_a_micrograph(*((i, 50, score) for i, score in enumerate(scores)))
+    decoys = [np.array([*[0.6] * 20, *[0.05] * 100])]
+    # The other micrograph of the run is nothing but noise, of which this one has as much as a decoy.
+    run = false_discovery([np.array(scores), decoys[0]], decoys, 2.0, found.particles.area)
+    alone = false_discovery([np.array(scores)], decoys, 1.0, found.particles.area)
+    picks = found.particles.select(found.particles.scores >= 0.6)
+
+    own = Selection(run.own_cuts, 1.0, 0.0, max_picks=7).expected_false(found, picks, run)
+    same = Selection(Threshold(0.6), 1.0, 0.0, None).expected_false(found, picks, run)
+
+    assert own == alone.expected_false(picks.scores)
+    assert same == run.expected_false(picks.scores)
+    assert own < same
+    assert Selection(Threshold(0.6), 1.0, 0.0, None).expected_false(found, picks, None) is None
+
+
 def test_settings_become_a_selection():
     assert Selection.of(PickConfig(), 90.0) == Selection(ExpectedF1(), 45.0, 0.0, None)
     given = PickConfig(min_distance=12.0, edge=8.0, max_per_micrograph=3, threshold=0.4)

@@ -90,7 +90,7 @@ class DiameterEstimate:
         spread = f"{low} Å" if low == high else f"{low} to {high} Å"
         silent = self.tried - len(self.each)
         rest = f"; {silent} {'shows' if silent == 1 else 'show'} too little alone" if silent else ""
-        return f"{self.agreeing} of {self.tried} agree within {_AGREE:.0%}, they say {spread}{rest}"
+        return f"{self.agreeing} of {self.tried} agree within {_AGREE:.0%}, alone they say {spread}{rest}"
 
 
 class ParticlePicker(Protocol):

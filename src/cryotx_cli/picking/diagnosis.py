@@ -106,10 +106,10 @@ def diagnose(run: Run, picker: ParticlePicker) -> Diagnosis | None:
             return _other_contrast(run, turned.diameter() or other.implied)
     film = float(np.mean([_film(one, run.settled, picker) for one in micrographs]))
     if diameter is None or best is None or best.count < _SEEN:
-        return _nothing(run, sweep, film)
+        return _nothing(run, sweep, film, _other_pixel_size(files[0], micrographs[0].pixel_size))
     if not 1 / _FITS <= diameter / run.settled.diameter <= _FITS:
         if best.evidence < _CLEAR or sweep.shown(best) < ENOUGH_PARTICLES:
-            return _nothing(run, sweep, film)
+            return _nothing(run, sweep, film, _other_pixel_size(files[0], micrographs[0].pixel_size))
         return _other_size(run, files[0], micrographs[0].pixel_size, diameter, best.count)
     return _faint(run) if film < _MOSTLY_FILM else None
 
@@ -138,8 +138,8 @@ def _other_size(run: Run, file: MicrographFile, pixel_size: float, diameter: flo
         f"The particles seem to measure {_about(diameter)} Å, not {given:.0f} Å, if a pixel measures {pixel_size:g} Å: "
         f"{count:.0f} or more of them in a part of a micrograph that noise does not explain."
     )
-    known = _pixel_size_of(file)
-    if known is not None and abs(known / pixel_size - 1) > SAME_PIXEL_SIZE:
+    known = _other_pixel_size(file, pixel_size)
+    if known is not None:
         if 1 / _FITS <= diameter * known / pixel_size / given <= _FITS:
             command = run.commands.pick(f"--pixel-size {known:g}")
             return Diagnosis(
@@ -165,11 +165,13 @@ def _other_size(run: Run, file: MicrographFile, pixel_size: float, diameter: flo
     )
 
 
-def _pixel_size_of(file: MicrographFile) -> float | None:
+def _other_pixel_size(file: MicrographFile, used: float) -> float | None:
+    """Return what a list or the header of a micrograph says of its pixel size, if that is another than the one used."""
     try:
-        return file.pixel_size or read_header(file.path).pixel_size
+        stated = (file.pixel_size, read_header(file.path).pixel_size)
     except (CryotxError, OSError):
-        return None
+        stated = (file.pixel_size, None)
+    return next((size for size in stated if size and abs(size / used - 1) > SAME_PIXEL_SIZE), None)
 
 
 def _other_contrast(run: Run, diameter: float) -> Diagnosis:
@@ -179,7 +181,7 @@ def _other_contrast(run: Run, diameter: float) -> Diagnosis:
     return Diagnosis("contrast", text, (command,), diameter)
 
 
-def _nothing(run: Run, sweep: SizeSweep, film: float) -> Diagnosis:
+def _nothing(run: Run, sweep: SizeSweep, film: float, other_pixel_size: float | None) -> Diagnosis:
     low, high = sweep.span
     sizes = f"at no size from {low:.0f} to {high:.0f} Å"
     if film >= _MOSTLY_FILM:
@@ -189,11 +191,18 @@ def _nothing(run: Run, sweep: SizeSweep, film: float) -> Diagnosis:
             f"there are no more candidates than in noise {sizes}. There is nothing here to pick: look at the pictures.",
         )
     picks = "nothing was" if not run.picks else f"the {counted(run.picks, 'picks')} may be dirt: hardly anything was"
+    commands = tuple(run.commands.pick(f"--pixel-size {size:g}") for size in [other_pixel_size] if size)
+    stated = "".join(
+        f"The micrographs themselves say {other_pixel_size:g} Å per pixel, which is not what was used. If that is "
+        f"right:\n{command}\n"
+        for command in commands
+    )
     return Diagnosis(
         "noise",
         f"There are no more candidates than in noise of the same spectrum, {sizes}: {picks} found that differs "
-        "from it. If you see particles in the pictures, mark some hundred of them in another program, and teach the "
-        f"model (LABELS: where its coordinates are):\n{run.commands.train(run.settled)}",
+        f"from it. {stated}If you see particles in the pictures, mark some hundred of them in another program, and "
+        f"teach the model (LABELS: where its coordinates are):\n{run.commands.train(run.settled)}",
+        commands,
     )
 
 

@@ -133,6 +133,7 @@ class MicrographWork:
             checksum=read.checksum,
             film_share=candidates.film_share,
             film=None if candidates.film is None else candidates.film.rows(),
+            expected_false=job.selection.expected_false(candidates, picks.particles, None),
         )
         return PickedMicrograph(job, read.micrograph, candidates, picks, row, events)
 

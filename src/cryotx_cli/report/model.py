@@ -48,6 +48,8 @@ class ReportMicrograph:
         (n,) class of each candidate, 0: none; None in a run without classes.
     chosen
         How many of the best candidates the choice takes, those in dropped classes among them; None: the picks.
+    false_picks
+        How many of the picks are expected to be false, as the run tells; None where it does not.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ReportMicrograph:
     film: Region | None = None
     classes: NDArray[np.int64] | None = None
     chosen: int | None = None
+    false_picks: float | None = None
 
     @property
     def film_share(self) -> float | None:

@@ -137,7 +137,7 @@ class PackedMicrograph:
             hits_at_cuts(hundredths, pairs, len(cuts)),
             histogram(hundredths[partnered]),
             np.bincount(hundredths, false, minlength=len(CUTS)).astype(np.float64),
-            float(false[:chosen][kept].sum()),
+            float(false[:chosen][kept].sum()) if micrograph.false_picks is None else micrograph.false_picks,
             chosen,
             classes,
             false[: len(classes)].astype(np.float32),

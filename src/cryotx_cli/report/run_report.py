@@ -71,6 +71,7 @@ def _as_shown(run: StoredRun, row: LedgerRow, classes: ReportClasses | None) -> 
         thumbnail=outputs.thumbnail,
         defocus=row.defocus,
         film=candidates.film,
+        false_picks=row.expected_false,
     )
     return _with_classes(shown, run, candidates, classes)
 

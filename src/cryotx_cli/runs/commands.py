@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from cryotx_cli.micrographs.find import Inputs, listed
@@ -20,8 +22,8 @@ class NextCommands:
     Parameters
     ----------
     inputs
-        As the user gave them. Of many, which a pattern of the shell may have named, only the first are written, and
-        ``...`` stands for the rest.
+        As the user gave them. Many, which a pattern of the shell may have named, are written as a pattern if there is
+        one that names just these.
     folder
         That of the run.
     """
@@ -32,7 +34,8 @@ class NextCommands:
     def pick(self, flags: str) -> str:
         """Return the command that repeats the run with other flags; its picks are replaced."""
         named = listed(self.inputs)
-        words = [word_of(one) for one in named[:_FEW_INPUTS]] + ["..."] * (len(named) > _FEW_INPUTS)
+        pattern = _pattern_of(named) if len(named) > _FEW_INPUTS else None
+        words = [word_of(one) for one in ([pattern] if pattern else named)]
         settings = f"--out {word_of(self.folder.star)} --config {word_of(self.folder.config)}"
         return f"cryotx pick {' '.join(words)} {settings} {flags}"
 
@@ -70,6 +73,21 @@ def choose_again(run: Path, flags: str) -> str:
 def word_of(path: str | Path) -> str:
     """Return a path as a shell has to be given it, one that begins like a flag included."""
     return shlex.quote(str(path) if not str(path).startswith("-") else f"./{path}")
+
+
+def _pattern_of(paths: Sequence[str | Path]) -> str | None:
+    """Return the pattern that names these files and no others; None if no single star does."""
+    folders, names = {Path(path).parent for path in paths}, [Path(path).name for path in paths]
+    if len(folders) > 1 or any(_is_pattern(path) for path in paths):
+        return None
+    pattern = f"{_shared(names)}*{_shared([name[::-1] for name in names])[::-1]}"
+    (folder,) = folders
+    return str(folder / pattern) if sorted(path.name for path in folder.glob(pattern)) == sorted(names) else None
+
+
+def _shared(names: Sequence[str]) -> str:
+    """Return what all of them begin with."""
+    return "".join(letters[0] for letters in takewhile(lambda letters: len({*letters}) == 1, zip(*names, strict=False)))
 
 
 def _is_pattern(given: str | Path) -> bool:

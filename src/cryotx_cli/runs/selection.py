@@ -123,6 +123,23 @@ class Selection:
         """Return the candidates among which the rule chooses, best first: picks are as many from the top."""
         return self._best(self._inside(candidates, self._apart(candidates)))
 
+    def expected_false(self, candidates: Candidates, picks: Particles, run: FalseDiscovery | None) -> float | None:
+        """Return how many of the picks of a micrograph are expected to be false; None where that is not known.
+
+        A micrograph that has a cut of its own is judged by what that rests on: as much noise as it shows itself.
+
+        Parameters
+        ----------
+        candidates, picks
+            All that was proposed, and what was chosen.
+        run
+            What decoys say of the whole run, where they say anything.
+        """
+        if isinstance(self.rule, OwnCuts):
+            scores = replace(self, max_picks=None).available(candidates).scores
+            run = self.rule.found_in_noise.beside([scores], candidates.particles.area)
+        return None if run is None else run.expected_false(picks.scores)
+
     def compared(self, pairs: Sequence[tuple[Candidates, Candidates]]) -> FalseDiscovery:
         """Compare the candidates of micrographs with those of their decoys, chosen alike.
 

@@ -193,7 +193,9 @@ class PickRun:
                 yield result
             try:
                 yield from self._work()
+                looking = time.perf_counter()
                 self._remarks.look(self._picker)
+                self._started += time.perf_counter() - looking  # in other sizes, which is no time of picking
             except KeyboardInterrupt:
                 if self._arrivals is None:
                     raise
@@ -350,7 +352,7 @@ class PickRun:
             self._under_way.discard(job.index)
             if isinstance(outcome, Done):
                 row = outcome.row
-                if self._found is not None:
+                if self._found is not None and row.expected_false is None:
                     row = replace(row, expected_false=self._found.expected_false(outcome.particles.scores))
                 result = self._record.done(job, row, outcome.particles)
                 for event in outcome.events:

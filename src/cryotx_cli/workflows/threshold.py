@@ -86,6 +86,13 @@ class ThresholdRun:
             raise CryotxError(
                 f"{self._folder.ledger}: no micrograph of this run is finished", "Start cryotx pick first."
             )
+        if self._found is None and settled.cut_by_run and settled.config.decoys:
+            self.events.tell(
+                Event(
+                    "This run was not compared with noise: each micrograph has a threshold of its own, and the share "
+                    "of false picks is not known. cryotx pick with the same settings compares it where it can."
+                )
+            )
         exposures = self._exposures([row.micrograph for row in before.picked])
         chosen = [self._choose(row) for row in before.picked]
         self._compare(chosen, exposures)
@@ -145,7 +152,7 @@ class ThresholdRun:
             picks=len(picks.particles),
             dropped_at_border=picks.dropped_at_border,
             dropped_beside_better=picks.dropped_beside_better,
-            expected_false=self._found.expected_false(picks.particles.scores) if self._found else None,
+            expected_false=self._settled.selection.expected_false(candidates, picks.particles, self._found),
         )
         return _Chosen(row, picks.particles, (candidates.height, candidates.width), candidates.film, unchanged)
 
