@@ -49,7 +49,8 @@ def write_micrographs(folder: Path, count: int = 3) -> Path:
 def make_run(folder: Path, count: int = 3, **settings: object) -> Path:
     """Pick micrographs with `GridPicker`: 20 picks each, above 0.5; return the folder of the run."""
     write_micrographs(folder / "mics", count)
-    config = PickConfig(diameter=DIAMETER, threshold=0.5, images=False, report=False, **settings)
+    chosen = {"threshold": 0.5, "min_distance": 110.0, "images": False, "report": False, **settings}
+    config = PickConfig(diameter=DIAMETER, **chosen)
     list(start_pick([folder / "mics"], folder / "p.star", config, GridPicker()))
     return folder / "p"
 

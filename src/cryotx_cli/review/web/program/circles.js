@@ -97,6 +97,7 @@ const draw = () => {
   resize();
   const place = placing();
   if (!place || !state.view) return;
+  canvas.dataset.place = [place.scale, place.left, place.top].join(" "); // for those who drive the page by program
   if (state.look.film) drawFilm(place);
   drawPicks(place, picksOf(state.view, state.cut));
   if (state.mode === "erase") drawStroke(place);

@@ -1,0 +1,301 @@
+"""The page in Chromium: what people do with it, and that nothing of it is lost."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from cryotx_cli.coordinates.formats.star import read_particles_star
+from reviewed_run import Served, open_browser
+
+pytestmark = pytest.mark.slow
+AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
+SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    handle, browser = open_browser()
+    yield browser
+    browser.close()
+    handle.stop()
+
+
+@pytest.fixture
+def served(run):
+    found = Served(run)
+    yield found
+    found.kill()
+
+
+class Page:
+    """A tab that shows a review, driven in pixels of the micrograph."""
+
+    def __init__(self, browser, url, **context):
+        self.context = browser.new_context(viewport={"width": 1400, "height": 900}, **context)
+        self.tab = self.context.new_page()
+        self.problems = []
+        self.tab.on("console", lambda one: self.problems.append(one.text) if one.type in ("error", "warning") else None)
+        self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.tab.goto(url)
+        self.until(lambda: "picks" in self.text("#facts"))
+        self.until(lambda: self.tab.get_attribute("#circles", "data-place"))
+
+    def until(self, condition, seconds=SECONDS):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, (self.text("#facts"), self.text("#saved"), self.problems)
+            self.tab.wait_for_timeout(30)
+
+    def text(self, selector):
+        return self.tab.inner_text(selector)
+
+    @property
+    def picks(self):
+        return int(self.text("#facts").split()[0].replace(",", ""))
+
+    def saved(self):
+        self.until(lambda: self.text("#saved") == "All changes are saved")
+
+    def has(self, picks):
+        self.until(lambda: self.picks == picks)
+        self.saved()
+
+    @property
+    def place(self):
+        return [float(one) for one in self.tab.get_attribute("#circles", "data-place").split()]
+
+    def settle(self):
+        """Wait until the picture stands still."""
+        before = None
+        while before != (before := self.place):
+            self.tab.wait_for_timeout(150)
+
+    def window(self, x, y):
+        scale, left, top = self.place
+        room = self.tab.locator("#room").bounding_box()
+        return room["x"] + scale * x + left, room["y"] + scale * y + top
+
+    def click(self, x, y):
+        self.tab.mouse.click(*self.window(x, y))
+
+    def drag(self, *points):
+        self.tab.mouse.move(*self.window(*points[0]))
+        self.tab.mouse.down()
+        for point in points[1:]:
+            self.tab.mouse.move(*self.window(*point), steps=4)
+        self.tab.mouse.up()
+
+    def key(self, key):
+        self.tab.keyboard.press(key)
+
+    def candidates(self):
+        return self.tab.evaluate("() => fetch('/api/micrographs/0').then((answer) => answer.json())")["candidates"]
+
+
+@pytest.fixture
+def page(chromium, served):
+    found = Page(chromium, served.url())
+    yield found
+    assert not found.problems
+    found.context.close()
+
+
+def test_a_click_adds_and_a_click_on_a_pick_removes_it(page, run, served):
+    best = page.candidates()[0]
+    page.has(20)
+    page.click(99, 101)  # between the candidates
+    page.has(21)
+    page.click(best[0] + 4, best[1] - 4)
+    page.has(20)
+    page.tab.click("#write")
+    page.until(lambda: page.text("#saved").startswith("Wrote"))
+    (first, *_) = read_particles_star(run / "review/particles.star").values()
+    assert len(first) == 20
+    assert abs(first.centres[0] - (99, 101)).max() < 1.5  # a pixel of the window
+    assert best[:2] not in first.centres.tolist()
+
+
+def test_undo_goes_back_to_the_first_change_and_redo_forth_to_the_last(page):
+    page.click(99, 101)
+    page.has(21)
+    page.click(199, 101)
+    page.has(22)
+    page.key("b")
+    page.drag((2, 2), (798, 320))
+    page.key("Delete")
+    page.until(lambda: page.picks < 20)
+    page.saved()
+    left = page.picks
+    for picks in (22, 21, 20):
+        page.key("Control+z")
+        page.has(picks)
+    assert page.tab.is_disabled("#undo")
+    for picks in (21, 22, left):
+        page.key("Control+Shift+z")
+        page.has(picks)
+    assert page.tab.is_disabled("#redo")
+
+
+def test_dragging_erases_what_the_eraser_passes_over(page):
+    inside = [one for one in page.candidates()[:20] if one[1] == 150]
+    assert inside
+    page.key("e")
+    page.drag((30, 150), (400, 152), (770, 150))
+    page.has(20 - len(inside))
+    # A lower threshold brings nothing back there.
+    page.tab.locator("#threshold").fill("0")
+    page.has(40 - 8)
+
+
+def test_the_slider_moves_the_picks_and_the_counts_of_all_micrographs(page):
+    page.tab.locator("#threshold").fill("0.9")
+    page.until(lambda: page.picks == 3)
+    page.until(lambda: page.tab.locator("#micrographs .count").all_inner_texts() == ["3", "3", "3"])
+    page.saved()
+    page.tab.click("#as-run")
+    page.has(20)
+    page.tab.locator("#distance").fill("205")
+    page.until(lambda: page.picks < 20)
+
+
+def test_a_micrograph_that_is_done_keeps_its_picks_and_the_next_open_one_follows(page):
+    page.key("d")
+    page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
+    page.tab.locator("#threshold").fill("0.1")
+    page.until(lambda: page.tab.locator("#micrographs .count").all_inner_texts() == ["20", "37", "37"])
+    assert page.picks == 20
+    page.saved()
+    page.key("u")
+    page.until(lambda: "m1" in page.text("#name"))
+    page.key("x")
+    page.until(lambda: page.tab.get_attribute("#bad", "aria-pressed") == "true")
+    page.saved()
+    page.key("u")
+    page.until(lambda: "m2" in page.text("#name"))
+    assert "1 done" in page.text("#progress")
+
+
+def test_the_picture_is_enlarged_and_moved_by_mouse_and_keys(page):
+    page.settle()
+    scale = page.place[0]
+    page.tab.mouse.move(*page.window(400, 300))
+    page.tab.mouse.wheel(0, -300)
+    page.until(lambda: page.place[0] > 1.15 * scale)
+    page.settle()
+    larger, left, _ = page.place
+    page.key("ArrowRight")
+    page.until(lambda: page.place[1] < left - 30)
+    page.key("+")
+    page.until(lambda: page.place[0] > 1.2 * larger)
+    page.key("0")
+    page.until(lambda: abs(page.place[0] - scale) < 0.01 * scale)
+    page.settle()
+    before = page.place
+    page.key("v")
+    page.drag((400, 300), (300, 300))
+    page.until(lambda: page.place[1] < before[1] - 20)
+    assert page.picks == 20
+
+
+def test_keys_alone_add_erase_and_take_back(page):
+    page.settle()
+    page.tab.locator("#room").focus()
+    page.key("Enter")  # the middle lies between the candidates
+    page.has(21)
+    page.key("Enter")
+    page.has(20)
+    for _ in range(8):
+        page.key("]")
+    page.key("Delete")
+    page.until(lambda: page.picks < 18)
+    page.saved()
+    page.key("Control+z")
+    page.has(20)
+
+
+def test_everything_is_there_after_the_server_was_killed_in_the_middle(page, run, served, chromium):
+    page.click(99, 101)
+    page.has(21)
+    page.key("e")
+    page.drag((30, 250), (770, 250))
+    page.until(lambda: page.picks < 21)
+    page.saved()
+    page.key("PageDown")
+    page.until(lambda: "m1" in page.text("#name"))
+    page.key("d")
+    page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
+    page.saved()
+    page.key("PageUp")
+    page.until(lambda: "m0" in page.text("#name"))
+    before = page.picks
+    served.kill()
+    page.key("p")
+    page.click(199, 301)  # nobody takes it any more, and the page says so
+    page.until(lambda: "1 change not saved" in page.text("#saved"))
+    page.context.close()
+    page.problems.clear()  # what the browser says of a server that is gone
+    again = Served(run)
+    try:
+        back = Page(chromium, again.url())
+        assert back.picks == before
+        assert "1 done" in back.text("#progress")
+        assert not back.problems
+        back.context.close()
+        assert again.interrupt() == 0
+        assert "Wrote" in again.process.stdout.read()
+    finally:
+        again.kill()
+    assert (run / "review/labels.star").exists()
+
+
+def test_two_pages_see_what_the_other_changes(page, chromium, served):
+    other = Page(chromium, served.url(1))
+    other.click(99, 101)
+    other.has(21)
+    page.until(lambda: page.picks == 21, 5)
+    page.click(99, 101)
+    page.has(20)
+    other.until(lambda: other.picks == 20, 5)
+    page.tab.locator("#threshold").fill("0.9")
+    other.until(lambda: other.picks == 3, 6)
+    assert not other.problems
+    other.context.close()
+
+
+def test_picking_by_hand_begins_with_nothing(run, chromium):
+    served = Served(run.parent / "mics", "--diameter", "60", "--out", run.parent / "by_hand")
+    try:
+        page = Page(chromium, served.url())
+        assert page.picks == 0
+        assert not page.tab.is_visible("#choice")
+        page.click(200, 210)
+        page.has(1)
+        page.click(300, 310)
+        page.has(2)
+        assert not page.problems
+        page.context.close()
+        assert served.interrupt() == 0
+    finally:
+        served.kill()
+    (found,) = read_particles_star(run.parent / "by_hand/particles.star").values()
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 800])
+def test_axe_finds_no_serious_fault(chromium, served, scheme, width):
+    if not AXE.exists():
+        pytest.skip("no axe-core: npm ci")
+    page = Page(chromium, served.url(), color_scheme=scheme)
+    page.tab.set_viewport_size({"width": width, "height": 900})
+    for opener in (None, "#help-button", "#list-button"):
+        if opener and page.tab.is_visible(opener):
+            page.tab.click(opener)
+        page.tab.evaluate(AXE.read_text(encoding="utf-8"))
+        found = page.tab.evaluate("() => axe.run(document, {resultTypes: ['violations']})")["violations"]
+        serious = {one["id"]: one["nodes"][0]["html"] for one in found if one["impact"] in ("serious", "critical")}
+        assert not serious, json.dumps(serious, indent=1)
+        page.key("Escape")
+    page.context.close()
