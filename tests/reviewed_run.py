@@ -55,6 +55,14 @@ def make_run(folder: Path, count: int = 3, **settings: object) -> Path:
     return folder / "p"
 
 
+def copied_run(run: Path, folder: Path) -> Path:
+    """Copy a run and its micrographs to a folder of their own; return the folder of the copy."""
+    shutil.copytree(run.parent, folder)
+    for file in (folder / run.name / "ledger.jsonl", folder / f"{run.name}.star"):
+        file.write_text(file.read_text().replace(str(run.parent), str(folder)))
+    return folder / run.name
+
+
 class Served:
     """``cryotx review`` in a process of its own."""
 

@@ -1,12 +1,10 @@
 """A run, and a review of it in this process."""
 
-import shutil
-
 import pytest
 
 from cryotx_cli.config import ReviewConfig
 from cryotx_cli.workflows.review import review
-from reviewed_run import make_run
+from reviewed_run import copied_run, make_run
 
 
 @pytest.fixture(scope="session")
@@ -18,8 +16,7 @@ def picked(tmp_path_factory):
 @pytest.fixture
 def run(picked, tmp_path):
     """A run of one's own, with its micrographs."""
-    shutil.copytree(picked.parent, tmp_path / "work")
-    return tmp_path / "work" / picked.name
+    return copied_run(picked, tmp_path / "work")
 
 
 @pytest.fixture

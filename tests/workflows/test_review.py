@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +15,7 @@ from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.review.changes import parsed_change
 from cryotx_cli.workflows.review import review
 from cryotx_cli.workflows.threshold import threshold
-from reviewed_run import make_run, write_micrographs
+from reviewed_run import copied_run, make_run, write_micrographs
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +25,7 @@ def picked(tmp_path_factory):
 
 @pytest.fixture
 def run(picked, tmp_path):
-    shutil.copytree(picked.parent, tmp_path / "work")
-    return tmp_path / "work" / picked.name
+    return copied_run(picked, tmp_path / "work")
 
 
 def change(opened, **what):

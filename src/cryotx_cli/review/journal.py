@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,62 @@ from cryotx_cli.errors import CryotxError
 
 Entry = dict[str, Any]
 
+JOURNAL = "journal.jsonl"
+"""Its name in the folder of a review."""
+
 _FIRST = {"journal": "cryotx review", "version": 1}
+_BEGINNING = b'{"journal": "cryotx review"'
 _DAMAGED = "Restore it from a backup, or move it away to begin the review anew."
+
+
+@dataclass(frozen=True)
+class StoredJournal:
+    """What lies in the file of a review.
+
+    Parameters
+    ----------
+    run
+        The folder of the run that is reviewed; None where there is none.
+    entries
+        All changes, in their order.
+    torn
+        How many bytes at its end are a line that was never finished.
+    """
+
+    run: Path | None
+    entries: list[Entry]
+    torn: int
+
+
+def read_journal(path: Path) -> StoredJournal | None:
+    """Read the journal of a review; None where there is nothing in it.
+
+    Raises
+    ------
+    CryotxError
+        It is another program's or damaged, or cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CryotxError(f"{path}: cannot be read: {error.strerror or error}", "Check its rights.") from error
+    whole = content.rfind(b"\n") + 1
+    lines = content[:whole].splitlines()
+    if not lines and _BEGINNING.startswith(content[: len(_BEGINNING)]):
+        return None  # killed while it was begun
+    first = _parsed(lines[0]) if lines else None
+    if first is None or first.get("journal") != _FIRST["journal"]:
+        raise CryotxError(f"{path}: not a journal of cryotx review", _DAMAGED)
+    if first.get("version") != _FIRST["version"]:
+        raise CryotxError(f"{path}: written by another version of cryotx", "Update cryotx.")
+    entries = []
+    for number, line in enumerate(lines[1:], start=1):
+        entry = _parsed(line)
+        if entry is None or entry.get("seq") != number:
+            raise CryotxError(f"{path}: damaged: line {number + 1} is not change {number}", _DAMAGED)
+        entries.append(entry)
+    run = first.get("run")
+    return StoredJournal(path.parent / str(run) if run is not None else None, entries, len(content) - whole)
 
 
 class Journal:
@@ -29,6 +84,8 @@ class Journal:
     ----------
     path
         The file; it and its folder are made.
+    run
+        The run that is reviewed; None where there is none.
 
     Attributes
     ----------
@@ -43,10 +100,11 @@ class Journal:
         It is another program's or damaged, another process has it open, or it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, run: Path | None = None) -> None:
         self.path = path
         self.torn = 0
         self.entries: list[Entry] = []
+        self._first = {**_FIRST, "run": None if run is None else os.path.relpath(run, path.parent)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
@@ -94,27 +152,14 @@ class Journal:
             pass
 
     def _read(self) -> None:
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise CryotxError(f"{self.path}: cannot be read: {error.strerror or error}", "Check its rights.") from error
-        whole = content.rfind(b"\n") + 1
-        lines = content[:whole].splitlines()
-        first = _parsed(lines[0]) if lines else None
-        if first is not None and first.get("version") not in (None, _FIRST["version"]):
-            raise CryotxError(f"{self.path}: written by another version of cryotx", "Update cryotx.")
-        if lines and (first is None or first.get("journal") != _FIRST["journal"]):
-            raise CryotxError(f"{self.path}: not a journal of cryotx review", _DAMAGED)
-        for number, line in enumerate(lines[1:], start=1):
-            entry = _parsed(line)
-            if entry is None or entry.get("seq") != number:
-                raise CryotxError(f"{self.path}: damaged: line {number + 1} is not change {number}", _DAMAGED)
-            self.entries.append(entry)
-        if len(content) > whole:
-            self.torn = len(content) - whole
-            os.truncate(self.path, whole)
-        if not lines:
-            self._write(_FIRST)
+        stored = read_journal(self.path)
+        if stored is None:
+            os.truncate(self.path, 0)
+            self._write(self._first)
+            return
+        self.entries, self.torn = stored.entries, stored.torn
+        if self.torn:
+            os.truncate(self.path, self.path.stat().st_size - self.torn)
 
     def _write(self, line: Entry) -> None:
         before = os.fstat(self._file.fileno()).st_size

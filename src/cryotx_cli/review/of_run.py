@@ -65,6 +65,11 @@ class RunSubjects:
         return self._stored.settled.formats
 
     @property
+    def weights(self) -> str:
+        """Those that it has picked with."""
+        return self._stored.settled.config.weights
+
+    @property
     def cuts_of_rates(self) -> list[tuple[float, float]]:
         """Shares of false picks, and the threshold of each as its decoys say."""
         found = self._stored.false_discovery

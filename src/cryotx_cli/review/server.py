@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cryotx_cli.errors import CryotxError
+from cryotx_cli.review.adapting import Adapting
 from cryotx_cli.review.changes import parsed_change
 from cryotx_cli.review.session import Session
 from cryotx_cli.review.subject import Cut
@@ -22,6 +24,15 @@ from cryotx_cli.review.tiles import Look, Tiles
 from cryotx_cli.review.web_files import web_file
 
 T = TypeVar("T")
+
+
+class AdaptStart(BaseModel):
+    """What a page says to start adapting: steps of training, None for as many as the command takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
 
 Write = Callable[[], dict[str, Any]]
 """Writes the edition and returns what to say of it."""
@@ -42,10 +53,12 @@ class Server:
         Where pictures come from.
     write
         Writes the edition.
+    adapting
+        Adapts the model; None where there is no run to adapt.
     """
 
-    def __init__(self, session: Session, tiles: Tiles, write: Write) -> None:
-        self._session, self._tiles, self._write = session, tiles, write
+    def __init__(self, session: Session, tiles: Tiles, write: Write, adapting: Adapting | None = None) -> None:
+        self._session, self._tiles, self._write, self._adapting = session, tiles, write, adapting
         self._tile_slots: anyio.CapacityLimiter | None = None
 
     def app(self) -> Starlette:
@@ -59,6 +72,9 @@ class Server:
             Route("/api/changes", self._changes, methods=["GET"]),
             Route("/api/changes", self._change, methods=["POST"]),
             Route("/api/edition", self._edition, methods=["POST"]),
+            Route("/api/adapt", self._adapt, methods=["GET"]),
+            Route("/api/adapt", self._start_adapting, methods=["POST"]),
+            Route("/api/adapt/stop", self._stop_adapting, methods=["POST"]),
             Route("/tiles/{position:int}/{level:int}/{column:int}/{row:int}", self._tile),
         ]
         return Starlette(routes=routes, exception_handlers={CryotxError: _told, OSError: _told_of_file})
@@ -90,6 +106,26 @@ class Server:
 
     async def _edition(self, request: Request) -> Response:
         return JSONResponse(await _in_thread(self._write))
+
+    async def _adapt(self, request: Request) -> Response:
+        return JSONResponse(await _in_thread(self._adapter().status))
+
+    async def _start_adapting(self, request: Request) -> Response:
+        try:
+            start = AdaptStart.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise CryotxError(f"steps: {error.errors(include_url=False, include_input=False)[0]['msg']}") from error
+        await _in_thread(self._adapter().start, start.steps)
+        return await self._adapt(request)
+
+    async def _stop_adapting(self, request: Request) -> Response:
+        await _in_thread(self._adapter().stop)
+        return await self._adapt(request)
+
+    def _adapter(self) -> Adapting:
+        if self._adapting is None:
+            raise CryotxError("there is no run to adapt: pick the micrographs first", "See cryotx train --data.")
+        return self._adapting
 
     async def _tile(self, request: Request) -> Response:
         look = Look(

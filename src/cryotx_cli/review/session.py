@@ -143,6 +143,7 @@ class Session:
                 "seq": self.last,
                 "version": self.version,
                 "title": self.subjects.title,
+                "picked": bool(self.subjects.all() and any(one.row.key for one in self.subjects.all())),
                 "diameter": self.subjects.diameter,
                 "distance": self.subjects.distance,
                 "rates": self.subjects.cuts_of_rates,

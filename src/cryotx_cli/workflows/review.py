@@ -16,7 +16,7 @@ from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.find import find_micrographs
 from cryotx_cli.review.edition import Written, write_edition
-from cryotx_cli.review.journal import Journal
+from cryotx_cli.review.journal import JOURNAL, Journal
 from cryotx_cli.review.of_files import FileSubjects
 from cryotx_cli.review.of_run import RunSubjects
 from cryotx_cli.review.session import Session
@@ -81,7 +81,8 @@ class Review:
         _require_own(self.folder)
         names = [one.name for one in subjects.all()]
         self._exposures = exposures_of(config.exposures, names, self.events.tell) if config.exposures else {}
-        self._journal = Journal(self.folder / "journal.jsonl")
+        run = subjects.folder if isinstance(subjects, RunSubjects) else None
+        self._journal = Journal(self.folder / JOURNAL, run)
         if self._journal.torn:
             self.events.tell(Event("The last change of the journal was never finished, and is left out.", "warning"))
         self.session = Session(subjects, self._journal)
@@ -118,6 +119,7 @@ class Review:
         ConfigError
             The port is in use, or the host is none of this machine.
         """
+        from cryotx_cli.review.adapting import Adapting
         from cryotx_cli.review.gate import Gate
         from cryotx_cli.review.server import Server
         from cryotx_cli.review.serving import is_loopback, listen, serve
@@ -130,9 +132,16 @@ class Review:
             def told(token: str) -> None:
                 tell(_address(self._config.host, port, token))
 
-            gate = Gate(Server(self.session, Tiles(), self._write_for_page).app(), port, is_open, told)
+            run = self.session.subjects
+            adapting = Adapting(self.session, run, self.folder) if isinstance(run, RunSubjects) else None
+            server = Server(self.session, Tiles(), self._write_for_page, adapting)
+            gate = Gate(server.app(), port, is_open, told)
             told(gate.token)
-            serve(gate, listening)
+            try:
+                serve(gate, listening)
+            finally:
+                if adapting is not None:
+                    adapting.stop()
 
     def close(self) -> None:
         """Let others open it."""
@@ -172,7 +181,7 @@ def _subjects(inputs: Sequence[str], config: ReviewConfig, events: Events) -> tu
 def _require_own(folder: Path) -> None:
     """Refuse to write over a STAR file that no review has written."""
     star = folder / "particles.star"
-    if star.exists() and not ((folder / "journal.jsonl").is_file() and is_particles_star_of_ours(star)):
+    if star.exists() and not ((folder / JOURNAL).is_file() and is_particles_star_of_ours(star)):
         raise ConfigError(
             f"{star}: there already, and no review of cryotx has written it", "Give --out another folder."
         )

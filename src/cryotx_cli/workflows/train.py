@@ -18,9 +18,10 @@ def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     """Train until the end of the run or `config.minutes`, then write `best.safetensors` and `last.safetensors`.
 
     The class of the settings decides what is trained, and on what: `CenterTrainConfig` the default model on simulated
-    micrographs, `AdaptConfig` on labelled ones or the picks of a run, from weights that pick already; `FilmTrainConfig`
-    the film finder that goes with `center` weights, on simulated micrographs; `CryotransformerTrainConfig` the paper's
-    model on the COCO folder `config.data`, and `RefitConfig` only the class layer of its weights.
+    micrographs, `AdaptConfig` on labelled ones, the picks of a run or a review of them, from weights that pick already;
+    `FilmTrainConfig` the film finder that goes with `center` weights, on simulated micrographs;
+    `CryotransformerTrainConfig` the paper's model on the COCO folder `config.data`, and `RefitConfig` only the class
+    layer of its weights.
 
     The state of a run is saved every few minutes; with `config.resume` the next call goes on from it: the data of
     every step depend on the seed and the step alone. log.csv has a row every 20 steps.
@@ -40,9 +41,10 @@ def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
             return train_center(out, config)
         case AdaptConfig():
             from cryotx_cli.picking.run_labels import labels_of_run
+            from cryotx_cli.review.labels import labels_of_review
             from cryotx_cli.training.center.adapt import fine_tune
 
-            return fine_tune(out, config, labels_of_run(config))
+            return fine_tune(out, config, labels_of_review(config) or labels_of_run(config))
         case FilmTrainConfig():
             from cryotx_cli.training.center.film import train_film
 

@@ -1,5 +1,6 @@
 /** Keys: everything that the mouse does. */
 
+import { openAdapt } from "./adapt.js";
 import { drawSoon, pointer } from "./circles.js";
 import { erase, mark, removeBox, takeBack, toggle } from "./correct.js";
 import { at } from "./dom.js";
@@ -69,6 +70,7 @@ const keys = {
   t: () => at("threshold").focus(),
   f: () => at("lowpass").focus(),
   s: () => at("contrast").focus(),
+  a: openAdapt,
   i: () => turnCheck("invert"),
   r: () => turnCheck("show-rejected"),
   c: turnColours,
@@ -93,7 +95,7 @@ const isOwn = (event) => {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (at("help").open || event.altKey || !state.review) return;
+  if (at("help").open || at("adapt").open || event.altKey || !state.review) return;
   if (event.ctrlKey || event.metaKey) {
     const work = event.target.matches('input[type="search"]') ? null : withControl(event);
     if (work && state.view) {

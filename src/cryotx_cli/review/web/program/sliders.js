@@ -85,7 +85,8 @@ export const setUpSliders = () => {
   at("distance").max = Math.ceil(2 * Math.max(diameter, distance));
   at("rate").max = Math.max(0, rates.length - 1);
   at("rate-row").hidden = rates.length < 2;
-  at("choice").hidden = state.review.micrographs.every((one) => !one.picks && !one.error) && rates.length === 0;
+  // Without a run there is nothing to choose among, and nothing to pick again.
+  at("choice").hidden = at("adapt-button").hidden = !state.review.picked;
 };
 
 const lowest = () => {

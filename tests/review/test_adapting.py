@@ -1,0 +1,159 @@
+"""Adapting from the page: the commands that are run, what is told of them, and what comes of them."""
+
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from cryotx_cli.config import ReviewConfig
+from cryotx_cli.errors import CryotxError
+from cryotx_cli.review.adapting import Adapting
+from cryotx_cli.review.changes import SetMark
+from cryotx_cli.review.gate import Gate
+from cryotx_cli.review.server import Server
+from cryotx_cli.review.tiles import Tiles
+from cryotx_cli.workflows.review import review
+
+# Stands in for Python: says what the two commands say, and leaves what they leave.
+PROGRAM = """#!{python}
+import shutil, sys, time
+from pathlib import Path
+command = sys.argv[3:]
+print(" ".join(command), file=open("{log}", "a"))
+if command[0] == "train":
+    print("40/800 steps, 0.8 s each, 10 min left, loss 0.1", file=sys.stderr, flush=True)
+    while Path("{wait}").exists():
+        time.sleep(0.02)
+    print("before     669      0.786   0.923  0.849   0.340  0.803  0.820")
+    print("after      687      0.779   0.939  0.851   0.347  0.804  0.808", flush=True)
+    sys.exit({code})
+star = Path(command[command.index("--out") + 1])
+shutil.copytree("{run}", star.with_suffix(""))
+shutil.copy("{run}.star", star)
+"""
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class Stage:
+    """An `Adapting` whose commands are those of `PROGRAM`."""
+
+    def __init__(self, opened, run, folder, monkeypatch, code=0):
+        self.log, self.wait = folder / "log", folder / "wait"
+        program = folder / "python"
+        copy = folder / "picked_again"
+        shutil.copytree(run, copy)
+        shutil.copy(run.with_suffix(".star"), f"{copy}.star")
+        text = PROGRAM.format(python=sys.executable, log=self.log, wait=self.wait, code=code, run=copy)
+        program.write_text(text)
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        self.adapting = Adapting(opened.session, opened.session.subjects, opened.folder)
+
+    def ended(self):
+        until(lambda: self.adapting.status()["phase"] not in ("training", "picking"))
+        return self.adapting.status()
+
+
+def mark(opened, *positions):
+    for position in positions:
+        name = opened.session.subject(position).name
+        opened.session.change(SetMark(id=f"m{position}", kind="mark", micrograph=name, mark="done"))
+
+
+@pytest.fixture
+def stage(opened, run, tmp_path, monkeypatch):
+    mark(opened, 0, 1)
+    return Stage(opened, run, tmp_path, monkeypatch)
+
+
+def test_it_trains_on_the_review_and_picks_the_same_micrographs_again(stage, run, opened):
+    stage.adapting.start(300)
+    status = stage.ended()
+    train, pick = map(shlex.split, stage.log.read_text().splitlines())
+    assert [" ".join(train), " ".join(pick)] == [one.removeprefix("cryotx ") for one in status["commands"]]
+    assert train == ["train", "--data", f"{opened.folder}", "--out", f"{opened.folder}/adapted1", "--steps", "300"]
+    assert pick[0] == "pick"
+    assert pick[pick.index("--weights") + 1] == f"{opened.folder}/adapted1/best.safetensors"
+    assert pick[pick.index("--config") + 1] == f"{run}/config.toml"
+    assert pick[pick.index("--out") + 1] == f"{run}_adapted1.star"
+    listed = Path(pick[1]).read_text()
+    assert [one.path.name in listed for one in opened.session.subjects.all()] == [True] * 3
+
+
+def test_it_tells_the_table_and_how_the_picks_have_changed(stage, run):
+    stage.adapting.start(None)
+    status = stage.ended()
+    assert status["phase"] == "done"
+    assert [(one["weights"], one["picks"], one["f1"]) for one in status["table"]] == [
+        ("before", 669, 0.849),
+        ("after", 687, 0.851),
+    ]
+    assert [one["kept"] for one in status["difference"]["micrographs"]] == [20, 20, 20]
+    assert status["difference"]["command"] == f"cryotx review {run}_adapted1"
+    assert run.with_name("p.star").exists()
+
+
+def test_progress_is_that_of_the_command_and_it_can_be_stopped(stage):
+    stage.wait.touch()
+    stage.adapting.start(None)
+    until(lambda: (stage.adapting.status()["step"], stage.adapting.status()["steps"]) == (40, 800))
+    with pytest.raises(CryotxError, match="under way"):
+        stage.adapting.start(None)
+    stage.adapting.stop()
+    assert stage.ended()["phase"] == "stopped"
+    assert len(stage.log.read_text().splitlines()) == 1
+    stage.wait.unlink()
+    stage.adapting.start(None)
+    assert stage.ended()["phase"] == "done"
+
+
+def test_a_command_that_fails_ends_it_with_its_words(opened, run, tmp_path, monkeypatch):
+    mark(opened, 0, 1)
+    stage = Stage(opened, run, tmp_path, monkeypatch, code=1)
+    stage.adapting.start(None)
+    status = stage.ended()
+    assert status["phase"] == "failed"
+    assert "40/800 steps" in "".join(status["lines"])
+    assert len(stage.log.read_text().splitlines()) == 1
+
+
+def test_one_micrograph_is_too_few(opened):
+    mark(opened, 0)
+    with pytest.raises(CryotxError, match="two micrographs at least"):
+        Adapting(opened.session, opened.session.subjects, opened.folder).start(None)
+
+
+def client_of(opened, adapting):
+    gate = Gate(Server(opened.session, Tiles(), dict, adapting).app(), 8118, is_open=False)
+    client = TestClient(gate, base_url="http://localhost:8118")
+    client.get(f"/?token={gate.token}")
+    return client
+
+
+def test_a_page_starts_and_stops_it(stage, opened):
+    page = client_of(opened, stage.adapting)
+    assert page.get("/api/adapt").json()["labelled"] == 2
+    for wrong in ({"steps": 0}, {"steps": "; rm"}, {"steps": 1, "init": "x"}, []):
+        assert page.post("/api/adapt", json=wrong).status_code == 422
+    assert not stage.log.exists()
+    stage.wait.touch()
+    assert page.post("/api/adapt", json={"steps": 5}).json()["phase"] == "training"
+    assert page.post("/api/adapt/stop").json()["phase"] == "stopped"
+
+
+def test_without_a_run_there_is_nothing_to_adapt(run):
+    opened = review([str(run.parent / "mics")], ReviewConfig(diameter=60.0, out=run.parent / "by_hand"))
+    answer = client_of(opened, None).post("/api/adapt", json={})
+    assert answer.status_code == 422
+    assert "no run to adapt" in answer.json()["error"]
+    opened.close()
