@@ -1,6 +1,7 @@
 """The page in Chromium: what people do with it, and that nothing of it is lost."""
 
 import json
+import random
 import time
 from pathlib import Path
 
@@ -260,6 +261,27 @@ def test_two_pages_see_what_the_other_changes(page, chromium, served):
     other.until(lambda: other.picks == 20, 5)
     page.tab.locator("#threshold").fill("0.9")
     other.until(lambda: other.picks == 3, 6)
+    assert not other.problems
+    other.context.close()
+
+
+def test_many_changes_on_two_pages_leave_both_with_the_same_picks(page, chromium, served, run):
+    other = Page(chromium, served.url(1))
+    rng, pages = random.Random(1), (page, other)
+    for number in range(150):
+        one, what = pages[number % 2], rng.random()
+        if what < 0.75:
+            one.click(rng.uniform(60, 740), rng.uniform(110, 540))
+        else:
+            one.key("Control+z" if what < 0.9 else "Control+Shift+z" if what < 0.95 else "d")
+    for one in pages:
+        one.saved()
+    page.until(lambda: page.text("#facts") == other.text("#facts"), 10)
+    lines = [json.loads(line) for line in (run / "review/journal.jsonl").read_text().splitlines()[1:]]
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert len({line["id"] for line in lines}) == len(lines) > 100
+    server = page.tab.evaluate("() => fetch('/api/review').then((answer) => answer.json())")
+    assert server["micrographs"][0]["picks"] == page.picks == other.picks
     assert not other.problems
     other.context.close()
 

@@ -1,5 +1,7 @@
 """What pages are told and what they change, as a browser asks for it."""
 
+import json
+from threading import Thread
 from uuid import uuid4
 
 import cv2
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from cryotx_cli.review.changes import parsed_change
 from cryotx_cli.review.gate import Gate
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
@@ -163,3 +166,29 @@ def test_a_micrograph_that_is_gone_is_told_of(page, opened):
     assert answer.status_code == 422
     assert "m0.mrc" in answer.text
     assert page.get("/tiles/1/0/0/0").status_code == 200
+
+
+def test_changes_of_many_pages_at_once_are_all_in_the_journal_in_order(opened):
+    session, counts = opened.session, [0, 0, 0, 0]
+    names = [one.name for one in session.subjects.all()]
+
+    def work(page):
+        for number in range(250):
+            points = [[page * 100 + number % 90, number]]
+            change = {"id": f"{page}-{number}", "micrograph": names[number % 3], "kind": "add", "points": points}
+            seq = session.change(parsed_change(json.dumps(change).encode()))["seq"]
+            counts[page] += seq > 0
+
+    threads = [Thread(target=work, args=(page,)) for page in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    lines = [json.loads(line) for line in (opened.folder / "journal.jsonl").read_text().splitlines()[1:]]
+    assert counts == [250] * 4
+    assert [line["seq"] for line in lines] == list(range(1, 1001))
+    for page in range(4):  # each page's own changes keep their order
+        own = [int(line["id"].split("-")[1]) for line in lines if line["id"].startswith(f"{page}-")]
+        assert own == list(range(250))
+    added = sum(len(session.history(one).corrections.added) for one in session.subjects.all())
+    assert added == len({(line["micrograph"], *line["points"][0]) for line in lines})
