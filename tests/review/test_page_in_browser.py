@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from averaged_runs import CLASSES, average
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from reviewed_run import Served, open_browser
 
@@ -263,6 +264,22 @@ def test_two_pages_see_what_the_other_changes(page, chromium, served):
     other.until(lambda: other.picks == 3, 6)
     assert not other.problems
     other.context.close()
+
+
+def test_circles_of_a_class_are_hidden_in_the_gallery_of_classes(page, run):
+    assert not page.tab.is_visible("#classes-button")
+    average(run)
+    page.tab.reload()
+    page.until(lambda: page.tab.is_visible("#classes-button"))
+    page.key("g")
+    page.until(lambda: page.tab.locator("#class-list button").count() == CLASSES)
+    first = page.tab.locator("#class-list button").first
+    first.click()
+    assert first.get_attribute("aria-pressed") == "false"
+    assert page.text("#classes-words").endswith("--drop-classes 1")
+    page.key("Escape")
+    page.until(lambda: not page.tab.is_visible("#classes"))
+    assert page.picks == 20  # hidden is not removed
 
 
 def test_many_changes_on_two_pages_leave_both_with_the_same_picks(page, chromium, served, run):

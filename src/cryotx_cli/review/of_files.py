@@ -11,6 +11,7 @@ from cryotx_cli.errors import ConfigError
 from cryotx_cli.micrographs.find import MicrographFile
 from cryotx_cli.micrographs.micrograph import read_header
 from cryotx_cli.micrographs.names import output_stems, relion_stems
+from cryotx_cli.review.class_gallery import ClassGallery
 from cryotx_cli.review.subject import Cut, Proposed, Subject
 from cryotx_cli.runs.folder import absolute_path
 from cryotx_cli.runs.ledger import LedgerRow
@@ -43,6 +44,7 @@ class FileSubjects:
         self.diameter = self.distance = diameter
         self.formats = formats
         self.cuts_of_rates: list[tuple[float, float]] = []
+        self.classes: ClassGallery | None = None
         self._stated = pixel_size
         self._sizes = {file.name: file.pixel_size for file in files}
         stems = output_stems([str(absolute_path(file.path)) for file in files])

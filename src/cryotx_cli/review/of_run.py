@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cryotx_cli.errors import CryotxError
+from cryotx_cli.review.class_gallery import ClassGallery
 from cryotx_cli.review.subject import Cut, Proposed, Subject
 from cryotx_cli.runs.stored import StoredRun, read_run
 
@@ -22,6 +23,11 @@ class RunSubjects:
     ----------
     run
         Its merged STAR file, or the folder beside it.
+
+    Attributes
+    ----------
+    classes : ClassGallery or None
+        What its picks average to.
 
     Raises
     ------
@@ -37,6 +43,7 @@ class RunSubjects:
         self._positions: dict[str, int] = {}
         self._subjects: list[Subject] = []
         self._seen = self._signature()
+        self.classes: ClassGallery | None = ClassGallery(self._stored.folder.path)
         self._list()
 
     @property

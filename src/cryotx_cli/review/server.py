@@ -71,6 +71,8 @@ class Server:
             Route("/api/counts", self._counts),
             Route("/api/changes", self._changes, methods=["GET"]),
             Route("/api/changes", self._change, methods=["POST"]),
+            Route("/api/classes", self._classes),
+            Route("/classes/{number:int}", self._class_picture),
             Route("/api/edition", self._edition, methods=["POST"]),
             Route("/api/adapt", self._adapt, methods=["GET"]),
             Route("/api/adapt", self._start_adapting, methods=["POST"]),
@@ -106,6 +108,17 @@ class Server:
 
     async def _edition(self, request: Request) -> Response:
         return JSONResponse(await _in_thread(self._write))
+
+    async def _classes(self, request: Request) -> Response:
+        classes = self._session.subjects.classes
+        return JSONResponse([] if classes is None else await _in_thread(classes.rows))
+
+    async def _class_picture(self, request: Request) -> Response:
+        classes = self._session.subjects.classes
+        if classes is None:
+            raise CryotxError("there are no classes without a run")
+        picture = await _in_thread(classes.picture, request.path_params["number"])
+        return Response(picture, media_type="image/png", headers=_OPEN_CACHE)
 
     async def _adapt(self, request: Request) -> Response:
         return JSONResponse(await _in_thread(self._adapter().status))

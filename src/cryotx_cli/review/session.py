@@ -122,6 +122,7 @@ class Session:
             subject = self.subject(position)
             cut = self.cut if distance is None else replace(self.cut, distance=distance)
             found = self.subjects.proposed(subject, cut)
+            classes = self.subjects.classes
             return {
                 "seq": self.last,
                 "position": position,
@@ -132,6 +133,7 @@ class Session:
                 "diameter": found.diameter_px,
                 "candidates": rows_of(found.candidates),
                 "chosen": self._chosen_by_run(subject, found, cut),
+                "classes": [] if classes is None else classes.numbers_of(subject.name, found.candidates),
                 "film": [] if found.film is None else found.film.rows(),
                 **self._state(subject),
             }

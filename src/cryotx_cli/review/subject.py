@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.coordinates.region import Region
+from cryotx_cli.review.class_gallery import ClassGallery
 from cryotx_cli.runs.ledger import LedgerRow
 
 
@@ -112,6 +113,10 @@ class Subjects(Protocol):
         CryotxError
             It is not known: a file is missing or damaged.
         """
+
+    @property
+    def classes(self) -> ClassGallery | None:
+        """What its picks average to; None without a run."""
 
     def box_px(self, pixel_size: float) -> int:
         """Return the side of the boxes around particles in micrographs of this pixel size, in their pixels."""

@@ -1,8 +1,8 @@
 /** Circles around picks, the outline of film, the eraser and the box: drawn over the micrograph. */
 
-import { BY_HAND, colourOf, FILM, PLAIN } from "./colours.js";
+import { BY_HAND, colourOf, colourOfClass, FILM, PLAIN } from "./colours.js";
 import { at, onceAFrame } from "./dom.js";
-import { picksOf, rejectedOf } from "./picks.js";
+import { classesOf, picksOf, rejectedOf } from "./picks.js";
 import { placing, viewer } from "./picture.js";
 import { onChange, state } from "./state.js";
 
@@ -38,15 +38,19 @@ const drawPicks = (place, picks) => {
       circle(place, x, y, diameter / 2, colours === "score" ? colourOf(score) : "#bbb", 1);
     pen.setLineDash([]);
   }
+  const classOf = state.view.classes.length ? classesOf(state.view) : () => 0;
   for (let i = picks.length - 1; i >= 0; i--) {
     const one = picks[i];
+    const number = classOf(one);
+    if (state.hiddenClasses.has(number)) continue;
     circle(place, one.x, one.y, one.diameter / 2, "#0009", 3.5);
-    circle(place, one.x, one.y, one.diameter / 2, colour(one, colours), 2);
+    circle(place, one.x, one.y, one.diameter / 2, colour(one, number, colours), 2);
   }
 };
 
-const colour = (one, colours) => {
+const colour = (one, number, colours) => {
   if (one.added) return BY_HAND;
+  if (colours === "class") return colourOfClass(number);
   return colours === "score" ? colourOf(one.score) : PLAIN;
 };
 

@@ -23,6 +23,9 @@ const TABLE = Array.from({ length: 101 }, (_, i) => `rgb(${mixed(i / 100).join("
 
 export const colourOf = (score) => TABLE[Math.round(100 * Math.min(1, Math.max(0, score)))];
 
+/** Colours of classes that lie far apart for neighbours: turns of the golden angle. */
+export const colourOfClass = (number) => (number ? `hsl(${Math.round(number * 137.5) % 360} 90% 62%)` : "#ddd");
+
 export const BY_HAND = "#4ff0ff";
 export const PLAIN = "#ffd02e";
 export const FILM = "#ff7a3c";

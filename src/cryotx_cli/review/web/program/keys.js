@@ -2,6 +2,7 @@
 
 import { openAdapt } from "./adapt.js";
 import { drawSoon, pointer } from "./circles.js";
+import { openClasses } from "./classes.js";
 import { erase, mark, removeBox, takeBack, toggle } from "./correct.js";
 import { at } from "./dom.js";
 import { next, nextOpen, nextOutlier, previous, showList } from "./list.js";
@@ -71,6 +72,7 @@ const keys = {
   f: () => at("lowpass").focus(),
   s: () => at("contrast").focus(),
   a: openAdapt,
+  g: openClasses,
   i: () => turnCheck("invert"),
   r: () => turnCheck("show-rejected"),
   c: turnColours,
@@ -95,7 +97,7 @@ const isOwn = (event) => {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (at("help").open || at("adapt").open || event.altKey || !state.review) return;
+  if (at("help").open || at("adapt").open || at("classes").open || event.altKey || !state.review) return;
   if (event.ctrlKey || event.metaKey) {
     const work = event.target.matches('input[type="search"]') ? null : withControl(event);
     if (work && state.view) {

@@ -2,6 +2,7 @@
 
 import "./theme.js";
 import { drawSoon } from "./circles.js";
+import { findClasses } from "./classes.js";
 import { mark, onRefusal, takeBack } from "./correct.js";
 import { at, counted, number, press } from "./dom.js";
 import { following, nextOpen, onOpen } from "./list.js";
@@ -70,6 +71,7 @@ const list = async () => {
   if (sliders) {
     Object.assign(state.cut, state.review.cut);
     setUpSliders();
+    findClasses();
   }
   changed();
 };

@@ -41,6 +41,12 @@ export const picksOf = (view, cut) => {
   return picks;
 };
 
+/** A function that tells the class of a pick, 0 for none. */
+export const classesOf = (view) => {
+  const known = new Map(view.candidates.map(([x, y], i) => [key(x, y), view.classes[i] ?? 0]));
+  return ({ x, y }) => known.get(key(x, y)) ?? 0;
+};
+
 const withDiameters = (view, added) => {
   const known = new Map(view.candidates.map(([x, y, , diameter]) => [key(x, y), diameter]));
   return added.map(([x, y]) => ({

@@ -12,6 +12,8 @@ export const state = {
   brush: 0,
   /** Two corners of the box, in px of the micrograph; null where there is none. */
   box: null,
+  /** Numbers of the classes whose circles are not shown. */
+  hiddenClasses: new Set(),
   look: { lowpass: 0, contrast: 0, invert: false, colours: "score", rejected: false, film: true },
 };
 
