@@ -67,7 +67,12 @@ def test_the_sdist_holds_all_that_its_tests_need(built: tuple[Path, Path]) -> No
 
 def test_conda_asks_for_what_pip_asks_for() -> None:
     recipe = yaml.safe_load((ROOT / "packaging/recipe.yaml").read_text(encoding="utf-8"))
-    names = {"py-opencv": "opencv-contrib-python-headless", "pytorch": "torch"}  # conda's and pip's
+    # conda's and pip's
+    names = {
+        "py-opencv": "opencv-contrib-python-headless",
+        "pytorch": "torch",
+        "prometheus_client": "prometheus-client",
+    }
     python, *packages = [words.split() for words in recipe["requirements"]["run"]]
 
     assert python == ["python", ">=${{", "python_min", "}}"]
