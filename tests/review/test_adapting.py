@@ -106,6 +106,16 @@ def test_it_tells_the_table_and_how_the_picks_have_changed(stage, run):
     assert run.with_name("p.star").exists()
 
 
+def test_each_start_has_weights_and_a_run_of_its_own(stage, run, opened):
+    (opened.folder / "adapted1").mkdir()
+    run.with_name("p_adapted2.star").touch()
+    run.with_name("p_adapted3").mkdir()
+    stage.adapting.start(None)
+    assert stage.ended()["phase"] == "done"
+    assert f"{opened.folder}/adapted4" in stage.log.read_text()
+    assert run.with_name("p_adapted4.star").exists()
+
+
 def test_progress_is_that_of_the_command_and_it_can_be_stopped(stage):
     stage.wait.touch()
     stage.adapting.start(None)

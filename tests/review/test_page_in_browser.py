@@ -252,6 +252,15 @@ def test_everything_is_there_after_the_server_was_killed_in_the_middle(page, run
     assert (run / "review/labels.star").exists()
 
 
+def test_a_micrograph_that_is_gone_is_told_of_and_others_are_shown(page, run):
+    (run.parent / "mics/m1.mrc").unlink()
+    page.key("PageDown")
+    page.until(lambda: page.tab.is_visible("#problem") and "m1.mrc: No such file" in page.text("#problem"))
+    page.key("PageDown")
+    page.until(lambda: "m2" in page.text("#name") and not page.tab.is_visible("#problem"))
+    page.problems.clear()  # the browser says of each tile that it was refused
+
+
 def test_two_pages_see_what_the_other_changes(page, chromium, served):
     other = Page(chromium, served.url(1))
     other.click(99, 101)
@@ -324,12 +333,13 @@ def test_picking_by_hand_begins_with_nothing(run, chromium):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 800])
-def test_axe_finds_no_serious_fault(chromium, served, scheme, width):
+def test_axe_finds_no_serious_fault(chromium, served, run, scheme, width):
     if not AXE.exists():
         pytest.skip("no axe-core: npm ci")
+    average(run)
     page = Page(chromium, served.url(), color_scheme=scheme)
     page.tab.set_viewport_size({"width": width, "height": 900})
-    for opener in (None, "#help-button", "#list-button"):
+    for opener in (None, "#help-button", "#adapt-button", "#classes-button", "#list-button"):
         if opener and page.tab.is_visible(opener):
             page.tab.click(opener)
         page.tab.evaluate(AXE.read_text(encoding="utf-8"))

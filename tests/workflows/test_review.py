@@ -13,6 +13,7 @@ from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.review.changes import parsed_change
+from cryotx_cli.review.subject import Cut
 from cryotx_cli.workflows.review import review
 from cryotx_cli.workflows.threshold import threshold
 from reviewed_run import copied_run, make_run, write_micrographs
@@ -169,6 +170,8 @@ def test_a_run_whose_candidates_are_missing_is_told_of_and_others_are_still_show
     with pytest.raises(CryotxError, match="missing or damaged"):
         opened.session.view(0, None)
     assert opened.session.view(1, None)["chosen"] == 20
+    assert [one["picks"] for one in opened.session.listing()["micrographs"]][1:] == [20, 20]
+    assert opened.session.counts(Cut(threshold=0.9)) == [0, 3, 3]
     with pytest.raises(CryotxError, match="missing or damaged"):
         opened.write()
     opened.close()

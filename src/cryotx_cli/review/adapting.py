@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from threading import Lock, Thread
 from typing import IO, Any, Literal
@@ -121,11 +122,12 @@ class Adapting:
 
     def _commands(self, steps: int | None) -> tuple[list[list[str]], Path]:
         """Return what to run, and the merged STAR file that comes of it."""
-        number = 1
         run = self._subjects.folder
-        while (star := run.with_name(f"{run.name}_adapted{number}.star")).exists() or star.with_suffix("").exists():
-            number += 1
-        weights = self._folder / f"adapted{number}"
+        for number in count(1):
+            star = run.with_name(f"{run.name}_adapted{number}.star")
+            weights = self._folder / f"adapted{number}"
+            if not any(path.exists() for path in (star, star.with_suffix(""), weights)):
+                break
         train = ["train", "--data", str(self._folder), "--out", str(weights)]
         train += ["--init", self._subjects.weights] if self._subjects.weights != "default" else []
         train += ["--steps", str(steps)] if steps is not None else []

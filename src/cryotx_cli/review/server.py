@@ -12,7 +12,7 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cryotx_cli.errors import CryotxError
@@ -183,4 +183,4 @@ async def _told(request: Request, error: Exception) -> Response:
 
 async def _told_of_file(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
-    return PlainTextResponse(f"{error.filename}: {error.strerror}", 422)
+    return JSONResponse({"error": f"{error.filename}: {error.strerror or error}", "hint": ""}, 422)

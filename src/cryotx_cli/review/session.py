@@ -165,16 +165,22 @@ class Session:
 
     def counts(self, cut: Cut) -> list[int]:
         """Return how many picks each micrograph would have with another cut, before corrections; done ones stay."""
-        return [self._count(subject, cut) for subject in self.subjects.all()]
+        return [self._known_count(subject, cut) for subject in self.subjects.all()]
 
     def count(self, subject: Subject) -> int:
         """Return how many picks a micrograph has now; those of one that cannot be read are none."""
         history = self._histories.get(subject.name)
         if history is None or not history.undo:
-            return self._count(subject, self.cut)
+            return self._known_count(subject, self.cut)
         try:
             return len(self.picks(subject))
         except CryotxError:
+            return 0
+
+    def _known_count(self, subject: Subject, cut: Cut) -> int:
+        try:
+            return self._count(subject, cut)
+        except CryotxError:  # its candidates are missing: opening it says so
             return 0
 
     def _count(self, subject: Subject, cut: Cut) -> int:
@@ -190,15 +196,9 @@ class Session:
         key = subject.position, subject.row.key, cut.distance
         with self._lock:
             if key not in self._scores:
-                self._scores[key] = self._rising_scores(subject, cut)
+                self._scores[key] = self.subjects.proposed(subject, cut).candidates.scores[::-1]
             scores = self._scores[key]
         return len(scores) - int(np.searchsorted(scores, cut.threshold))
-
-    def _rising_scores(self, subject: Subject, cut: Cut) -> NDArray[np.float64]:
-        try:
-            return self.subjects.proposed(subject, cut).candidates.scores[::-1]
-        except CryotxError:
-            return np.zeros(0)
 
     def _about(self, subject: Subject) -> dict[str, Any]:
         history, row = self.history(subject), subject.row

@@ -73,6 +73,7 @@ const show = (status) => {
   at("adapt-commands").querySelector("pre").textContent = status.commands.join("\n");
   at("adapt-lines").textContent = status.lines.join("\n");
   at("adapt-words").textContent = words(status);
+  if (status.phase === "failed") at("adapt").querySelector("details").open = true;
   showTable(status);
   showDifference(status);
   clearTimeout(timer);

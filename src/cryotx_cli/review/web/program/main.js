@@ -7,7 +7,7 @@ import { mark, onRefusal, takeBack } from "./correct.js";
 import { at, counted, number, press } from "./dom.js";
 import { following, nextOpen, onOpen } from "./list.js";
 import { picksOf } from "./picks.js";
-import { enlarge, prepare, showAll, showPicture } from "./picture.js";
+import { enlarge, onTileProblem, prepare, showAll, showPicture } from "./picture.js";
 import { ask, follow, isBusy, tell } from "./server.js";
 import { onDistance, setUpSliders } from "./sliders.js";
 import { changed, onChange, state } from "./state.js";
@@ -46,6 +46,7 @@ const open = async (position) => {
   changed();
 };
 onOpen(open);
+onTileProblem((address) => ask(address).catch(fail)); // it says why
 
 /** Fetch the micrograph that is shown once more: its candidates, or what others have corrected. */
 const refetch = async () => {

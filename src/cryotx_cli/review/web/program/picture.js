@@ -26,6 +26,13 @@ viewer.addHandler("canvas-key", (event) => {
   event.preventDefaultAction = true;
 });
 
+let failed = () => {};
+/** Call `work` with the address of a tile that cannot be had. */
+export const onTileProblem = (work) => {
+  failed = work;
+};
+viewer.addHandler("tile-load-failed", ({ tile }) => failed(tile.getUrl()));
+
 const levelsOf = ({ width, height }) => Math.max(0, Math.ceil(Math.log2(Math.max(width, height) / TILE_PX)));
 
 const sourceOf = (view) => {
