@@ -247,6 +247,7 @@ def test_a_log_that_cannot_be_written_costs_nothing_but_the_log(instance: StandI
 
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("no room") == 1
+    assert instance.calls.count("jobs.add_event_log") == 1  # it is not asked again and again
     assert len(instance.saved["J13", "particles"]) > 0
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ INPUT, PARTICLES, MICROGRAPHS = "exposures", "particles", "micrographs"
 _PARTICLE_SLOTS, _MICROGRAPH_SLOTS = ["location", "pick_stats"], ["micrograph_blob"]
 _ACTIVE = ("running", "waiting")
 _SECONDS_BETWEEN_LOOKS = 5.0
+_SILENCE = 60.0  # seconds without a line of the log after one that was not taken: one that hangs takes minutes
 _TITLE = "cryotx: particle picking"
 
 
@@ -33,6 +36,7 @@ class CryosparcJob:
 
     def __init__(self, job: Any, say: Callable[[str], None]) -> None:
         self._job, self._say, self._complained = job, say, False
+        self._silent_until = -math.inf
         self._over = threading.Event()
         self.uid: str = job.uid
         self.status_found = ""  # what somebody in CryoSPARC has made of the job while it ran
@@ -91,11 +95,13 @@ class CryosparcJob:
 
     def log(self, text: str, level: str = "text", name: str | None = None) -> None:
         """Add a line to the log of the job, in place of the one of the same name; what cannot be told is left out."""
-        self._told(lambda: self._job.log(text, level=level, **({"name": name} if name else {})))
+        if time.monotonic() >= self._silent_until:
+            self._told(lambda: self._job.log(text, level=level, **({"name": name} if name else {})))
 
     def show(self, picture: Path, text: str) -> None:
         """Add a picture to the log of the job."""
-        self._told(lambda: self._job.log_plot(picture, text))
+        if time.monotonic() >= self._silent_until:
+            self._told(lambda: self._job.log_plot(picture, text))
 
     def save(self, output: str, uids: Any, fields: Callable[[str], Any], picture: Path | None) -> None:
         """Save an output.
@@ -132,6 +138,7 @@ class CryosparcJob:
         try:
             tell()
         except Exception as error:  # of the network, of the server: whatever it is, the picks do not depend on it
+            self._silent_until = time.monotonic() + _SILENCE
             if not self._complained:
                 self._complained = True
                 self._say(f"CryoSPARC cannot be told how {self.uid} goes ({answer_in(error)}); it goes on.")

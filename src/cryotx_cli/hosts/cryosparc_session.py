@@ -12,6 +12,7 @@ from typing import Any
 
 from cryotx_cli.errors import ConfigError, CryotxError
 
+_TIMEOUT = 60  # seconds, and the client tries three times
 _LOGIN = "Run python -m cryosparc.tools login once, or set CRYOSPARC_EMAIL and CRYOSPARC_PASSWORD."
 
 
@@ -45,7 +46,7 @@ def connect(url: str | None, email: str | None, say: Callable[[str], None]) -> A
         raise ConfigError(
             f"cryosparc-tools is not installed here ({error})", "Install it with pip install 'cryotx-cli[cryosparc]'."
         ) from error
-    asked: dict[str, Any] = {"email": email} if email else {}
+    asked: dict[str, Any] = {"timeout": _TIMEOUT, **({"email": email} if email else {})}
     if url:
         asked |= {"base_url": url.rstrip("/"), "host": None, "base_port": None}
     with warnings.catch_warnings(record=True) as told:
@@ -60,6 +61,8 @@ def connect(url: str | None, email: str | None, say: Callable[[str], None]) -> A
         except RuntimeError as error:
             reason = answer_in(error.__cause__ or error)
             raise CryotxError(f"CryoSPARC does not answer: {reason}", f"Check --url. {_LOGIN}") from error
+    # Of each attempt that fails; that the last one has failed is told here.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"cryosparc\.api")
     for warning in told:
         say(_first_line(warning.message))
     return session
