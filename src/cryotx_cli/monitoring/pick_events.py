@@ -151,6 +151,7 @@ class PickEvents:
             "dropped_beside_better": summary.dropped_beside_better,
             "with_film": summary.film,
             "box": summary.box,
+            "classes": summary.classes,
             "seconds": round(summary.seconds, 3),
         }
         self._tell(
