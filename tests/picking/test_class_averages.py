@@ -130,6 +130,54 @@ def test_a_finished_run_is_not_averaged_again_and_one_that_has_grown_is(run: Pat
     assert no_averaging[1][0] > no_averaging[0][0]
 
 
+def test_phases_are_flipped_where_the_star_file_knows_the_defocus(
+    tmp_path: Path, no_averaging: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    micrographs(tmp_path / "mics")
+    columns = ("MicrographName", "OpticsGroup", "DefocusU", "DefocusV", "DefocusAngle")
+    of_optics = ("OpticsGroup", "Voltage", "SphericalAberration", "AmplitudeContrast")
+    optics, header = (
+        f"data_{block}\nloop_\n" + "".join(f"_rln{column}\n" for column in names)
+        for block, names in (("optics", of_optics), ("micrographs", columns))
+    )
+    rows = "mics/m0.mrc 1 15000 14000 20\nmics/m1.mrc 1 nan nan nan\nmics/m2.mrc 1 9000 9000 0\n"
+    Path("m.star").write_text(f"{optics}1 300 2.7 0.1\n\n{header}{rows}")
+
+    list(start_pick(["m.star"], "p.star", CONFIG, QuickPicker()))
+
+    about = json.loads(Path("p/classes/classes.json").read_text())
+    assert (about["micrographs"], about["micrographs_with_phases_flipped"]) == (3, 2)
+    lines = [json.loads(line) for line in Path("p/ledger.jsonl").read_text().splitlines()]
+    assert [line["ctf"] and line["ctf"]["defocus_v"] for line in lines] == [14000, None, 9000]
+    no_averaging.clear()
+    list(start_pick(["mics"], "p.star", CONFIG, QuickPicker()))  # the defocus is known no more
+    assert len(no_averaging) == 1
+
+
+def test_cryosparc_gets_classes_where_its_exposures_are_known(
+    tmp_path: Path, no_averaging: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    micrographs(tmp_path / "mics", 2)
+    fields = {
+        "uid": ("<u8", [5, 6]), "micrograph_blob/path": ("S16", [b"mics/m0.mrc", b"mics/m1.mrc"]),
+        "micrograph_blob/shape": ("2<u4", [(300, 320)] * 2), "micrograph_blob/psize_A": ("<f4", [2.0, 2.0]),
+    }  # fmt: skip
+    rows = np.zeros(2, [(name, kind) for name, (kind, _) in fields.items()])
+    for name, (_, values) in fields.items():
+        rows[name] = values
+    with Path("e.cs").open("wb") as file:
+        np.save(file, rows)
+
+    list(start_pick(["e.cs"], "p.star", CONFIG, QuickPicker()))
+
+    found = np.load("p/classes/particles.cs")
+    assert set(found["location/micrograph_uid"].tolist()) == {5, 6}
+    assert set(found["alignments2D/class"].tolist()) == {0, 1}
+    assert sorted(found["uid"]) == sorted(np.load("p/cryosparc/particles.cs")["uid"])
+
+
 def test_averages_are_never_picked_from(run: Path) -> None:
     (run / "p").rename(run / "mics" / "p")
     (run / "p.star").rename(run / "mics" / "p.star")

@@ -161,6 +161,7 @@ def test_what_was_there_stays_where_all_micrographs_are_gone(tmp_path: Path) -> 
     folder = classes(star, ClassesConfig()).folder
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(tmp_path / "mics")
+    shutil.rmtree(tmp_path / "p" / "crops")
 
     with pytest.raises(CryotxError, match=r"nothing to average: .*m0\.mrc"):
         classes(star, ClassesConfig())
@@ -214,7 +215,8 @@ def test_a_particle_of_six_pixels(tmp_path: Path) -> None:
         micrograph(tmp_path / "mics" / f"m{seed}.mrc", seed)
 
     made = classes(
-        pick(tmp_path, OnGrid(20.0, 6.0), PickConfig(diameter=12.0, threshold=0.5, decoys=0)), ClassesConfig()
+        pick(tmp_path, OnGrid(20.0, 6.0), PickConfig(diameter=12.0, threshold=0.5, decoys=0, no_classes=True)),
+        ClassesConfig(),
     )
 
     assert made.picks == 2 * 24**2

@@ -20,6 +20,7 @@ import pytest
 from cryotx_cli.config import PickConfig, device_names, load_config
 from cryotx_cli.errors import CheckpointError, ConfigError, CryotxError, DeviceError
 from cryotx_cli.events import Event
+from cryotx_cli.picking import class_averages
 from cryotx_cli.runs import arrivals
 from cryotx_cli.workflows.pick import start_pick
 from quick_picker import QuickPicker
@@ -291,6 +292,27 @@ def test_a_micrograph_that_kills_workers_is_skipped(pick, cluster):
 def test_a_worker_with_another_model_ends_the_run(pick, cluster):
     with pytest.raises(CheckpointError, match="not the same on all machines"):
         pick("other", replace(CONFIG, scheduler=cluster.scheduler_address), Shifting())
+
+
+@pytest.mark.slow
+def test_crops_for_averages_come_from_the_workers(pick, cluster, monkeypatch):
+    """They are there when this process begins to average, which needs no micrograph any more."""
+    there = []
+
+    def average_run(run, *_, **__):
+        there.extend(sorted(path.name for path in (run.folder.path / "crops").iterdir()))
+        raise CryotxError("enough")
+
+    monkeypatch.setattr(class_averages, "average_run", average_run)
+    settings = {"no_classes": False, "scheduler": cluster.scheduler_address}
+
+    _, _, results = pick("cluster", replace(CONFIG, **settings), QuickPicker())
+
+    assert there == [
+        f"{result.file.path.stem}.npz"
+        for result in sorted(results, key=lambda one: str(one.file.path))
+        if result.particles
+    ]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -117,8 +118,11 @@ def sorted_into_classes(
     """
     polar = PolarFourier(SIDE, MASK_RADIUS, min(_SEARCHED_RINGS, rings), device)
     second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
-    sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)
-    noise = _shared_by_noise(polar, crops, trains, rings, classes, seed)
+    # Side by side: each of the two is a row of small steps, which leave a second core idle.
+    with ThreadPoolExecutor(1) as beside:
+        by_noise = beside.submit(_shared_by_noise, polar, crops, trains, rings, classes, seed)
+        sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)
+        noise = by_noise.result()
     found = _Found(sorted_, rings, noise).classes(second)
     return replace(found, classes=_judged(found, crops))
 
@@ -149,7 +153,7 @@ def _shared_by_noise(
         number = seed * 100 + len(curves)
         noise = crops_of_noise(np.asarray(template), each * at_once, number)
         second = np.arange(len(noise)) % 2 == 1
-        halves = HalvesOfCrops(polar, noise, second, np.ones(len(noise), bool), at_once, number)
+        halves = HalvesOfCrops(polar, noise, second, _some(len(noise), trains.mean(), number), at_once, number)
         pairs, of_first, of_second = (one.curves for one in halves.matches())
         # The best that a class has to show, as with picks.
         for alone in (of_first, of_second):
@@ -157,6 +161,12 @@ def _shared_by_noise(
             pairs = np.where(better[:, None], alone, pairs)
         curves.append(pairs)
     return np.concatenate(curves)
+
+
+def _some(count: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return which of so many crops of noise classes are made with: the same share as of the picks."""
+    trains = max(FEWEST, round(share * count))
+    return np.asarray(np.random.default_rng(seed).permutation(count) < trains)
 
 
 class _Found:

@@ -26,6 +26,7 @@ REACH = 0.1 * DIAMETER_PX
 """Pixels by which the centre of a pick may be wrong."""
 _BACKGROUND = 81  # px: two diameters
 _CLIP = 5.0
+_TILES = 100  # that tell the noise: its amplitude to 5 % at each frequency
 _STANDS_OUT = 1.5  # times the power of its ring
 
 
@@ -148,7 +149,7 @@ def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, ND
         The amplitude (n,) at frequencies from 0 to half a cycle per pixel; where the noise cannot be told, it is 1 and
         the image as it was.
     """
-    power = noise_power(image)
+    power = noise_power(image, _TILES)
     radial = None if power is None else over_rings(power)
     if radial is None or power is None:
         return (image if optics is None else _filtered(image, np.float32(1), optics)), np.ones(2)

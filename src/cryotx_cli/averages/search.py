@@ -83,7 +83,8 @@ class Search:
         self._shifts = _disc(REACH, _COARSE_STEP, polar.device)
         self._rings = min(rings or polar.rings, _COARSE_RINGS, polar.rings)
         moved = polar.from_samples(self._averages[:, None] * polar.moves(self._shifts)[None])
-        low = min(_COARSE_HARMONICS, polar.harmonics)
+        # Fewer rings have no finer harmonics than that, as in `PolarFourier`.
+        low = min(_COARSE_HARMONICS, math.ceil(polar.harmonics * self._rings / polar.rings) + 1, polar.harmonics)
         bank = moved[..., : self._rings, :low].flatten(0, 1).permute(2, 1, 0)
         # (2 * harmonics, 2 * rings, classes * shifts): real parts, then imaginary ones, of products with its conjugate
         real, imaginary = torch.cat([bank.real, bank.imag], 1), torch.cat([-bank.imag, bank.real], 1)
@@ -142,9 +143,14 @@ class Search:
 def averaged(polar: PolarFourier, crops: Tensor, poses: Poses, classes: int) -> tuple[Tensor, Tensor]:
     """Return the averages (classes, rings, angles) of crops put back as their poses say, and how many each has."""
     sums = torch.zeros((classes, polar.rings * polar.angles), dtype=torch.complex64, device=polar.device)
+    shifts, which = torch.unique(poses.shifts, dim=0, return_inverse=True)  # many crops have the same one
+    moves = polar.moves(-shifts)
     for start in range(0, len(crops), _AT_ONCE):
         some = poses.select(slice(start, start + _AT_ONCE))
-        back = polar.samples(polar.turned(crops[start : start + _AT_ONCE], -some.angles)) * polar.moves(-some.shifts)
+        back = (
+            polar.samples(polar.turned(crops[start : start + _AT_ONCE], -some.angles))
+            * moves[which[start : start + _AT_ONCE]]
+        )
         # A product, for adding by index has another order each time on a GPU.
         member = torch.nn.functional.one_hot(some.classes, classes).to(back.dtype)
         sums += member.T @ back.flatten(1)

@@ -196,9 +196,19 @@ def _print_summary(summary: PickSummary, watched: bool) -> None:
             ("Dropped at the border", f"{summary.dropped_at_border}"),
             ("Dropped beside a better pick", f"{summary.dropped_beside_better}"),
             *film_left_out(summary.film, summary.micrographs),
-            *([("Class averages", summary.classes)] if summary.classes else []),
+            *_class_averages(summary),
             *([("Left for the next run", f"{summary.left}")] if summary.left else []),
             ("Skipped", f"{len(summary.skipped)}"),
             *(("", f"{result.error}") for result in summary.skipped),
         ],
     )
+
+
+def _class_averages(summary: PickSummary) -> list[tuple[str, str]]:
+    from cryotx_cli.runs.commands import word_of
+
+    if summary.classes is None:
+        return []
+    stack = word_of(summary.folder / "classes" / "classes.star")
+    look = f"in the report, or relion_display --i {stack} --display rlnReferenceImage"
+    return [("Class averages", summary.classes), ("", look)]

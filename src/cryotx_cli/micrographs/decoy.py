@@ -54,13 +54,15 @@ def over_rings(noise: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return np.asarray(radial, np.float64) if radial.min() > 0 else None
 
 
-def noise_power(image: Image) -> NDArray[np.float64] | None:
+def noise_power(image: Image, tiles: int = _MOST_TILES) -> NDArray[np.float64] | None:
     """Power of the noise in an image at each frequency of a tile, before it is averaged over rings.
 
     Parameters
     ----------
     image
         As for `radial_spectrum`.
+    tiles
+        Look at so many at most.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def noise_power(image: Image) -> NDArray[np.float64] | None:
         for x in range(0, image.shape[1] - side + 1, side // 2)
     ]
     powers = []
-    for y, x in corners[:: math.ceil(len(corners) / _MOST_TILES)]:
+    for y, x in corners[:: math.ceil(len(corners) / tiles)]:
         tile = image[y : y + side, x : x + side]
         if np.count_nonzero(tile) >= (1 - _UNKNOWN) * tile.size:
             powers.append(np.abs(np.fft.rfft2((tile - tile.mean()) * taper)) ** 2)
