@@ -85,7 +85,7 @@ def test_the_gallery_shows_each_average_with_its_numbers(show):
     order = [5, 4, 3, 2, 1]
     picks = [int(np.sum(numbers == number)) for number in order]
     assert of_cards(browser, ".facts:nth-child(3)") == [
-        f"{count} picks{100 * count / sum(picks):.1f} %" for count in picks
+        f"{count} picks{100 * count / sum(picks):.0f} %" for count in picks
     ]
     assert of_cards(browser, ".facts:nth-child(4)") == [f"score{0.45 + 0.05 * n:.2f}" for n in order]
     assert of_cards(browser, ".suggested") == ["auto would drop it"]

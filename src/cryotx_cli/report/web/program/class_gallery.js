@@ -62,7 +62,8 @@ export const showClasses = () => {
   const total = counts.reduce((all, one) => all + one, 0);
   for (const [i, { item, button, tick, picks, share, slot, ...one }] of averages.entries()) {
     picks.textContent = counted(counts[i]);
-    share.textContent = `${number((100 * counts[i]) / Math.max(1, total), 1)} %`;
+    const percent = (100 * counts[i]) / Math.max(1, total);
+    share.textContent = `${number(percent, percent < 9.95 ? 1 : 0)} %`;
     item.classList.toggle("dropped", isDropped(slot));
     tick.checked = isDropped(slot);
     const words = [
