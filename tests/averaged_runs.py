@@ -42,7 +42,7 @@ def average(folder, count=CLASSES):
         numbers = rng.integers(1, count + 1, len(particles))
         picks.append(Assigned(row.micrograph, particles, Alignments(numbers, nothing, np.zeros((len(particles), 2)))))
     rows = [
-        ClassRow(number, 10, 0.25, 0.2 if number == count else 0.9, None if number == count else 20.0 - number, 0.5)
+        ClassRow(number, 10, 0.25, 0.02 if number == count else 0.9, None if number == count else 20.0 - number, 0.5)
         for number in range(1, count + 1)
     ]
     images = rng.normal(0, 1, (count, 64, 64))
