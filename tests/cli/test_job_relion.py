@@ -30,8 +30,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str, out: str = "External/job004/") -> Result:
-    """Run the job as the GUI composes its command."""
-    return CliRunner().invoke(app, ["job", "relion", "--o", out, *arguments, "--j", "1"])
+    """Run the job as the GUI composes its command; class averages take longer than all else."""
+    averages = [] if "--classes" in arguments else ["--no-classes"]
+    return CliRunner().invoke(app, ["job", "relion", "--o", out, *arguments, *averages, "--j", "1"])
 
 
 def ends() -> set[str]:
@@ -176,6 +177,46 @@ def test_settings_of_the_display_that_were_saved_by_hand_stay(project: Path) -> 
 
     assert Path(".gui_manualpickjob.star").read_text() == "data_job\n"
     assert "diameter of 60 Å" in result.stdout
+
+
+def test_a_project_that_cannot_take_settings_of_the_display_is_no_failure(project: Path) -> None:
+    Path(".gui_manualpickjob.star").mkdir()
+
+    result = run("--in_mics", MICS, "--diameter", "60")
+
+    assert result.exit_code == 0, result.output
+    assert ends() == {"RELION_JOB_EXIT_SUCCESS"}
+    assert "diameter of 60 Å" in result.stdout
+
+
+def test_values_keep_their_hyphens_and_what_is_off_is_not_told(project: Path) -> None:
+    result = run("--in_mics", MICS, "--diameter=60", "--weights=my_own-model.safetensors", "--report", "No")
+
+    assert result.exit_code == 0, result.output
+    assert 'weights = "my_own-model.safetensors"' in (JOB / "cryotx/config.toml").read_text()
+    assert "None" not in result.stdout
+
+
+def test_picks_that_relion_3_cannot_find_are_told(project: Path) -> None:
+    names = ["MotionCorr/job002/Movies/m1.mrc", "MotionCorr/job005/Movies/m1.mrc"]
+    Path(names[1]).parent.mkdir(parents=True)
+    Path(names[1]).write_bytes(Path("MotionCorr/job002/Movies/m2.mrc").read_bytes())
+    write_list(project / "two.star", names)
+
+    result = run("--in_mics", "two.star", "--diameter", "60")
+
+    assert result.exit_code == 0, result.output
+    assert "RELION 3.1 does not find the picks of 2 micrographs" in result.stdout
+    assert set(read_particles(JOB / "autopick.star")) == set(names)
+
+
+@pytest.mark.slow
+def test_class_averages_of_the_picks_are_offered(project: Path) -> None:
+    result = run("--in_mics", MICS, "--diameter", "60", "--threshold", "0.2", "--classes", "2")
+
+    assert "Class averages: " in result.stdout
+    assert (f"{JOB}/cryotx/classes/classes.star", "5") in nodes()
+    assert "does not find" not in result.stdout
 
 
 def test_something_in_the_way_of_the_coordinates_is_named(project: Path) -> None:

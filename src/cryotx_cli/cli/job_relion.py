@@ -90,5 +90,6 @@ def _closing(summary: PickSummary) -> list[str]:
         *(f"{name}: {value}" for name, value in expected_false(summary.expected_false, summary.particles)),
         *([f"Side of a box to extract: {summary.box} px"] if summary.box else []),
         *([f"Skipped: {len(summary.skipped)}; run.err says why"] if summary.skipped else []),
-        f"The whole run in one page: {summary.report}",
+        *([f"Class averages: {summary.classes}"] if summary.classes else []),
+        *([f"The whole run in one page: {summary.report}"] if summary.report else []),
     ]

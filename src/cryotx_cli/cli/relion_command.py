@@ -65,7 +65,7 @@ class RelionCommand(Command):
         rest = list(args)
         while rest:
             word = rest.pop(0)
-            flag = word if word in on or not word.startswith("--") else word.replace("_", "-")
+            flag = word if word in on or not word.startswith("--") else _with_hyphens(word)
             known = on.get(flag)
             if known is not None and getattr(known, "is_flag", False):
                 value = rest.pop(0).lower() if rest and rest[0].lower() in (*_YES, *_NO) else "yes"
@@ -78,6 +78,11 @@ class RelionCommand(Command):
             else:
                 typed += [flag, *([rest.pop(0)] if known is not None else [])]
         return typed
+
+
+def _with_hyphens(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}"
 
 
 def _folder_in(args: list[str]) -> Path:

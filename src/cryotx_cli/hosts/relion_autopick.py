@@ -17,10 +17,11 @@ from pathlib import Path
 from cryotx_cli.coordinates.formats.star import read_coordinate_index, write_coordinate_index
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.files.whole_file import whole_file
+from cryotx_cli.micrographs.names import relion_stem
 from cryotx_cli.runs.folder import absolute_path
 
 INDEX, SUFFIX = "autopick.star", "coords_suffix_autopick.star"
-_TREE = "relion"
+_TREE, _PREFIX = "relion", "coords_suffix"
 
 
 def in_project(path: Path) -> str:
@@ -61,6 +62,15 @@ def lay_out(folder: Path, run: Path, micrographs: Path) -> int:
     with whole_file(folder / SUFFIX) as file:
         file.write(f"{in_project(micrographs)}\n")
     return len(files)
+
+
+def misplaced(folder: Path) -> list[str]:
+    """Return the micrographs whose coordinates RELION 3.1 does not find, though the list of a job names them.
+
+    It looks where its own picker would put them, and that would be one place for two micrographs of these names.
+    """
+    listed = read_coordinate_index(folder / INDEX)
+    return [name for name, file in listed if file != folder / f"{relion_stem(name)}{SUFFIX.removeprefix(_PREFIX)}"]
 
 
 def _link(folder: Path, tree: Path) -> None:

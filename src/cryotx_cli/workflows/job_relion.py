@@ -8,15 +8,17 @@ from pathlib import Path
 
 import torch
 
+from cryotx_cli.averages.output import FOLDER
 from cryotx_cli.config import PickConfig
-from cryotx_cli.errors import ConfigError
-from cryotx_cli.hosts.relion_autopick import INDEX, SUFFIX, in_project, lay_out
+from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.hosts.relion_autopick import INDEX, SUFFIX, in_project, lay_out, misplaced
 from cryotx_cli.hosts.relion_display import save_diameter
-from cryotx_cli.hosts.relion_nodes import COORDINATES, LOG, version_of_project, write_nodes
+from cryotx_cli.hosts.relion_nodes import AVERAGES, COORDINATES, LOG, version_of_project, write_nodes
 from cryotx_cli.hosts.relion_runs import RUN
 from cryotx_cli.report.pdf import write_pdf
 from cryotx_cli.runs.result import PickSummary
 from cryotx_cli.runs.stored import read_run
+from cryotx_cli.wording import counted
 
 LOGFILE = "logfile.pdf"
 _PICTURES = 20
@@ -78,9 +80,20 @@ class RelionJob:
         version, project = version_of_project(Path()), Path()
         write_pdf(self.folder / LOGFILE, f"{in_project(self.folder)}: picks of cryotx", *self._log(summary, diameter))
         coordinates = self.folder / (SUFFIX if version == "3.1" else INDEX)
-        nodes = ((in_project(path), kind) for path, kind in ((coordinates, COORDINATES), (self.folder / LOGFILE, LOG)))
-        write_nodes(self.folder, version, nodes)
-        if not save_diameter(project, diameter, version):
+        averages = [(self.run / FOLDER / "classes.star", AVERAGES)] if summary.classes else []
+        made = [(coordinates, COORDINATES), (self.folder / LOGFILE, LOG), *averages]
+        write_nodes(self.folder, version, [(in_project(path), kind) for path, kind in made])
+        hidden = misplaced(self.folder) if version == "3.1" else []
+        if hidden:
+            tell(
+                f"RELION 3.1 does not find the picks of {counted(len(hidden), 'micrographs')}, such as {hidden[0]}: "
+                "it would look for those of two micrographs in one file. Pick them in a job for each of their folders."
+            )
+        try:
+            saved = save_diameter(project, diameter, version)
+        except CryotxError:  # the project cannot be written; the job could, and is done
+            saved = False
+        if not saved:
             tell(
                 "RELION's display draws circles as its Manual picking job was saved last; the particles have a "
                 f"diameter of {diameter:.0f} Å."
@@ -99,7 +112,8 @@ class RelionJob:
             f"Picks per micrograph: {summary.particles / max(1, summary.micrographs):.1f}",
             f"Particle diameter: {diameter:.0f} Å",
             *([f"Side of a box to extract: {summary.box} px"] if summary.box else []),
-            f"The whole run in one page: {in_project(self.run)}/report.html",
+            *([f"Class averages: {summary.classes}"] if summary.classes else []),
+            *([f"The whole run in one page: {in_project(summary.report)}"] if summary.report else []),
             *([f"Pages that follow: {len(shown)} of the micrographs with their picks"] if shown else []),
         ]
         return lines, [stored.folder.outputs(row.stem).png for row in shown]
