@@ -15,14 +15,35 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryotx_cli.config import PickConfig
+from cryotx_cli.config import PickConfig, ThresholdConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.workflows.pick import start_pick
+from cryotx_cli.workflows.threshold import threshold
 from quick_picker import PickerWithoutNetwork
 
 HEIGHT, WIDTH, PIXEL_SIZE, DIAMETER = 600, 800, 2.0, 60.0
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+# Stands in for Python: says what the two commands say, and leaves what they leave.
+_STAND_IN = """#!{python}
+import shutil, sys, time
+from pathlib import Path
+command = sys.argv[3:]
+print(" ".join(command), file=open("{log}", "a"))
+if command[0] == "train":
+    print("40/800 steps, 0.8 s each, 10 min left, loss 0.1", file=sys.stderr, flush=True)
+    while Path("{wait}").exists():
+        time.sleep(0.02)
+    print("before     669      0.786   0.923  0.849   0.340  0.803  0.820")
+    print("after      687      0.779   0.939  0.851   0.347  0.804  0.808", flush=True)
+    print("Adapting did not help on the held-back micrographs (9 s): its words", file=sys.stderr, flush=True)
+    sys.exit({code})
+star = Path(command[command.index("--out") + 1])
+shutil.copytree("{run}", star.with_suffix(""))
+shutil.copy("{run}.star", star)
+"""
 
 
 class GridPicker(PickerWithoutNetwork):
@@ -63,11 +84,26 @@ def copied_run(run: Path, folder: Path) -> Path:
     return folder / run.name
 
 
-class Served:
-    """``cryotx review`` in a process of its own."""
+def stand_in(run: Path, folder: Path, code: int = 0) -> Path:
+    """Write a program that stands in for Python when a review adapts: the new run has 3 of 20 picks a micrograph."""
+    copy = folder / "picked_again"
+    shutil.copytree(run, copy)
+    shutil.copy(run.with_suffix(".star"), f"{copy}.star")
+    list(threshold(copy, ThresholdConfig(threshold=0.9)))
+    program = folder / "python"
+    text = _STAND_IN.format(python=sys.executable, log=folder / "log", wait=folder / "wait", code=code, run=copy)
+    program.write_text(text)
+    program.chmod(0o755)
+    return program
 
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-m", "cryotx_cli", "review", *map(str, arguments), "--port", "0"]
+
+class Served:
+    """``cryotx review`` in a process of its own, whose further processes are those of another `python`."""
+
+    def __init__(self, *arguments: object, python: Path | None = None) -> None:
+        executable = f"import sys; sys.executable = {str(python or sys.executable)!r}"
+        program = f"{executable}; from cryotx_cli.__main__ import main; main()"
+        command = [sys.executable, "-c", program, "review", *map(str, arguments), "--port", "0"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self.urls: list[str] = []

@@ -1,7 +1,6 @@
 """Adapting from the page: the commands that are run, what is told of them, and what comes of them."""
 
 import shlex
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from cryotx_cli.config import ReviewConfig, ThresholdConfig
+from cryotx_cli.config import ReviewConfig
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.review.adapting import Adapting
 from cryotx_cli.review.changes import SetMark
@@ -17,25 +16,7 @@ from cryotx_cli.review.gate import Gate
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
 from cryotx_cli.workflows.review import review
-from cryotx_cli.workflows.threshold import threshold
-
-# Stands in for Python: says what the two commands say, and leaves what they leave.
-PROGRAM = """#!{python}
-import shutil, sys, time
-from pathlib import Path
-command = sys.argv[3:]
-print(" ".join(command), file=open("{log}", "a"))
-if command[0] == "train":
-    print("40/800 steps, 0.8 s each, 10 min left, loss 0.1", file=sys.stderr, flush=True)
-    while Path("{wait}").exists():
-        time.sleep(0.02)
-    print("before     669      0.786   0.923  0.849   0.340  0.803  0.820")
-    print("after      687      0.779   0.939  0.851   0.347  0.804  0.808", flush=True)
-    sys.exit({code})
-star = Path(command[command.index("--out") + 1])
-shutil.copytree("{run}", star.with_suffix(""))
-shutil.copy("{run}.star", star)
-"""
+from reviewed_run import stand_in
 
 
 def until(condition):
@@ -50,15 +31,7 @@ class Stage:
 
     def __init__(self, opened, run, folder, monkeypatch, code=0):
         self.log, self.wait = folder / "log", folder / "wait"
-        program = folder / "python"
-        copy = folder / "picked_again"
-        shutil.copytree(run, copy)
-        shutil.copy(run.with_suffix(".star"), f"{copy}.star")
-        list(threshold(copy, ThresholdConfig(threshold=0.9)))  # 3 of the 20 picks of each micrograph are left
-        text = PROGRAM.format(python=sys.executable, log=self.log, wait=self.wait, code=code, run=copy)
-        program.write_text(text)
-        program.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(program))
+        monkeypatch.setattr(sys, "executable", str(stand_in(run, folder, code)))
         self.adapting = Adapting(opened.session, opened.session.subjects, opened.folder)
 
     def ended(self):
@@ -100,6 +73,7 @@ def test_it_tells_the_table_and_how_the_picks_have_changed(stage, run):
         ("before", 669, 0.849),
         ("after", 687, 0.851),
     ]
+    assert status["verdict"] == "Adapting did not help on the held-back micrographs (9 s): its words"
     differences = [(one["before"], one["after"], one["kept"]) for one in status["difference"]["micrographs"]]
     assert differences == [(20, 3, 3)] * 3
     assert status["difference"]["command"] == f"cryotx review {run}_adapted1"

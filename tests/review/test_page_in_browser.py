@@ -9,7 +9,7 @@ import pytest
 
 from averaged_runs import CLASSES, average
 from cryotx_cli.coordinates.formats.star import read_particles_star
-from reviewed_run import Served, open_browser
+from reviewed_run import Served, open_browser, stand_in
 
 pytestmark = pytest.mark.slow
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
@@ -310,6 +310,38 @@ def test_many_changes_on_two_pages_leave_both_with_the_same_picks(page, chromium
     assert server["micrographs"][0]["picks"] == page.picks == other.picks
     assert not other.problems
     other.context.close()
+
+
+def test_adapting_shows_how_far_it_is_and_how_the_picks_have_changed(run, chromium, tmp_path):
+    (tmp_path / "wait").touch()
+    served = Served(run, python=stand_in(run, tmp_path))
+    try:
+        page = Page(chromium, served.url())
+        page.key("a")
+        page.until(lambda: "two micrographs at least" in page.text("#adapt-words"))
+        assert page.tab.is_disabled("#adapt-start")
+        page.key("Escape")
+        for name in ("m0", "m1"):
+            page.until(lambda name=name: name in page.text("#name"))
+            page.key("d")
+            page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
+            page.saved()
+            page.key("PageDown")
+        page.key("a")
+        page.until(lambda: page.tab.is_enabled("#adapt-start"))
+        page.tab.click("#adapt-start")
+        page.until(lambda: page.text("#adapt-phase").endswith("40 of 800"))
+        assert "cryotx train --data" in page.text("#adapt-commands")
+        (tmp_path / "wait").unlink()
+        page.until(lambda: page.text("#adapt-phase") == "Done")
+        assert page.text("#adapt-verdict").startswith("Adapting did not help")
+        assert page.tab.locator("#adapt-table tr").nth(2).inner_text().split()[:2] == ["after", "687"]
+        assert page.tab.locator("#adapt-difference tr").nth(1).inner_text().split() == ["All", "60", "9", "0", "51"]
+        assert not page.problems
+        page.context.close()
+        assert served.interrupt() == 0
+    finally:
+        served.kill()
 
 
 def test_picking_by_hand_begins_with_nothing(run, chromium):

@@ -28,6 +28,7 @@ from cryotx_cli.runs.stored import read_run
 
 _PROGRESS = re.compile(r"^(\d+)/(\d+) (steps|micrographs)")
 _ROW = re.compile(r"^(before|after)((?: +[\d.]+){7})\s*$")
+_VERDICTS = ("Adapted in ", "Adapting did not help")
 _COLUMNS = ("picks", "precision", "recall", "f1", "chance", "dice", "ap")
 _MOST_LINES = 200
 
@@ -36,7 +37,10 @@ Phase = Literal["idle", "training", "picking", "done", "failed", "stopped"]
 
 @dataclass
 class Status:
-    """How far it has come; `table` has the rows before and after, `difference` how the picks have changed."""
+    """How far it has come.
+
+    `table` has the rows before and after, `verdict` what the training says of them, `difference` how the picks change.
+    """
 
     phase: Phase = "idle"
     step: int = 0
@@ -44,6 +48,7 @@ class Status:
     lines: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     table: list[dict[str, Any]] = field(default_factory=list)
+    verdict: str = ""
     difference: dict[str, Any] | None = None
     run: str | None = None
 
@@ -196,6 +201,8 @@ class Adapting:
             if row:
                 values = map(float, row[2].split())
                 self._status.table.append({"weights": row[1], **dict(zip(_COLUMNS, values, strict=True))})
+            if line.startswith(_VERDICTS):
+                self._status.verdict = line
             if line:
                 self._status.lines = [*self._status.lines[-_MOST_LINES:], line]
 

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,6 +91,14 @@ class _Patient(H11Protocol):
 class _Stoppable(uvicorn.Server):
     """Ends on Ctrl-C as on any other end: the caller has still something to write."""
 
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()  # from here on Ctrl-C is known
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
@@ -101,8 +109,8 @@ class _Stoppable(uvicorn.Server):
                 signal.signal(one, handler)
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Answer requests until Ctrl-C or SIGTERM."""
+def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """Answer requests until Ctrl-C or SIGTERM; call `ready` as soon as they are answered."""
     config = uvicorn.Config(
         app,
         http=_Patient,
@@ -117,4 +125,4 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16_384,
     )
-    _Stoppable(config).run(sockets=[listening])
+    _Stoppable(config, ready).run(sockets=[listening])

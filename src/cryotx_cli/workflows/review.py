@@ -136,9 +136,8 @@ class Review:
             adapting = Adapting(self.session, run, self.folder) if isinstance(run, RunSubjects) else None
             server = Server(self.session, Tiles(), self._write_for_page, adapting)
             gate = Gate(server.app(), port, is_open, told)
-            told(gate.token)
             try:
-                serve(gate, listening)
+                serve(gate, listening, lambda: told(gate.token))
             finally:
                 if adapting is not None:
                     adapting.stop()

@@ -72,6 +72,7 @@ const show = (status) => {
   at("adapt-commands").hidden = !status.commands.length;
   at("adapt-commands").querySelector("pre").textContent = status.commands.join("\n");
   at("adapt-lines").textContent = status.lines.join("\n");
+  at("adapt-verdict").textContent = status.verdict;
   at("adapt-words").textContent = words(status);
   if (status.phase === "failed") at("adapt").querySelector("details").open = true;
   showTable(status);
