@@ -15,6 +15,7 @@ from cryotx_cli.hosts.cryosparc import MICROGRAPHS, PARTICLES, CryosparcJob, mak
 from cryotx_cli.hosts.cryosparc_session import connect
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.result import PickResult, PickSummary
+from cryotx_cli.wording import counted
 
 RUN = "cryotx.star"
 """The merged STAR file of the run in the folder of a job; all else of the run is in the folder beside it."""
@@ -106,7 +107,7 @@ def hand_over(pick: CryosparcPick, results: Sequence[PickResult], summary: PickS
     picked = {result.row.micrograph: result for result in results if result.particles is not None}
     pictures = _some_pictures(pick, [*picked.values()])
     for png, result in pictures:
-        pick.job.show(png, f"{result.row.micrograph}: {result.row.picks} picks")
+        pick.job.show(png, f"{result.row.micrograph}: {counted(result.row.picks, 'picks')}")
     picture = pictures[len(pictures) // 2][0] if pictures else None
     particles = np.load(summary.folder / "cryosparc" / "particles.cs", allow_pickle=False)
     pick.job.save(PARTICLES, particles["uid"], lambda name: _column(particles, name), picture)
