@@ -216,7 +216,7 @@ def test_too_few_picks_are_one_line(tmp_path: Path) -> None:
     [
         (KeyboardInterrupt(), "Interrupted while the picks were averaged: the run is whole but for that, which cryotx"),
         (ValueError("of a bug\nwith lines"), "No class averages (ValueError: of a bug); the picks are whole."),
-        (MemoryError(), "No class averages (MemoryError); the picks are whole."),
+        (MemoryError(), "No class averages (MemoryError: ); the picks are whole."),
     ],
 )
 def test_whatever_happens_to_averages_the_run_is_whole(
@@ -272,6 +272,29 @@ def test_a_session_is_averaged_now_and_then_and_at_its_end(
     assert all(most == 4000 and picks >= 30 for picks, _, most in now_and_then)
     assert end[2] is None
     assert end[0] == sum(map(len, read_particles_star(tmp_path / "p.star").values()))
+
+
+def test_a_session_goes_on_when_averaging_fails_and_says_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(arrivals, "STILL_SECONDS", 0.1)
+    monkeypatch.setattr(workflow, "IDLE_SECONDS", 0.02)
+    monkeypatch.setattr(overview, "_AVERAGE_SECONDS", 0.0)
+    calls = []
+
+    def fails(*_: object, **__: object) -> None:
+        calls.append(1)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(class_averages, "average_run", fails)
+    micrographs(tmp_path / "mics", 6)
+
+    run, told = pick(tmp_path, replace(CONFIG, watch=True, stop_after=0.5), Slow())
+
+    assert run.summary.micrographs == 6
+    assert len(calls) > 2
+    assert [line for line in told if "for now" in line] == ["No class averages for now: RuntimeError: out of memory"]
 
 
 @pytest.mark.slow

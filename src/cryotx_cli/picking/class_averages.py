@@ -41,19 +41,19 @@ class ClassAverages:
     def __init__(self, config: PickConfig, exposures: Mapping[str, Exposure], tell: Tell) -> None:
         self.made: ClassesMade | None = None
         self._config = ClassesConfig(classes=config.classes, sample=_SAMPLE, device=_device(config))
-        self._exposures, self._tell = exposures, tell
+        self._exposures, self._tell, self._told = exposures, tell, ""
 
     def refresh(self, run: StoredRun) -> bool:
-        """Average some of the picks so far; return whether there are classes now.
-
-        Raises
-        ------
-        CryotxError, OSError
-            They cannot be averaged, or not be written.
-        """
+        """Average some of the picks so far; return whether there are new classes. Nothing is raised."""
         if not enough_picks(run):
             return False
-        self.made = average_run(run, self._config, self._exposures, most=_IN_SESSION)
+        try:
+            self.made = average_run(run, self._config, self._exposures, most=_IN_SESSION)
+        except Exception as error:  # a session goes on
+            if _reason(error) != self._told:
+                self._told = _reason(error)
+                self._tell(Event(f"No class averages for now: {self._told}", "warning"))
+            return False
         return True
 
     def finish(self, run: StoredRun) -> bool:
@@ -75,10 +75,11 @@ class ClassAverages:
             text = f"Interrupted while the picks were averaged: the run is whole but for that, which {again} does."
             self._tell(Event(text, "warning"))
         except CryotxError as error:
-            self._tell(Event(f"No class averages: {error.message}", "warning"))
+            self._tell(Event(f"No class averages: {_reason(error)}", "warning"))
         except Exception as error:
-            what = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
-            self._tell(Event(f"No class averages ({what}); the picks are whole. {again} tries again.", "warning"))
+            self._tell(
+                Event(f"No class averages ({_reason(error)}); the picks are whole. {again} tries again.", "warning")
+            )
         return self.made is not None
 
 
@@ -90,3 +91,7 @@ def _device(config: PickConfig) -> str:
     except DeviceError:
         return "auto"
     return device
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, CryotxError) else f"{type(error).__name__}: {error}".splitlines()[0]
