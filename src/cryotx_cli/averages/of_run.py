@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.averages.choice import read_classes
+from cryotx_cli.averages.class_rows import class_rows
 from cryotx_cli.averages.classes import FEWEST, Classes, filtered, number_of_classes, sorted_into_classes
-from cryotx_cli.averages.crops import SIDE, Frame
+from cryotx_cli.averages.crops import Frame
 from cryotx_cli.averages.output import FOLDER, STACK, Assigned, ClassRow, relion_poses, write_classes
 from cryotx_cli.averages.pick_crops import PickCrops, micrographs_with_picks, read_crops
 from cryotx_cli.config import ClassesConfig
@@ -110,7 +111,7 @@ def average_run(
     number = config.classes or number_of_classes(int(trains.sum()))
     number = min(number, int(trains.sum()) // 10)
     found = sorted_into_classes(crops.images, trains, frame.rings(crops.coarsest), number, config.seed, device)
-    shown = _rows(found, crops, frame)
+    shown = class_rows(run, found, crops, frame)
     about = {
         "of": picks_fingerprint(run, config) if len(rows) == len(micrographs_with_picks(run)) else "",
         "picks": len(crops.images),
@@ -172,23 +173,6 @@ def _sample(whole: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]
     trains = np.zeros(len(whole), bool)
     trains[chosen] = True
     return trains
-
-
-def _rows(found: Classes, crops: PickCrops, frame: Frame) -> list[ClassRow]:
-    scores = np.concatenate([particles.scores for _, particles in crops.picks])
-    counts = np.bincount(found.numbers, minlength=len(found.classes))
-    sums = np.bincount(found.numbers, scores, minlength=len(found.classes))
-    return [
-        ClassRow(
-            number=i + 1,
-            picks=int(counts[i]),
-            share=float(counts[i] / counts.sum()),
-            mean_score=float(sums[i] / max(1, counts[i])),
-            resolution=None if one.ring is None else SIDE * frame.pixel_size / one.ring,
-            agreement=float(np.tanh(one.strength)),
-        )
-        for i, one in enumerate(found.classes)
-    ]
 
 
 def _assigned(found: Classes, crops: PickCrops, frame: Frame) -> Iterator[Assigned]:

@@ -61,6 +61,15 @@ class ClassRow:
         Å to which its halves agree; None: no further than those of noise.
     agreement
         Mean ring correlation of its halves, 0 to 1.
+    centred
+        Share of the power of its crops that lies round their middle; None, as all below, in classes of older versions.
+    apart
+        Å from its picks to the nearest other pick, the median; None where there is none.
+    touching, at_border, at_film
+        Share of its picks that have another within 0.75 diameters, that lie within 0.8 of the border of the micrograph,
+        or within one of the edge of film; None where no film was looked for.
+    looks
+        What its places say that it may be, where they say something.
     """
 
     number: int
@@ -69,6 +78,12 @@ class ClassRow:
     mean_score: float
     resolution: float | None
     agreement: float
+    centred: float | None = None
+    apart: float | None = None
+    touching: float | None = None
+    at_border: float | None = None
+    at_film: float | None = None
+    looks: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,14 @@ def classes_to_show(run: StoredRun) -> ReportClasses | None:
         return None
     suggested = stored.to_drop("auto", None)
     classes = tuple(
-        ReportClass(row.number, average, row.mean_score, row.resolution, row.number in suggested)
+        ReportClass(
+            row.number,
+            average,
+            row.mean_score,
+            row.resolution,
+            row.number in suggested,
+            (row.looks,) if row.looks else (),
+        )
         for row, average in zip(stored.rows, images, strict=True)
     )
     return ReportClasses(classes, pixel_size, stored.numbers_of, _dropped(run, stored))
