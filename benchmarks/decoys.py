@@ -8,8 +8,8 @@ contamination, film and artefacts (`noise alone`), and those of second_simulator
 for), each of another specimen and compared with one decoy. The first table has the share of false ones among all
 candidates of a tenth of the scores, as it is and as it was predicted, and how much of that is noise; the second, for
 each set, the mean absolute difference of the predicted and of the true false discovery rate of all candidates above a
-cut of 0.1, 0.2 ... 0.9 of which 20 at least are left, and how many particles there are for each that the candidates
-of micrographs add up to.
+cut of 0.1, 0.2 ... 0.9 of which 20 at least are left, by the noise of each micrograph as in the ledger and by that of
+the run (as with --fdr), and how many particles there are for each that the candidates of micrographs add up to.
 
 The last table has runs of 40 micrographs of one specimen that fades from clear to invisible (a matched filter's d' of
 16 to 1.5) as the ice gets thicker and the dose less, with a tenth of them empty, by `cryotx pick` itself: F1 of its
@@ -36,6 +36,7 @@ from cryotx_cli.detector.center.checkpoint import load_checkpoint
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import Micrograph, write_micrograph
+from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.stored import read_run
 from cryotx_cli.simulator.camera import develop
 from cryotx_cli.simulator.conditions import draw_conditions
@@ -61,8 +62,8 @@ def by_score(name: str, runs: Sequence[Run]) -> Iterator[str]:
         here = np.concatenate([one.scores for one in run])
         scores.append(here)
         hits.append(np.concatenate([one.hits for one in run]))
-        predicted.append(found.of(here))
-        noise.append(found.noise_of(here))
+        predicted += [of_one(found, one).of(one.scores) for one in run]
+        noise += [of_one(found, one).noise_of(one.scores) for one in run]
     score, hit, false, explained = (np.concatenate(parts) for parts in (scores, hits, predicted, noise))
     for tenth in range(10):
         inside = (score >= tenth / 10) & (score < (tenth + 1) / 10 + (tenth == 9))
@@ -72,16 +73,23 @@ def by_score(name: str, runs: Sequence[Run]) -> Iterator[str]:
             yield f"| {name} | {tenth / 10:.1f} to {(tenth + 1) / 10:.1f} | {inside.sum()} | {cells} |"
 
 
-def differences(runs: Sequence[Run]) -> list[float]:
-    """Return predicted less true rates of each run at each cut."""
-    found = []
+def of_one(found: FalseDiscovery, one: Judged) -> FalseDiscovery:
+    """Return what a run tells of one of its micrographs, which has as much noise as it shows itself."""
+    return found.found_in_noise.beside([one.all_scores], one.area)
+
+
+def differences(runs: Sequence[Run]) -> tuple[list[float], list[float]]:
+    """Return predicted less true rates of each run at each cut: by the noise of each micrograph, and of the run."""
+    by_micrograph, by_run = [], []
     for run, decoys in runs:
         scores, hits = (np.concatenate([getattr(one, name) for one in run]) for name in ("scores", "hits"))
+        false = np.concatenate([of_one(decoys, one).of(one.scores) for one in run])
         for cut in np.arange(1, 10) / 10:
             kept = scores >= cut
             if kept.sum() >= _ENOUGH:
-                found.append(decoys.rate(scores[kept]) - (1 - hits[kept].mean()))
-    return found
+                by_micrograph.append(false[kept].mean() - (1 - hits[kept].mean()))
+                by_run.append(decoys.rate(scores[kept]) - (1 - hits[kept].mean()))
+    return by_micrograph, by_run
 
 
 def fading(number: int) -> Iterator[Scene]:
@@ -139,9 +147,8 @@ def particles_for_each(runs: Sequence[Run]) -> float:
     wanted = expected = 0.0
     for run, found in runs:
         for one in run:
-            own = found.found_in_noise.beside([one.all_scores], one.area)
             wanted += one.wanted
-            expected += float(((1 - own.noise_of(one.scores)) * one.scores).sum())
+            expected += float(((1 - of_one(found, one).noise_of(one.scores)) * one.scores).sum())
     return wanted / expected
 
 
@@ -149,10 +156,12 @@ def report_rates(runs: Mapping[str, Sequence[Run]]) -> None:
     print("\n| micrographs | score | candidates | false | predicted | of that noise |\n|---|---|---|---|---|---|")
     for name, ones in runs.items():
         print("\n".join(by_score(name, ones)))
-    print("\n| micrographs | mean absolute difference | mean difference | sets | particles |\n|---|---|---|---|---|")
+    print("\n| micrographs | mean absolute difference | mean difference | by the run | sets | particles |")
+    print("|---" * 6 + "|")
     for name, ones in runs.items():
-        each = np.array(differences(ones))
-        numbers = f"{np.abs(each).mean():.3f} | {each.mean():+.3f} | {len(ones)} | {particles_for_each(ones):.2f}"
+        each, together = map(np.array, differences(ones))
+        numbers = f"{np.abs(each).mean():.3f} | {each.mean():+.3f} | {np.abs(together).mean():.3f}"
+        numbers += f" | {len(ones)} | {particles_for_each(ones):.2f}"
         print(f"| {name} | {numbers} |", flush=True)
 
 
