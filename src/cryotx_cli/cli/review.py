@@ -30,7 +30,6 @@ def review(
     Examples
     --------
     cryotx review particles/
-    cryotx review micrographs/ --diameter 160
     cryotx review particles/ --write --formats relion,cbox
     """
     from cryotx_cli.cli.console import status
