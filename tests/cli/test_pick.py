@@ -121,7 +121,7 @@ def test_the_first_line_tells_device_and_diameter(micrographs: Path) -> None:
     assert given.startswith("2 micrographs, weights default, on cpu (as asked); particle diameter 40 Å (as given), ")
     assert estimating == "Estimating the diameter from 2 micrographs; --diameter starts without."
     assert chosen.endswith(
-        "particle diameter 48 Å (estimated: 2 of 2 agree within 15%, they say 48 Å), 2 Å per network pixel"
+        "particle diameter 48 Å (estimated: 2 of 2 agree within 15%, alone they say 48 Å), 2 Å per network pixel"
     )
 
 

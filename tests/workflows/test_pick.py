@@ -371,7 +371,7 @@ def test_micrographs_that_disagree_about_the_diameter_are_counted(tmp_path, monk
     mics = folder_of(tmp_path, [f"m{i}.mrc" for i in range(5)])
     run = start_pick([mics], tmp_path / "p.star", replace(CONFIG, diameter="auto"), StubPicker())
     assert run.diameter == 107.0
-    assert str(run.estimate) == "3 of 5 agree within 15%, they say 100 to 160 Å; 1 shows too little alone"
+    assert str(run.estimate) == "3 of 5 agree within 15%, alone they say 100 to 160 Å; 1 shows too little alone"
 
 
 def test_particles_too_faint_for_one_micrograph_are_looked_for_in_all(tmp_path, monkeypatch):

@@ -26,6 +26,8 @@ from quick_picker import QuickPicker
 ABOUT_FILES = {
     "box",
     "boxes",
+    "classes",
+    "no_classes",
     "scheduler",
     "formats",
     "exposures",
