@@ -104,6 +104,15 @@ def test_a_run_with_a_report_has_classes_of_all_its_picks(run: Path) -> None:
     assert (about["micrographs"], about["micrographs_with_phases_flipped"], about["seed"]) == (3, 0, 1)
 
 
+def test_a_run_that_finds_nothing_says_so_and_nothing_of_averages(tmp_path: Path, no_averaging: list) -> None:
+    micrographs(tmp_path / "mics")
+    _, told = pick(tmp_path, replace(CONFIG, threshold=1.0))
+
+    assert not any(map(len, read_particles_star(tmp_path / "p.star").values()))
+    assert not no_averaging
+    assert not [text for text in told if "averag" in text]
+
+
 @pytest.mark.parametrize("without", [{"no_classes": True}, {"report": False}])
 def test_without_them_or_without_a_report_nothing_is_averaged(
     tmp_path: Path, no_averaging: list, without: dict

@@ -63,8 +63,8 @@ class ClassAverages:
         """
         again = f"cryotx classes {word_of(run.folder.path)}"
         self.made = classes_made_before(run, self._config)
-        if self.made is not None:
-            return False
+        if self.made is not None or not any(row.picks for row in run.picked):
+            return False  # where nothing was picked, the run has said why
         try:
             if enough_picks(run):
                 self._tell(
