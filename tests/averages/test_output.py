@@ -90,8 +90,19 @@ def test_without_exposures_there_is_nothing_for_cryosparc(tmp_path: Path) -> Non
     assert not (write(tmp_path) / "particles.cs").exists()
 
 
+def test_a_folder_with_files_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "classes" / "run_it025_classes.mrcs").write_text("mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "classes").iterdir()}
+
+    with pytest.raises(CryotxError, match=r"classes: holds run_it025_classes.mrcs, which cryotx has not written"):
+        write(tmp_path)
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "classes").iterdir()} == before
+
+
 def test_what_was_there_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    (write(tmp_path) / "stray").write_text("of an earlier version")
+    (write(tmp_path) / "particles.cs").write_text("of an earlier run")
 
     folder = write(tmp_path, ROWS[:1])
 

@@ -287,10 +287,36 @@ def test_circles_of_a_class_are_hidden_in_the_gallery_of_classes(page, run):
     first = page.tab.locator("#class-list button").first
     first.click()
     assert first.get_attribute("aria-pressed") == "false"
-    assert page.text("#classes-words").endswith("--drop-classes 1")
+    assert page.text("#classes-words") == "To drop these: cryotx threshold p.star --drop-classes 1"
     page.key("Escape")
     page.until(lambda: not page.tab.is_visible("#classes"))
     assert page.picks == 20  # hidden is not removed
+    page.until(lambda: "hidden with their classes" in page.text("#facts"))
+
+
+def test_nobody_vouches_for_picks_that_are_hidden(page, run):
+    average(run)
+    page.tab.reload()
+    page.until(lambda: page.tab.is_visible("#classes-button"))
+    page.key("g")
+    page.until(lambda: page.tab.locator("#class-list button").count() == CLASSES)
+    for one in page.tab.locator("#class-list button").all():
+        one.click()
+    page.key("Escape")
+    page.until(lambda: "hidden with their classes" in page.text("#facts"))
+    x, y = page.candidates()[0][:2]
+    page.click(x, y)
+    page.until(lambda: "hidden" not in page.text("#facts"))
+    assert page.picks == 20
+    assert page.text("#saved").startswith("Picks of hidden classes were there")
+    page.key("g")
+    page.tab.locator("#class-list button").first.click()
+    page.key("Escape")
+    page.key("d")
+    page.until(lambda: "hidden" not in page.text("#facts"))
+    assert page.tab.get_attribute("#done", "aria-pressed") == "false"
+    page.key("d")
+    page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
 
 
 def test_many_changes_on_two_pages_leave_both_with_the_same_picks(page, chromium, served, run):

@@ -81,7 +81,9 @@ def test_a_run_goes_on_with_its_own_file():
     assert all(result.resumed for result in pick())
 
 
-@pytest.mark.parametrize("name", ["config.toml", "box/m1.box", "png/drawing.png", "report.html"])
+@pytest.mark.parametrize(
+    "name", ["config.toml", "box/m1.box", "png/drawing.png", "report.html", "classes/it25.mrcs", "dropped.json"]
+)
 def test_files_of_others_in_the_folder_beside_it_are_kept(name):
     theirs = Path("particles") / name
     theirs.parent.mkdir(parents=True)

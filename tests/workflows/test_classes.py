@@ -324,6 +324,19 @@ def test_another_choice_of_classes_takes_the_place_of_the_first_and_none_brings_
     assert not (with_classes / "p" / "dropped.json").exists()
 
 
+def test_what_is_out_is_counted_and_a_run_without_picks_says_why(with_classes: Path) -> None:
+    picks = len(places(with_classes / "p.star"))
+    assert drop(with_classes).out_with_classes == 0
+    assert drop(with_classes, drop_classes="1").out_with_classes == len(of_classes(with_classes, 1))
+
+    numbers = starfile.read(with_classes / "p" / "classes" / "particles.star")["particles"]["rlnClassNumber"]
+    done = drop(with_classes, drop_classes=",".join(map(str, sorted(set(numbers)))))
+
+    assert (done.out_with_classes, done.after) == (picks, 0)
+    (text,) = [event.text for event in done.events if event.text.startswith("No pick is left")]
+    assert f"cryotx threshold {with_classes / 'p'} --drop-classes none brings them back" in text
+
+
 def test_dropped_picks_stay_out_when_another_threshold_is_chosen(with_classes: Path) -> None:
     drop(with_classes, drop_classes="1")
 
@@ -359,8 +372,10 @@ def test_picking_again_brings_dropped_picks_back(with_classes: Path) -> None:
     before = (with_classes / "p.star").read_bytes()
     drop(with_classes, drop_classes="1")
 
-    list(start_pick([with_classes / "mics"], with_classes / "p.star", CONFIG, OnGrid()))
+    run = start_pick([with_classes / "mics"], with_classes / "p.star", CONFIG, OnGrid())
+    list(run)
 
+    assert any("taken out with their classes come back" in event.text for event in run.events)
     assert len(read_particles_star(with_classes / "p.star")) == 3
     assert len((with_classes / "p.star").read_bytes().splitlines()) == len(before.splitlines())
     assert not (with_classes / "p" / "dropped.json").exists()

@@ -87,7 +87,7 @@ class StoredClasses:
         if wrong:
             raise ConfigError(
                 f"{flag} {text}: {wrong[0]!r} is no class of this run, which has 1 to {len(self.rows)}",
-                f"Give numbers with commas: {flag} 3,7",
+                f"Give numbers from 1 to {len(self.rows)} with commas; cryotx classes shows them.",
             )
         return frozenset(known[part] for part in parts)
 

@@ -30,6 +30,7 @@ from cryotx_cli.files.whole_file import whole_file, write_json
 from cryotx_cli.micrographs.stack import write_stack
 
 FOLDER, STACK = "classes", "classes/classes.mrcs"
+_OURS = frozenset({"classes.mrcs", "classes.star", "particles.star", "particles.cs", "classes.json"})
 _PARTICLE_COLUMNS = (
     "rlnMicrographName",
     "rlnCoordinateX",
@@ -167,9 +168,10 @@ def write_classes(
     Raises
     ------
     CryotxError
-        It cannot be written.
+        It cannot be written, or there is something in it that is not ours: the folder is replaced as a whole.
     """
     folder, unfinished = run / FOLDER, run / f".{FOLDER}.{os.getpid()}.tmp"
+    _require_own(folder)
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
@@ -199,6 +201,15 @@ def write_classes(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _require_own(folder: Path) -> None:
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in there if name not in _OURS and not name.startswith(".")]
+    if foreign:
+        raise CryotxError(
+            f"{folder}: holds {foreign[0]}, which cryotx has not written", "Move it away: the folder is replaced."
+        )
 
 
 def write_classes_star(path: Path, stack: str, rows: Sequence[ClassRow]) -> None:

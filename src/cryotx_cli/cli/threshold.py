@@ -47,6 +47,7 @@ def _print_summary(done: ThresholdRun) -> None:
         [
             ("Micrographs", f"{done.micrographs}"),
             ("Picks", f"{done.after}, {done.before} before"),
+            *([("Out with dropped classes", f"{done.out_with_classes}")] if done.out_with_classes else []),
             *expected_false(done.expected_false, done.after),
             ("Picks per micrograph", f"{done.after / done.micrographs:.1f}"),
             ("Seconds", f"{done.seconds:.2f}"),

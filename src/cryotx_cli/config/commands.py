@@ -51,7 +51,10 @@ class ClassesConfig:
         int | None,
         Ge(1),
         Panel("Classes"),
-        Doc("How many classes; unset: by the number of picks, half its root and at most one for 60, up to 50."),
+        Doc(
+            "About how many classes; a view that one half alone shows counts on its own. Unset: half the root of the "
+            "number of picks, at most one for 60, up to 50."
+        ),
     ] = None
     sample: Annotated[
         int, Ge(30), Doc("Make the classes with so many picks at most; all others are assigned in the end.")

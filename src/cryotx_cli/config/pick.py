@@ -84,7 +84,7 @@ class PickConfig:
     boxes: Annotated[bool, Doc("Write an EMAN box file for each micrograph, if box is among the formats.")] = True
     report: Annotated[bool, Doc("Write report.html: the whole run in one page, with a threshold to try.")] = True
     classes: Annotated[
-        int | None, Ge(1), Doc("How many classes the report averages the picks in; unset: by their number.")
+        int | None, Ge(1), Doc("About how many classes the report averages the picks in; unset: by their number.")
     ] = None
     no_classes: Annotated[bool, Doc("Leave out class averages.")] = False
     restart: Annotated[bool, Doc("Pick everything again instead of continuing where the last run stopped.")] = False

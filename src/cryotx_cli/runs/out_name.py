@@ -13,7 +13,10 @@ from cryotx_cli.micrographs.find import Inputs, listed
 from cryotx_cli.runs.folder import is_run
 
 _ANOTHER = "Give --out another name, or move what is there away."
-_NAMES = ("config.toml", "report.html", "stop", "png", "thumbnails", "candidates", "decoys")
+_NAMES = (
+    *("config.toml", "report.html", "stop", "png", "thumbnails", "candidates", "decoys"),
+    *("classes", "crops", "diagnosis.json", "dropped.json", "start.json"),
+)
 """What a run writes into its folder beside coordinates."""
 
 

@@ -259,6 +259,9 @@ class PickRun:
     # ---- which micrographs -------------------------------------------------------------------------------------------
 
     def _take_up_earlier_run(self) -> None:
+        if self._folder.dropped.exists():
+            text = "Picks that cryotx threshold had taken out with their classes come back."
+            self.events.tell(Event(text, "warning"))
         changed = self._record.take_up(self._jobs, self._plan, self._config.restart)
         kept = self._record.results
         if self._arrivals is not None:

@@ -190,8 +190,14 @@ def _require_own(folder: Path) -> None:
         )
 
 
+def _machine() -> str:
+    """Return the name under which others may reach this machine; the full one may be that of the loopback."""
+    full = socket.getfqdn()
+    return full if "." in full and not full.startswith("localhost") else socket.gethostname() or "MACHINE"
+
+
 def _address(host: str, port: int, token: str) -> Address:
-    machine = socket.getfqdn() or "MACHINE"
+    machine = _machine()
     name = machine if host in _EVERYWHERE else "localhost" if host in ("127.0.0.1", "::1") else host
     shown = f"[{name}]" if ":" in name else name
     to = "localhost" if host in _EVERYWHERE else host

@@ -23,6 +23,7 @@ from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.picking.page import write_page
 from cryotx_cli.report.annotated_image import write_annotated_image
+from cryotx_cli.runs.commands import choose_again
 from cryotx_cli.runs.dropped import Dropped, write_dropped
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
 from cryotx_cli.runs.jobs import has_changed
@@ -67,6 +68,8 @@ class ThresholdRun:
         How many of those now are expected to be no particles; None in a run without decoys.
     dropped_at_border, dropped_beside_better : int
         Would-be picks dropped now because they lay too close to the border, or to a better pick.
+    out_with_classes : int
+        How many candidates are out with the classes that were dropped, now and before.
     film : int or None
         On how many micrographs support film or large ice crystals were seen; None where they were not looked for.
     seconds : float
@@ -100,13 +103,19 @@ class ThresholdRun:
         self._tell_of_classes(chosen)
         self._to_draw = chosen if images else []
         if settled.config.images and not images:
-            self.events.tell(Event("Pictures are left out; cryotx pick draws them when it runs again."))
+            self.events.tell(Event(f"Pictures are left out; {choose_again(self.folder, '--images')} draws them."))
         self.micrographs = len(chosen)
         self.before = sum(row.picks for row in before.picked)
         self.after = sum(one.row.picks for one in chosen)
         self.expected_false = sum(one.row.expected_false or 0.0 for one in chosen) if self._found else None
         self.dropped_at_border = sum(one.row.dropped_at_border for one in chosen)
         self.dropped_beside_better = sum(one.row.dropped_beside_better for one in chosen)
+        self.out_with_classes = sum(map(len, after.dropped.places.values()))
+        if self.out_with_classes and not self.after:
+            back = choose_again(self.folder, "--drop-classes none")
+            out = counted(self.out_with_classes, "picks")
+            text = f"No pick is left; {out} are out with the classes that were dropped. {back} brings them back."
+            self.events.tell(Event(text, "warning"))
         self.film = with_film([one.row for one in chosen])
         self.seconds = time.perf_counter() - started
 

@@ -10,7 +10,7 @@ const about = (one) => (one.resolution === null ? "noise" : `${one.resolution.to
 const words = () => {
   const hidden = [...state.hiddenClasses].sort((a, b) => a - b);
   at("classes-words").textContent = hidden.length
-    ? `To drop these: cryotx threshold RUN --drop-classes ${hidden.join(",")}`
+    ? `To drop these: cryotx threshold ${state.review.title} --drop-classes ${hidden.join(",")}`
     : "";
 };
 

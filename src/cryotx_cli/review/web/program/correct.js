@@ -1,6 +1,6 @@
 /** Corrections of the micrograph that is shown: made at once here, and sent. */
 
-import { corrected, picksOf } from "./picks.js";
+import { corrected, hiddenOf, picksOf } from "./picks.js";
 import { isBusy, send } from "./server.js";
 import { changed, micrograph, state } from "./state.js";
 
@@ -44,11 +44,21 @@ const pickAt = (x, y) => {
   return best;
 };
 
+/** Show all picks again if some are hidden with their classes; nobody corrects or vouches for what cannot be seen. */
+const wereHidden = (picks) => {
+  if (!hiddenOf(state.view, picks, state.hiddenClasses).length) return false;
+  state.hiddenClasses.clear();
+  refused("Picks of hidden classes were there: all classes are shown again, and nothing was changed.");
+  changed();
+  return true;
+};
+
 /** Remove the pick at a place, or add one where there is none. */
 export const toggle = ([x, y]) => {
   const { width, height } = state.view;
   if (x < -0.5 || y < -0.5 || x > width - 0.5 || y > height - 0.5) return;
   const found = pickAt(x, y);
+  if (found && wereHidden([found])) return;
   if (found) correct({ kind: "remove", points: [[found.x, found.y]] });
   else correct({ kind: "add", points: [[x, y]] });
 };
@@ -63,6 +73,7 @@ export const removeBox = () => {
 };
 
 export const mark = (wanted) => {
+  if (wanted === "done" && wereHidden(picksOf(state.view, state.cut))) return;
   const now = state.view.corrections.mark;
   correct({ kind: "mark", mark: now === wanted ? null : wanted });
 };

@@ -42,6 +42,13 @@ export const picksOf = (view, cut) => {
 };
 
 /** A function that tells the class of a pick, 0 for none. */
+/** The picks whose class the gallery hides: they are there, and no circle shows it. */
+export const hiddenOf = (view, picks, hiddenClasses) => {
+  if (!hiddenClasses.size) return [];
+  const classOf = classesOf(view);
+  return picks.filter((one) => hiddenClasses.has(classOf(one)));
+};
+
 export const classesOf = (view) => {
   const known = new Map(view.candidates.map(([x, y], i) => [key(x, y), view.classes[i] ?? 0]));
   return ({ x, y }) => known.get(key(x, y)) ?? 0;
