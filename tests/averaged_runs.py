@@ -56,6 +56,11 @@ def picked_and_averaged(folder):
         with mrcfile.new(folder / f"mics/m{i}.mrc") as mrc:
             mrc.set_data(np.random.default_rng(i).normal(50, 1, (256, 320)).astype(np.float32))
             mrc.voxel_size = 2.0
+    pick(folder)
+    average(folder / "p")
+
+
+def pick(folder):
+    """Pick the micrographs of a folder into ``p``, and leave classes alone."""
     config = PickConfig(diameter=20.0, threshold=0.4, images=False, no_classes=True)
     list(start_pick([folder / "mics"], folder / "p.star", config, InNoise()))
-    average(folder / "p")

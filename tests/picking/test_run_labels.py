@@ -9,7 +9,7 @@ import pytest
 import starfile
 from numpy.testing import assert_allclose
 
-from averaged_runs import average, picked_and_averaged
+from averaged_runs import average, pick, picked_and_averaged
 from cryotx_cli.config import AdaptConfig, ThresholdConfig
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.picking.run_labels import labels_of_run
@@ -87,6 +87,35 @@ def test_what_was_dropped_counts_by_the_classes_that_are_named_now(run):
         others = in_classes(run, [2, 3, 4])[one.file.name]
         same(one.labels.centres, in_classes(run, [1])[one.file.name])
         same(one.negatives.centres, np.concatenate([others, out[one.file.name]]))
+
+
+def test_classes_of_picks_before_another_threshold_are_refused(run):
+    before = sum(len(labels) for labels in in_classes(run, [1, 2, 3, 4]).values())
+    for value in (0.8, 0.1):
+        done = threshold(run, ThresholdConfig(threshold=value, images=False))
+        assert done.after != before
+        with pytest.raises(ConfigError, match="its classes are those of other picks") as refused:
+            labels_of_run(AdaptConfig(data=run, keep_classes="1"))
+        assert refused.value.hint == f"Make them again: cryotx classes {run}"
+
+    average(run)
+
+    for one in labels_of_run(AdaptConfig(data=run, keep_classes="1")).micrographs:
+        same(one.labels.centres, in_classes(run, [1])[one.file.name])
+
+
+def test_classes_of_images_that_were_swapped_since_are_refused(tmp_path):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    picked_and_averaged(folder)
+    first, second, between = (folder / "mics" / name for name in ("m0.mrc", "m1.mrc", "m"))
+    for old, new in ((first, between), (second, first), (between, second)):
+        old.rename(new)
+    pick(folder)
+
+    with pytest.raises(ConfigError, match="its classes are those of other picks") as refused:
+        labels_of_run(AdaptConfig(data=folder / "p", keep_classes="1"))
+    assert refused.value.hint == f"Make them again: cryotx classes '{folder / 'p'}'"
 
 
 def test_micrographs_that_are_gone_or_others_are_left_out_and_named(tmp_path):

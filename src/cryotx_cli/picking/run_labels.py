@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.averages.choice import read_classes
+from cryotx_cli.averages.standing import require_classes_of_picks
 from cryotx_cli.config import AdaptConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.labelled import LabelSet, MicrographLabels
@@ -30,7 +31,8 @@ def labels_of_run(config: AdaptConfig) -> LabelSet | None:
     Raises
     ------
     ConfigError
-        Classes are to be kept, and there is no run or no such class; or micrographs are given as well.
+        Classes are to be kept, and there is no run or no such class, or they are those of other picks; or micrographs
+        are given as well.
     CryotxError
         The run or its classes cannot be read.
     """
@@ -61,6 +63,7 @@ def _all_picks(run: StoredRun) -> _Places:
 
 def _in_classes(run: StoredRun, keep: str) -> _Places:
     classes = read_classes(run.folder.path)
+    require_classes_of_picks(run, classes)
     out = [*classes.to_drop(None, keep)]
 
     def places(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
