@@ -2,21 +2,25 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from uuid import uuid4
 
+import mrcfile
 import numpy as np
 import pytest
 
-from cryotx_cli.config import ReviewConfig, ThresholdConfig
+from cryotx_cli.config import AdaptConfig, PickConfig, ReviewConfig, ThresholdConfig
 from cryotx_cli.coordinates.formats import read_particles
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.errors import ConfigError, CryotxError, MicrographError
 from cryotx_cli.review.changes import parsed_change
+from cryotx_cli.review.labels import labels_of_review
 from cryotx_cli.review.subject import Cut
+from cryotx_cli.workflows.pick import start_pick
 from cryotx_cli.workflows.review import review
 from cryotx_cli.workflows.threshold import threshold
-from reviewed_run import copied_run, make_run, write_micrographs
+from reviewed_run import DIAMETER, HEIGHT, PIXEL_SIZE, WIDTH, GridPicker, copied_run, make_run, write_micrographs
 
 
 @pytest.fixture(scope="module")
@@ -174,4 +178,119 @@ def test_a_run_whose_candidates_are_missing_is_told_of_and_others_are_still_show
     assert opened.session.counts(Cut(threshold=0.9)) == [0, 3, 3]
     with pytest.raises(CryotxError, match="missing or damaged"):
         opened.write()
+    opened.close()
+
+
+def picked_anew(run, move):
+    """Replace micrographs of a run and pick it anew."""
+    mics = run.parent / "mics"
+    move(mics)
+    config = PickConfig(diameter=DIAMETER, threshold=0.5, min_distance=110.0, images=False, report=False)
+    list(start_pick([mics], run.with_suffix(".star"), config, GridPicker()))
+
+
+def swap(mics):
+    (mics / "m0.mrc").rename(mics / "m")
+    (mics / "m1.mrc").rename(mics / "m0.mrc")
+    (mics / "m").rename(mics / "m1.mrc")
+
+
+def binned(mics):
+    with mrcfile.new(mics / "m0.mrc", overwrite=True) as mrc:
+        mrc.set_data(np.random.default_rng(7).normal(0, 1, (HEIGHT // 2, WIDTH // 2)).astype(np.float32))
+        mrc.voxel_size = 2 * PIXEL_SIZE
+
+
+@pytest.fixture
+def done(tmp_path):
+    """A run whose first micrograph is done, with a pick added; it can be picked anew."""
+    run = make_run(tmp_path)
+    opened = review([str(run)], ReviewConfig())
+    change(opened, kind="add", micrograph=names(opened)[0], points=[[799.0, 599.0]])
+    change(opened, kind="mark", micrograph=names(opened)[0], mark="done")
+    opened.write()
+    opened.close()
+    return run
+
+
+@pytest.mark.parametrize("replace", [swap, binned])
+def test_corrections_of_an_image_that_was_replaced_are_left_out_with_a_warning(done, replace):
+    journal = (done / "review/journal.jsonl").read_bytes()
+    picked_anew(done, replace)
+    opened = review([str(done)], ReviewConfig())
+    first = names(opened)[0]
+    (event,) = [event for event in opened.events if event.level == "warning"]
+    assert event.text.startswith(f"{first}: has changed since it was corrected: its corrections are left out.")
+    written = opened.write()
+    assert written.done == 0
+    assert not (done / "review/labels.star").exists()
+    after, of_run = read_particles_star(written.star), read_particles_star(done.with_suffix(".star"))
+    assert all(np.array_equal(after[name].centres, of_run[name].centres) for name in of_run)
+    told = []
+    found = labels_of_review(AdaptConfig(data=done / "review"), told.append)
+    assert (found.micrographs, found.changed, [one.text for one in told]) == ((), (first,), [event.text])
+    assert (done / "review/journal.jsonl").read_bytes() == journal
+    opened.close()
+
+
+def test_corrections_count_for_the_image_on_which_they_were_made_and_return_with_it(done):
+    picked_anew(done, swap)
+    opened = review([str(done)], ReviewConfig())
+    first = names(opened)[0]
+    change(opened, kind="undo", micrograph=first)  # there is nothing to undo on the new image
+    change(opened, kind="add", micrograph=first, points=[[1.0, 2.0]])
+    opened.close()
+    again = review([str(done)], ReviewConfig())
+    assert not [event for event in again.events if event.level == "warning"]
+    assert again.session.view(0, None)["corrections"]["added"] == [(1.0, 2.0)]
+    again.close()
+    picked_anew(done, swap)
+    back = review([str(done)], ReviewConfig())
+    assert back.session.view(0, None)["corrections"]["mark"] == "done"
+    assert back.session.view(0, None)["corrections"]["added"] == [(799.0, 599.0)]
+    back.close()
+
+
+def test_a_copy_of_a_micrograph_and_a_journal_that_knows_no_files_keep_their_corrections(done):
+    picked_anew(done, lambda mics: os.utime(mics / "m0.mrc", (1, 1)))
+    assert len(labels_of_review(AdaptConfig(data=done / "review")).micrographs) == 1
+    journal = done / "review/journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert lines[1].pop("of")["size"] == (done.parent / "mics/m0.mrc").stat().st_size
+    assert all("of" not in line for line in lines)
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    picked_anew(done, swap)
+    opened = review([str(done)], ReviewConfig())
+    assert opened.write().done == 1
+    opened.close()
+
+
+def test_corrections_by_hand_do_not_go_to_another_image_either(tmp_path, monkeypatch):
+    mics = write_micrographs(tmp_path / "mics", 2)
+    monkeypatch.chdir(tmp_path)
+    opened = review(["mics"], ReviewConfig(diameter=80.0))
+    change(opened, kind="add", micrograph=names(opened)[0], points=[[10.5, 20.25]])
+    opened.close()
+    os.utime(mics / "m0.mrc", (1, 1))
+    opened = review(["mics"], ReviewConfig(diameter=80.0))
+    assert opened.write().picks == 1
+    opened.close()
+    swap(mics)
+    opened = review(["mics"], ReviewConfig(diameter=80.0))
+    assert [event.text for event in opened.events if event.level == "warning"]
+    assert opened.write().picks == 0
+    opened.close()
+
+
+def test_what_a_run_chooses_anew_while_its_review_is_open_is_in_the_files(run):
+    opened = review([str(run)], ReviewConfig())
+    assert opened.write().picks == 60
+    assert opened.is_written
+    list(threshold(run, ThresholdConfig(threshold=0.9)))
+    assert not opened.is_written
+    written = opened.write()
+    assert opened.is_written
+    of_run, after = read_particles_star(run.with_suffix(".star")), read_particles_star(written.star)
+    assert written.picks == sum(map(len, of_run.values())) < 60
+    assert all(np.array_equal(after[name].centres, of_run[name].centres) for name in of_run)
     opened.close()

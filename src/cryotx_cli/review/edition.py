@@ -40,6 +40,8 @@ class Written:
         Micrographs in it, those without a pick included, and picks.
     done, bad
         How many are marked so.
+    moment
+        Number of the last change that is in it, and version of the list of micrographs.
     """
 
     star: Path
@@ -47,6 +49,7 @@ class Written:
     picks: int
     done: int
     bad: int
+    moment: tuple[int, int]
 
 
 def write_edition(
@@ -70,9 +73,9 @@ def write_edition(
     CryotxError
         Candidates are missing or damaged, or a file cannot be written.
     """
-    subjects = [one for one in session.subjects.all() if one.row.error is None]
-    marks = {one.name: session.history(one).corrections.mark for one in subjects}
-    picks = [(one, session.picks(one)) for one in subjects]
+    standing = session.standing()
+    marks = {one.name: mark for one, mark, _ in standing.picks}
+    picks = [(one, particles) for one, _, particles in standing.picks]
     good = [(one, particles) for one, particles in picks if marks[one.name] != "bad"]
     require_names([one.name for one, _ in good], formats)
     into = PickFolder(folder / "particles.star")
@@ -86,7 +89,8 @@ def write_edition(
     _write_labels(folder / "labels.star", labelled)
     _write_marks(folder / "micrographs.csv", [(one, marks[one.name], len(particles)) for one, particles in picks])
     total = sum(len(particles) for _, particles in good)
-    return Written(into.star, len(good), total, len(labelled), sum(mark == "bad" for mark in marks.values()))
+    bad = sum(mark == "bad" for mark in marks.values())
+    return Written(into.star, len(good), total, len(labelled), bad, standing.moment)
 
 
 def _row(subject: Subject, picks: int) -> LedgerRow:

@@ -8,19 +8,21 @@ from cryotx_cli.config import AdaptConfig
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.datasets.labelled import LabelSet, MicrographLabels
 from cryotx_cli.errors import ConfigError
+from cryotx_cli.events import Tell, warn
 from cryotx_cli.micrographs.micrograph import MicrographFile
-from cryotx_cli.review.corrections import Corrections, History
+from cryotx_cli.review.corrections import Corrections
+from cryotx_cli.review.histories import Histories
 from cryotx_cli.review.journal import JOURNAL, Entry, read_journal
 from cryotx_cli.review.of_run import RunSubjects
 from cryotx_cli.review.subject import Cut, Proposed, Subject
 from cryotx_cli.runs.jobs import has_changed
 
 
-def labels_of_review(config: AdaptConfig) -> LabelSet | None:
+def labels_of_review(config: AdaptConfig, tell: Tell = warn) -> LabelSet | None:
     """Return the labels of a review that is given as `config.data`; None where that is something else.
 
     The labels of a micrograph that is marked as done are complete: what the run has proposed there and is no pick now
-    is no particle. Micrographs that are not done count for nothing.
+    is no particle. Micrographs that are not done count for nothing, nor do corrections of a file that has changed.
 
     Raises
     ------
@@ -42,21 +44,23 @@ def labels_of_review(config: AdaptConfig) -> LabelSet | None:
         if getattr(config, name) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag}: does not go with {folder}, which is a review", f"Leave out {flag}.")
-    return _label_set(RunSubjects(stored.run), stored.entries)
+    return _label_set(RunSubjects(stored.run), stored.entries, tell)
 
 
-def _label_set(subjects: RunSubjects, entries: list[Entry]) -> LabelSet:
-    histories: dict[str, History] = {}
-    for entry in entries:
-        if "micrograph" in entry:
-            histories.setdefault(entry["micrograph"], History()).apply(entry)
+def _label_set(subjects: RunSubjects, entries: list[Entry], tell: Tell) -> LabelSet:
+    histories = Histories(entries)
+    for event in histories.warnings(subjects.all()):
+        tell(event)
     found: list[MicrographLabels] = []
     gone: list[str] = []
     changed: list[str] = []
     unlabelled = 0
     for subject in subjects.all():
-        history = histories.get(subject.name)
-        if history is None or history.corrections.mark != "done" or subject.row.error is not None:
+        history = histories.of(subject)
+        if histories.is_outdated(subject):
+            changed.append(subject.name)
+            continue
+        if history.corrections.mark != "done" or subject.row.error is not None:
             unlabelled += 1
             continue
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from cryotx_cli.coordinates.formats.box import box_side_px
 from cryotx_cli.coordinates.particles import Particles
@@ -54,7 +55,7 @@ class FileSubjects:
             for i, (file, stem) in enumerate(zip(files, stems, strict=True))
         ]
         self._subjects = [
-            Subject(row.index, absolute_path(file.path), replace(row, relion=place.as_posix()))
+            Subject(row.index, absolute_path(file.path), replace(_with_time(row), relion=place.as_posix()))
             for row, file, place in zip(rows, files, relion, strict=True)
         ]
 
@@ -86,3 +87,12 @@ class FileSubjects:
     def refresh(self) -> bool:
         """Nothing changes."""
         return False
+
+
+def _with_time(row: LedgerRow) -> LedgerRow:
+    """Return it with size and time of its file; as it is where that is gone, which opening it says."""
+    try:
+        status = Path(row.path).stat()
+    except OSError:
+        return row
+    return replace(row, size=status.st_size, modified=status.st_mtime_ns)

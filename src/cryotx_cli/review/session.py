@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any
 
@@ -11,10 +11,28 @@ from numpy.typing import NDArray
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError
+from cryotx_cli.events import Event
 from cryotx_cli.review.changes import Change, SetCut, TakeBack
 from cryotx_cli.review.corrections import History, rows_of
+from cryotx_cli.review.histories import Histories
 from cryotx_cli.review.journal import Entry, Journal
 from cryotx_cli.review.subject import Cut, Proposed, Subject, Subjects
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """The corrected picks of a moment.
+
+    Parameters
+    ----------
+    moment
+        Number of the last change, and version of the list of micrographs.
+    picks
+        Each micrograph that was not skipped, its mark, and its picks.
+    """
+
+    moment: tuple[int, int]
+    picks: list[tuple[Subject, str | None, Particles]]
 
 
 class Session:
@@ -39,7 +57,7 @@ class Session:
         self.subjects, self.cut, self.version = subjects, Cut(), 1
         self._journal = journal
         self._lock = RLock()
-        self._histories: dict[str, History] = {}
+        self._histories = Histories()
         self._known: set[str] = set()
         self._pixel_sizes: dict[str, float] = {}
         self._scores: dict[tuple[int, str, float | None], NDArray[np.float64]] = {}
@@ -66,7 +84,39 @@ class Session:
 
     def history(self, subject: Subject) -> History:
         """Return the changes of a micrograph."""
-        return self._histories.get(subject.name) or History()
+        return self._histories.of(subject)
+
+    def warnings(self) -> list[Event]:
+        """Say which corrections of the journal do not count now, and why."""
+        return self._histories.warnings(self.subjects.all(), any(one.row.key for one in self.subjects.all()))
+
+    def refresh(self) -> None:
+        """Take in what a run has done meanwhile.
+
+        Raises
+        ------
+        CryotxError
+            It can no longer be read.
+        """
+        with self._lock:
+            if self.subjects.refresh():
+                self.version += 1
+                self._scores.clear()
+                self._pixel_sizes.clear()
+
+    def standing(self) -> Standing:
+        """Return all picks as they are now, with what a run has done meanwhile.
+
+        Raises
+        ------
+        CryotxError
+            Candidates are missing or damaged.
+        """
+        with self._lock:
+            self.refresh()
+            subjects = [one for one in self.subjects.all() if one.row.error is None]
+            picks = [(one, self.history(one).corrections.mark, self.picks(one)) for one in subjects]
+            return Standing((self.last, self.version), picks)
 
     def picks(self, subject: Subject) -> Particles:
         """Return the corrected picks of a micrograph.
@@ -105,6 +155,8 @@ class Session:
                 entry = change.model_dump()
                 if subject is not None and entry.get("mark") == "done":
                     entry["labels"] = rows_of(self.picks(subject))
+                if subject is not None:
+                    entry.update(self._histories.stated(subject))
                 self._apply(self._journal.append(entry))
             if subject is None:
                 return {"seq": self.last, "cut": vars(self.cut)}
@@ -156,9 +208,7 @@ class Session:
     def since(self, seq: int) -> dict[str, Any]:
         """Return which micrographs have changed after change number `seq`, and how they stand now."""
         with self._lock:
-            if self.subjects.refresh():
-                self.version += 1
-                self._scores.clear()
+            self.refresh()
             names = {entry.get("micrograph") for entry in self._journal.entries[max(0, seq) :]}
             changed = [self._about(one) for one in self.subjects.all() if one.name in names] if names else []
             return {"seq": self.last, "version": self.version, "cut": vars(self.cut), "changed": changed}
@@ -169,8 +219,7 @@ class Session:
 
     def count(self, subject: Subject) -> int:
         """Return how many picks a micrograph has now; those of one that cannot be read are none."""
-        history = self._histories.get(subject.name)
-        if history is None or not history.undo:
+        if not self.history(subject).undo:
             return self._known_count(subject, self.cut)
         try:
             return len(self.picks(subject))
@@ -184,8 +233,7 @@ class Session:
             return 0
 
     def _count(self, subject: Subject, cut: Cut) -> int:
-        history = self._histories.get(subject.name)
-        if history is not None and history.corrections.labels is not None:
+        if self.history(subject).corrections.labels is not None:
             return len(self.picks(subject))
         if subject.row.error is not None or not subject.row.candidates:
             return 0
@@ -244,4 +292,4 @@ class Session:
         if entry["kind"] == "cut":
             self.cut = Cut(entry["threshold"], entry["distance"])
         else:
-            self._histories.setdefault(entry["micrograph"], History()).apply(entry)
+            self._histories.add(entry)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from cryotx_cli.config import ReviewConfig
@@ -76,6 +77,7 @@ class Review:
     def __init__(self, inputs: Sequence[str], config: ReviewConfig) -> None:
         self.events = Events()
         self._config = config
+        self._writing = Lock()
         subjects, self.folder = _subjects(inputs, config, self.events)
         self._formats = config.formats or subjects.formats
         _require_own(self.folder)
@@ -86,7 +88,8 @@ class Review:
         if self._journal.torn:
             self.events.tell(Event("The last change of the journal was never finished, and is left out.", "warning"))
         self.session = Session(subjects, self._journal)
-        self._written = -1
+        self._written: tuple[int, int] | None = None
+        self._warn()
 
     def write(self) -> Written:
         """Write the corrected picks in all formats.
@@ -96,15 +99,19 @@ class Review:
         CryotxError
             Candidates are missing or damaged, or a file cannot be written.
         """
-        last = self.session.last
-        written = write_edition(self.session, self.folder, self._formats, self._exposures)
-        self._written = last
+        with self._writing:
+            written = write_edition(self.session, self.folder, self._formats, self._exposures)
+            self._written = written.moment
+            self._warn()
         return written
 
     @property
     def is_written(self) -> bool:
-        """Whether the files have all changes; a review without a change needs none."""
-        return self._written == self.session.last or not self.session.last
+        """Whether the files have all changes, those of the run included; a review without a change needs none."""
+        if self._written is None:
+            return not self.session.last
+        self.session.refresh()
+        return self._written == (self.session.last, self.session.version)
 
     def serve(self, tell: Callable[[Address], None]) -> None:
         """Serve the page until Ctrl-C.
@@ -145,6 +152,13 @@ class Review:
     def close(self) -> None:
         """Let others open it."""
         self._journal.close()
+
+    def _warn(self) -> None:
+        """Tell what is left out of the files, each of it once."""
+        told = {event.text for event in self.events}
+        for event in self.session.warnings():
+            if event.text not in told:
+                self.events.tell(event)
 
     def _write_for_page(self) -> dict[str, Any]:
         written = self.write()
