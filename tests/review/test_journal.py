@@ -18,14 +18,19 @@ from pathlib import Path
 from cryotx_cli.review.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 while True:
-    print(journal.append({"kind": "add", "points": [[1.25, journal.last]]})["seq"], flush=True)
+    change = {"id": "i", "kind": "add", "micrograph": "m.mrc", "points": [[1.25, journal.last]]}
+    print(journal.append(change)["seq"], flush=True)
 """
+
+
+ADD = {"id": "i", "kind": "add", "micrograph": "m.mrc", "points": [[1, 2]]}
+DONE = {"id": "i", "kind": "mark", "micrograph": "m.mrc", "mark": "done", "labels": [[1, 2, 0.5, 30]]}
 
 
 def filled(path, count=3):
     journal = Journal(path)
     for number in range(count):
-        journal.append({"kind": "add", "points": [[number, 0.1]]})
+        journal.append({**ADD, "points": [[number, 0.1]]})
     journal.close()
     return path.read_bytes()
 
@@ -35,7 +40,7 @@ def test_changes_come_back_in_order_with_their_numbers(tmp_path):
     journal = Journal(tmp_path / "r" / "journal.jsonl")
     assert [entry["seq"] for entry in journal.entries] == [1, 2, 3]
     assert [entry["points"] for entry in journal.entries] == [[[0, 0.1]], [[1, 0.1]], [[2, 0.1]]]
-    assert journal.append({"kind": "add"})["seq"] == 4
+    assert journal.append(ADD)["seq"] == 4
     journal.close()
 
 
@@ -46,7 +51,7 @@ def test_a_torn_last_line_is_cut_off_and_the_next_change_takes_its_number(tmp_pa
         path.write_bytes(content[:length])
         journal = Journal(path)
         assert journal.last == 2
-        assert journal.append({"kind": "remove"})["seq"] == 3
+        assert journal.append({**ADD, "kind": "remove"})["seq"] == 3
         journal.close()
         assert [json.loads(line).get("seq") for line in path.read_text().splitlines()] == [None, 1, 2, 3]
 
@@ -70,6 +75,44 @@ def test_a_line_that_is_missing_is_told_of(tmp_path):
         Journal(path)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {key: value for key, value in ADD.items() if key != "kind"},
+        {key: value for key, value in ADD.items() if key != "micrograph"},
+        {**ADD, "kind": "dance"},
+        {**ADD, "points": [[1]]},
+        {**ADD, "points": [[1, "2"]]},
+        {**ADD, "points": [[1, float("nan")]]},
+        {**ADD, "of": {"size": 12}},
+        {**DONE, "labels": [[1, 2, 0.5]]},
+        {**DONE, "labels": None},
+        {"id": "i", "kind": "cut", "threshold": "0.5", "distance": None},
+        {"id": "i", "kind": "cut", "threshold": 0.5},
+        {"id": "i", "kind": "stroke", "micrograph": "m.mrc", "points": [[1, 2]]},
+    ],
+)
+def test_a_line_that_is_no_change_is_told_of(tmp_path, entry):
+    path = tmp_path / "journal.jsonl"
+    filled(path)
+    with path.open("a") as file:
+        file.write(json.dumps({"seq": 4, "at": "2026-11-30T12:00:00.000+00:00", **entry}) + "\n")
+    before = path.read_bytes()
+    with pytest.raises(CryotxError, match=r"journal.jsonl: damaged: line 5: \w"):
+        Journal(path)
+    assert path.read_bytes() == before
+
+
+def test_lines_that_say_more_than_is_known_are_changes(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    for entry in (ADD, DONE, {**ADD, "by": "somebody", "of": {"size": 1, "modified": 2, "checksum": None, "node": 3}}):
+        journal.append(entry)
+    journal.close()
+    again = Journal(tmp_path / "journal.jsonl")
+    assert again.last == 3
+    again.close()
+
+
 def test_another_process_cannot_open_it_meanwhile(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl")
     with pytest.raises(CryotxError, match="another cryotx review has it open"):
@@ -87,12 +130,12 @@ def test_a_change_that_does_not_fit_on_the_disk_leaves_the_journal_as_it_was(tmp
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
         with pytest.raises(CryotxError, match="cannot be written"):
-            journal.append({"kind": "add", "points": [[1, 2]]})
+            journal.append(ADD)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == before
-    assert journal.append({"kind": "add"})["seq"] == 4
+    assert journal.append(ADD)["seq"] == 4
     journal.close()
 
 

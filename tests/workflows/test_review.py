@@ -294,3 +294,45 @@ def test_what_a_run_chooses_anew_while_its_review_is_open_is_in_the_files(run):
     assert written.picks == sum(map(len, of_run.values())) < 60
     assert all(np.array_equal(after[name].centres, of_run[name].centres) for name in of_run)
     opened.close()
+
+
+def test_the_journal_of_another_run_is_refused_and_a_run_that_was_moved_keeps_its_own(done, tmp_path):
+    other = make_run(tmp_path / "other")
+    journal = (done / "review/journal.jsonl").read_bytes()
+    with pytest.raises(CryotxError, match=f"the review of {done}$"):
+        review([str(other)], ReviewConfig(out=done / "review"))
+    with pytest.raises(CryotxError, match=f"the review of {done}$"):
+        review([str(tmp_path / "mics")], ReviewConfig(diameter=60.0, out=done / "review"))
+    review([str(tmp_path / "mics")], ReviewConfig(diameter=60.0, out=tmp_path / "by_hand")).close()
+    with pytest.raises(CryotxError, match="micrographs that no run has picked"):
+        review([str(other)], ReviewConfig(out=tmp_path / "by_hand"))
+    assert (done / "review/journal.jsonl").read_bytes() == journal
+    (tmp_path / "moved").mkdir()
+    for name in ("p", "p.star", "mics"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    (tmp_path / "link").symlink_to(tmp_path / "moved")
+    for run in (tmp_path / "moved/p", tmp_path / "link/p"):
+        opened = review([str(run)], ReviewConfig())
+        assert opened.write().done == 1
+        opened.close()
+
+
+def test_an_edition_holds_only_the_files_of_its_micrographs_and_formats(done):
+    opened = review([str(done)], ReviewConfig(formats=("relion", "box", "csv")))
+    opened.write()
+    opened.close()
+    box = done / "review/particles/box"
+    (box / "mine.box").write_text("1 2 3 4\n")
+    first = names(opened)[0]
+    picked_anew(done, lambda mics: (mics / "m0.mrc").unlink())
+    opened = review([str(done)], ReviewConfig(formats=("box",)))
+    texts = [event.text for event in opened.events if event.level == "warning"]
+    assert texts == [f"Left out: labels of 1 micrograph that this run no longer has: {first}. The journal keeps them."]
+    opened.write()
+    opened.close()
+    assert {path.name for path in (done / "review/particles").rglob("*") if path.is_file()} == {
+        "mine.box",
+        "m1.box",
+        "m2.box",
+    }
+    assert not (done / "review/labels.star").exists()

@@ -1,10 +1,10 @@
-"""What a page may ask for: each kind of change, with limits on everything in it."""
+"""What a page may ask for, and a journal keep: each kind of change, with limits on everything in it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from cryotx_cli.coordinates.particles import MAX_COORDINATE
 from cryotx_cli.errors import CryotxError
@@ -97,5 +97,44 @@ def parsed_change(body: bytes) -> Change:
         return _ANY.validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise CryotxError(f"not a change: {place}: {first['msg']}") from error
+        raise CryotxError(f"not a change: {_stated(first['loc'], first['msg'])}") from error
+
+
+class _Made(BaseModel):
+    """The file that a change was made on."""
+
+    size: Annotated[int, Field(ge=0)]
+    modified: int
+    checksum: int | None
+
+
+class _Kept(BaseModel):
+    """What a journal knows of a change beyond what a page has asked for."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    mark: Mark | None = None
+    labels: list[tuple[Coordinate, Coordinate, float, Annotated[float, Field(gt=0)]]] | None = None
+    of: _Made | None = None
+
+    @model_validator(mode="after")
+    def _done_has_labels(self) -> _Kept:
+        if self.mark == "done" and self.labels is None:
+            raise ValueError("done without labels")
+        return self
+
+
+def flaw_of(line: bytes) -> str | None:
+    """Say why a line of a journal is no change; None where it is one, perhaps with more than this version knows."""
+    for check in (_ANY.validate_json, _Kept.model_validate_json):
+        try:
+            check(line, strict=True)
+        except ValidationError as error:
+            found = [one for one in error.errors(include_url=False) if one["type"] != "extra_forbidden"]
+            if found:
+                return _stated(found[0]["loc"], found[0]["msg"])
+    return None
+
+
+def _stated(place: tuple[int | str, ...], message: str) -> str:
+    return ": ".join(filter(None, [".".join(map(str, place)), message]))

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cryotx_cli.errors import CryotxError
+from cryotx_cli.review.changes import flaw_of
+from cryotx_cli.runs.folder import absolute_path, is_run
 
 Entry = dict[str, Any]
 
@@ -72,6 +74,8 @@ def read_journal(path: Path) -> StoredJournal | None:
         entry = _parsed(line)
         if entry is None or entry.get("seq") != number:
             raise CryotxError(f"{path}: damaged: line {number + 1} is not change {number}", _DAMAGED)
+        if flaw := flaw_of(line):
+            raise CryotxError(f"{path}: damaged: line {number + 1}: {flaw}", _DAMAGED)
         entries.append(entry)
     run = first.get("run")
     return StoredJournal(path.parent / str(run) if run is not None else None, entries, len(content) - whole)
@@ -97,13 +101,14 @@ class Journal:
     Raises
     ------
     CryotxError
-        It is another program's or damaged, another process has it open, or it cannot be written.
+        It is another program's or damaged, of another run, another process has it open, or it cannot be written.
     """
 
     def __init__(self, path: Path, run: Path | None = None) -> None:
         self.path = path
         self.torn = 0
         self.entries: list[Entry] = []
+        self._run = run
         self._first = {**_FIRST, "run": None if run is None else os.path.relpath(run, path.parent)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,9 +162,22 @@ class Journal:
             os.truncate(self.path, 0)
             self._write(self._first)
             return
+        self._require_same_run(stored.run)
         self.entries, self.torn = stored.entries, stored.torn
         if self.torn:
             os.truncate(self.path, self.path.stat().st_size - self.torn)
+
+    def _require_same_run(self, other: Path | None) -> None:
+        """Refuse the journal of another run; one that has been moved away may be this one."""
+        if other is None and self._run is None:
+            return
+        if other is not None and self._run is not None:
+            if not is_run(other) or os.path.realpath(other) == os.path.realpath(self._run):
+                return
+            if absolute_path(other) == absolute_path(self._run):  # through a link
+                return
+        owner = "micrographs that no run has picked" if other is None else absolute_path(other)
+        raise CryotxError(f"{self.path}: the review of {owner}", "Give --out another folder.")
 
     def _write(self, line: Entry) -> None:
         before = os.fstat(self._file.fileno()).st_size
