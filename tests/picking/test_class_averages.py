@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryotx_cli.averages import of_run
+from cryotx_cli.averages import kept_crops, of_run
 from cryotx_cli.averages.choice import read_classes
 from cryotx_cli.averages.classes import Class, Classes
 from cryotx_cli.config import ClassesConfig, PickConfig, ThresholdConfig
@@ -125,6 +127,30 @@ def test_without_them_or_without_a_report_nothing_is_averaged(
     assert run.summary.classes is None
     assert not (tmp_path / "p" / "crops").exists()
     assert not any("verag" in line for line in told)
+
+
+def test_a_micrograph_for_whose_crops_there_is_no_room_is_picked(
+    tmp_path: Path, no_averaging: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a disk that is nearly full has room for is the picks: they are written before the crops."""
+    there = []
+
+    @contextmanager
+    def full(path: Path) -> Iterator[None]:
+        there.append(
+            {part for part in ("candidates", "relion", "box") if [*(tmp_path / "p" / part).rglob(f"{path.stem}*")]}
+        )
+        raise OSError(28, "No space left on device", str(path))
+        yield
+
+    micrographs(tmp_path / "mics")
+    monkeypatch.setattr(kept_crops, "whole_binary_file", full)
+
+    run, _ = pick(tmp_path)
+
+    assert not run.summary.skipped
+    assert run.summary.classes is not None
+    assert there[:3] == [{"candidates", "relion", "box"}] * 3
 
 
 def test_a_finished_run_is_not_averaged_again_and_one_that_has_grown_is(run: Path, no_averaging: list) -> None:

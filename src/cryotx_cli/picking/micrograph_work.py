@@ -161,8 +161,6 @@ class MicrographWork:
                 grey = grey_picture(micrograph)
             if self._config.report and grey is not None:
                 write_thumbnail(outputs.thumbnail, grey, thumbnail_bytes(micrographs))
-        if micrograph is not None and self._averages and len(particles):
-            self._keep_crops(picked.job, micrograph, particles)
         write_candidates(outputs.candidates, picked.candidates, picked.job.candidates_key)
         write_coordinates(outputs, particles, self._settled.formats, self._settled.box_px(particles.pixel_size))
         if self._config.images:
@@ -170,6 +168,9 @@ class MicrographWork:
             outputs.png.parent.mkdir(parents=True, exist_ok=True)
             film = picked.candidates.film
             write_annotated_image(outputs.png, micrograph, particles, picked.job.file.path.name, grey, film)
+        if micrograph is not None and self._averages and len(particles):
+            # Last: on a disk that is nearly full the picks come first, and averages can do without.
+            self._keep_crops(picked.job, micrograph, particles)
         return time.perf_counter() - started
 
     def _lacks_crops(self, job: PickJob, stored: Candidates | None) -> bool:
