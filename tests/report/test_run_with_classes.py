@@ -1,12 +1,15 @@
 """The report of a run whose picks were averaged: what it says of dropping is what ``cryotx threshold`` does."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 from averaged_runs import average, picked_and_averaged
+from cryotx_cli.averages.choice import read_classes
 from cryotx_cli.config import ThresholdConfig
+from cryotx_cli.errors import CryotxError
 from cryotx_cli.picking.page import write_page
 from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.threshold import threshold as choose_anew
@@ -117,3 +120,38 @@ def test_without_classes_that_can_be_used_there_is_no_gallery(run, spoiled):
 
     assert page.data["classes"] is None
     assert "Class averages" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mean_score", None), ("mean_score", float("nan")), ("resolution", "x"), ("picks", "7"), ("picks", -1),
+        ("picks", True), ("picks", 1.5), pytest.param("share", 10**400, id="huge"),
+        ("looks", 3), ("number", 2), ("centred", []),
+    ],
+)  # fmt: skip
+def test_values_of_a_wrong_type_are_damage_and_cost_the_report_one_section(run, name, value):
+    path = run / "classes/classes.json"
+    content = json.loads(path.read_text())
+    content["classes"][0][name] = value
+    path.write_text(json.dumps(content))
+    told = []
+
+    write_page(read_run(run), told.append)
+
+    assert Page(run / "report.html").data["classes"] is None
+    (event,) = told
+    assert event.level == "warning"
+    assert f"{path}: damaged" in event.text
+    assert f"cryotx classes {run}" in event.text
+    done = choose_anew(run, ThresholdConfig(threshold=0.5, images=False))
+    assert done.after > 0
+    with pytest.raises(CryotxError, match="damaged") as damaged:
+        choose_anew(run, ThresholdConfig(drop_classes="auto", images=False))
+    assert damaged.value.hint == f"Make the classes again: cryotx classes {run}"
+
+
+def test_the_command_that_makes_classes_again_may_be_copied(tmp_path):
+    with pytest.raises(CryotxError, match="there are no classes") as absent:
+        read_classes(tmp_path / "my run")
+    assert absent.value.hint == f"Make them: cryotx classes '{tmp_path / 'my run'}'"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,9 @@ from scipy.spatial import cKDTree
 
 from cryotx_cli.averages.output import FOLDER, ClassRow
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.errors import ConfigError, CryotxError, ParticleFileError
 from cryotx_cli.files.star_blocks import read_tables, table_with
+from cryotx_cli.runs.commands import word_of
 
 _SAME = 2e-3  # px: coordinates in STAR files have three decimals
 _LOST = 0.015  # of the particles that the scores promise: no more may go with the classes that auto drops
@@ -134,25 +137,49 @@ def read_classes(run: Path) -> StoredClasses:
     CryotxError
         There are none, or they cannot be read.
     """
-    folder = run / FOLDER
     try:
-        content = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
-        rows = tuple(ClassRow(**row) for row in content["classes"])
+        rows = _rows(run / FOLDER / "classes.json")
     except FileNotFoundError as error:
-        raise ConfigError(f"{folder}: there are no classes of this run", f"Make them: cryotx classes {run}") from error
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise CryotxError(
-            f"{folder / 'classes.json'}: damaged", f"Make the classes again: cryotx classes {run}"
+        raise ConfigError(
+            f"{run / FOLDER}: there are no classes of this run", f"Make them: cryotx classes {word_of(run)}"
         ) from error
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
+        raise _damaged(run, "classes.json") from error
     columns = ("rlnCoordinateX", "rlnCoordinateY", "rlnClassNumber")
-    table = table_with(read_tables(folder / "particles.star"), "rlnMicrographName", *columns)
-    if table is None:
-        raise CryotxError(f"{folder / 'particles.star'}: damaged", f"Make the classes again: cryotx classes {run}")
-    values, names = table.numbers(*columns), np.array(table.texts("rlnMicrographName"), object)
+    try:
+        table = table_with(read_tables(run / FOLDER / "particles.star"), "rlnMicrographName", *columns)
+        if table is None:
+            raise _damaged(run, "particles.star")
+        values, names = table.numbers(*columns), np.array(table.texts("rlnMicrographName"), object)
+    except ParticleFileError as error:
+        raise _damaged(run, "particles.star") from error
     places, numbers = {}, {}
     for name, some in _rows_by_name(names.tolist()).items():
         places[name], numbers[name] = values[some, :2], values[some, 2].astype(np.int64)
     return StoredClasses(rows, places, numbers)
+
+
+def _damaged(run: Path, name: str) -> CryotxError:
+    return CryotxError(f"{run / FOLDER / name}: damaged", f"Make the classes again: cryotx classes {word_of(run)}")
+
+
+def _rows(path: Path) -> tuple[ClassRow, ...]:
+    """Return what is known of each class; anything that is not as `write_classes` writes it raises a ValueError."""
+    rows = tuple(ClassRow(**row) for row in json.loads(path.read_text(encoding="utf-8"))["classes"])
+    for number, row in enumerate(rows, 1):
+        sound = all(_is_of_type(getattr(row, field.name), str(field.type)) for field in fields(row))
+        if not sound or row.number != number or row.picks < 0:
+            raise ValueError(f"class {number}")
+    return rows
+
+
+def _is_of_type(value: object, kind: str) -> bool:
+    if value is None:
+        return kind == "float | None"
+    if kind == "str":
+        return isinstance(value, str) and value.isprintable()
+    of_kind = isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
+    return of_kind and math.isfinite(cast(float, value))
 
 
 def _rows_by_name(names: Sequence[str]) -> dict[str, list[int]]:

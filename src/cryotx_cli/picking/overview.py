@@ -52,6 +52,7 @@ class Overview:
         self.settled = settled
         self._folder, self._record, self._exposures = folder, record, exposures
         self._tell, self._followers = tell, followers
+        self._told: Event | None = None
         self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
         self._report = Refreshed(self._write_report, _REPORT_SECONDS)
         self._averages = ClassAverages(settled.config, exposures, tell)
@@ -104,6 +105,12 @@ class Overview:
     def _run(self) -> StoredRun:
         return StoredRun(self._folder, self.settled)
 
+    def _tell_of_page(self, event: Event) -> None:
+        # The report is written again and again; and averages that a run makes anew are not worth a warning.
+        if event != self._told and not self.settled.averages:
+            self._told = event
+            self._tell(event)
+
     def _write_merged(self) -> None:
         picks = [(row, particles) for _, row, particles in self._record.picked]
         if picks:
@@ -114,5 +121,5 @@ class Overview:
         if not self.settled.config.report:
             self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
         elif self._record.picked:
-            write_page(self._run())
+            write_page(self._run(), self._tell_of_page)
             self._followers(Stage("overview", len(self._record.picked), self._folder.report))

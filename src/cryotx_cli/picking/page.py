@@ -5,36 +5,61 @@ from __future__ import annotations
 import numpy as np
 
 from cryotx_cli.averages.choice import StoredClasses, read_classes
+from cryotx_cli.averages.crops import SIDE
 from cryotx_cli.averages.output import STACK
 from cryotx_cli.coordinates.particles import Particles
-from cryotx_cli.errors import CryotxError
+from cryotx_cli.errors import ConfigError, CryotxError
+from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.stack import read_stack
 from cryotx_cli.report.class_average import ReportClass, ReportClasses
 from cryotx_cli.report.run_report import write_run_report
+from cryotx_cli.runs.commands import word_of
 from cryotx_cli.runs.stored import StoredRun
 
 _LOOKED_AT = 20  # micrographs that tell whether the classes are those of this run
 
 
-def write_page(run: StoredRun) -> None:
+def write_page(run: StoredRun, tell: Tell = lambda _: None) -> None:
     """Write the report of a run, and show its classes if it has some.
+
+    Parameters
+    ----------
+    run
+        The run.
+    tell
+        Hears of classes that cannot be shown because they are damaged: the report does without them.
 
     Raises
     ------
     ParticleFileError
         The report cannot be written.
     """
-    write_run_report(run, classes_to_show(run))
+    try:
+        classes = classes_to_show(run)
+    except Exception as error:  # whatever is wrong with this section, the others are not to be lost for it
+        reason = error.message if isinstance(error, CryotxError) else f"{type(error).__name__}: {error}"
+        again = f"Make them again: cryotx classes {word_of(run.folder.path)}"
+        tell(Event(f"Class averages are left out of the report: {reason}. {again}", "warning"))
+        classes = None
+    write_run_report(run, classes)
 
 
 def classes_to_show(run: StoredRun) -> ReportClasses | None:
-    """Return the classes in the folder of a run; None where there are none, or those of other picks."""
+    """Return the classes in the folder of a run; None where there are none, or those of other picks.
+
+    Raises
+    ------
+    CryotxError
+        They are damaged.
+    """
     try:
         stored = read_classes(run.folder.path)
-        images, pixel_size = read_stack(run.folder.path / STACK)
-    except CryotxError:
-        return None
-    if len(images) != len(stored.rows) or not _are_of(run, stored):
+    except ConfigError:
+        return None  # there are none
+    images, pixel_size = read_stack(run.folder.path / STACK)
+    if images.shape != (len(stored.rows), SIDE, SIDE) or not (np.isfinite(images).all() and 0 < pixel_size < np.inf):
+        raise CryotxError(f"{run.folder.path / STACK}: damaged")
+    if not _are_of(run, stored):
         return None
     suggested = stored.to_drop("auto", None)
     classes = tuple(

@@ -64,16 +64,16 @@ def _all_picks(run: StoredRun) -> _Places:
 def _in_classes(run: StoredRun, keep: str) -> _Places:
     classes = read_classes(run.folder.path)
     require_classes_of_picks(run, classes)
-    out = [*classes.to_drop(None, keep)]
+    kept = [*{row.number for row in classes.rows} - classes.to_drop(None, keep)]
 
     def places(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         centres = classes.places.get(name, np.zeros((0, 2)))
-        is_out = np.isin(classes.numbers.get(name, np.zeros(0, np.int64)), out)
+        is_kept = np.isin(classes.numbers.get(name, np.zeros(0, np.int64)), kept)
         earlier = _dropped(run, name)
         # What was dropped with one of these classes is kept now if the class is.
         nothing = np.zeros(len(earlier))
         in_classes = classes.numbers_of(name, Particles(earlier, nothing, nothing, np.nan)) > 0
-        return centres[~is_out], np.concatenate([centres[is_out], earlier[~in_classes]])
+        return centres[is_kept], np.concatenate([centres[~is_kept], earlier[~in_classes]])
 
     return places
 

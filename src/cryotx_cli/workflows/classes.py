@@ -48,7 +48,7 @@ def classes(
     stored = read_run(Path(run))
     made = average_run(stored, config, _exposures(stored, tell), tell, read)
     if stored.settled.config.report:
-        write_page(stored)
+        write_page(stored, tell)
     return made
 
 
