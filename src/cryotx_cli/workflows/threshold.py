@@ -23,7 +23,7 @@ from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
 from cryotx_cli.picking.page import write_page
 from cryotx_cli.report.annotated_image import write_annotated_image
-from cryotx_cli.runs.commands import choose_again
+from cryotx_cli.runs.commands import choose_again, word_of
 from cryotx_cli.runs.dropped import Dropped, write_dropped
 from cryotx_cli.runs.folder import remove_picks, write_coordinates
 from cryotx_cli.runs.jobs import has_changed
@@ -190,7 +190,7 @@ class ThresholdRun:
         if self._command:
             note_choice(folder.path, self._command)
         if settled.config.report:
-            write_page(StoredRun(folder, settled, self._after.dropped))
+            write_page(StoredRun(folder, settled, self._after.dropped), self.events.tell)
 
     def _tell_of_classes(self, chosen: Sequence[_Chosen]) -> None:
         picks = ((one.row.micrograph, one.particles) for one in chosen)
@@ -279,7 +279,7 @@ def _dropped(before: StoredRun, config: ThresholdConfig) -> tuple[Dropped, list[
     if found < sum(map(len, classes.numbers.values())) / 2:
         raise ConfigError(
             f"{before.folder.path}: its classes are those of other picks",
-            f"Make them again: cryotx classes {before.folder.path}",
+            f"Make them again: cryotx classes {word_of(before.folder.path)}",
         )
     return Dropped(places), [_told_of(classes, numbers)]
 
