@@ -36,8 +36,7 @@ def review(
     from cryotx_cli.workflows.review import review as open_review
 
     under_review = open_review(inputs, config)
-    for event in under_review.events:
-        status(event.text)
+    under_review.events.listen(lambda event: status(event.text))
     if not config.write:
         _serve(under_review, config)
     if config.write or not under_review.is_written:
