@@ -127,10 +127,14 @@ def test_fifty_kills_lose_nothing_and_change_nothing_and_order_does_not_matter(t
     whole, backwards = contents(tmp_path / "whole")[0], contents(tmp_path / "backwards")[0]
     for in_order in ("p.star", "p/relion/autopick.star", "p/topaz/particles.txt", "p/report.html"):
         del whole[in_order], backwards[in_order]
-    decoys = [name for name in whole if "decoys" in str(name)]
+    # Which half a pick is in, and so what its class is, follows from the order.
+    for of_classes in [name for name in whole if str(name).startswith("p/classes/")]:
+        del whole[of_classes], backwards[of_classes]
+    decoys, crops = ([name for name in whole if folder in str(name)] for folder in ("p/decoys/", "p/crops/"))
     assert decoys
+    assert 0 < len(crops) <= MICROGRAPHS
     whole.pop("p/diagnosis.json", None), backwards.pop("p/diagnosis.json", None)  # there if a run finds little
-    assert len(whole) == 1 + 5 * MICROGRAPHS + len(decoys)
+    assert len(whole) == 1 + 5 * MICROGRAPHS + len(decoys) + len(crops)
     assert whole == backwards
     assert sum(path.stat().st_size for path in (tmp_path / "whole/p/candidates").iterdir()) > 100 * MICROGRAPHS
 
