@@ -23,7 +23,6 @@ from cryotx_cli.runs.folder import fingerprint
 
 _VERSION = 1  # of how crops are cut
 _SCALE = 20  # whole numbers a standard deviation: crops reach 6 of these, and noise of 1/70 of one is added
-_FIELDS = ("key", "centres", "images", "whole", "noise", "flipped")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +80,16 @@ def cut_and_keep(
         The contrast transfer of the micrograph by the names in `Ctf`, if it is known.
     """
     crops = KeptCrops.of(crops_of(micrograph, centres, frame, Ctf.of(ctf)))
-    content = (np.array(key), centres, crops.images, crops.whole, crops.noise, np.array(crops.flipped))
     with suppress(ParticleFileError, OSError), whole_binary_file(path) as file:
-        np.savez(file, **dict(zip(_FIELDS, content, strict=True)))  # type: ignore[arg-type]
+        np.savez(
+            file,
+            key=np.array(key),
+            centres=centres,
+            images=crops.images,
+            whole=crops.whole,
+            noise=crops.noise,
+            flipped=np.array(crops.flipped),
+        )
     return crops
 
 
