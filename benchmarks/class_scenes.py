@@ -114,7 +114,7 @@ def picks_with_truth(picker: Picker, kind: str, number: int) -> PicksWithTruth:
     pixel_size = structure.diameter / _FINE
     conditions, strength = _conditions(structure, kind, pixel_size, rng)
     frame, parts = Frame(structure.diameter), []
-    for one in _fields(proteins, conditions, kind, pixel_size, rng):
+    for one in _fields(proteins, conditions, kind, pixel_size, _MICROGRAPHS, rng):
         found = picker.pick(one.micrograph, structure.diameter)
         found = found.with_minimum_distance(_FINE / 2).above(_LOWEST)
         cut = crops_of(one.micrograph, found.centres, frame)
@@ -131,6 +131,24 @@ def picks_with_truth(picker: Picker, kind: str, number: int) -> PicksWithTruth:
         frame.rings(pixel_size),
         strength,
     )
+
+
+def two_proteins(
+    number: int, count: int
+) -> tuple[float, float, Iterator[tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]]]:
+    """Return the diameter of a protein in Å, Å per pixel, and micrographs of it and of another about as large.
+
+    Each has its image, the centres of all particles in px, and which of them are of the first protein.
+    """
+    rng = np.random.default_rng([_SEED, 98, number])
+    structure, other = procedural_structure(rng), procedural_structure(rng)
+    other = other.scaled(structure.diameter * rng.uniform(0.9, 1.1) / other.diameter)
+    proteins = [(structure, _Views.drawn(rng)), (other, _Views.drawn(rng))]
+    pixel_size = structure.diameter / _FINE
+    conditions, _ = _conditions(structure, KINDS[1], pixel_size, rng)
+    fields = _fields(proteins, conditions, KINDS[1], pixel_size, count, rng)
+    first = len(proteins[0][1].shares)
+    return structure.diameter, pixel_size, ((one.micrograph.image, one.centres, one.kinds < first) for one in fields)
 
 
 def _own(found: Particles) -> NDArray[np.bool_]:
@@ -162,9 +180,10 @@ def _fields(
     conditions: Conditions,
     kind: str,
     pixel_size: float,
+    count: int,
     rng: np.random.Generator,
 ) -> Iterator[_Field]:
-    for number in range(_MICROGRAPHS):
+    for number in range(count):
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         shape = (_SIDE, _SIDE)
         potential = torch.zeros(shape)

@@ -1,6 +1,7 @@
 """Adapting from the page: the commands that are run, what is told of them, and what comes of them."""
 
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -8,11 +9,12 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from cryotx_cli.config import ReviewConfig
+from cryotx_cli.config import AdaptConfig, ReviewConfig
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.review.adapting import Adapting
-from cryotx_cli.review.changes import SetMark
+from cryotx_cli.review.changes import RemovePicks, SetMark
 from cryotx_cli.review.gate import Gate
+from cryotx_cli.review.labels import labels_of_review
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
 from cryotx_cli.workflows.review import review
@@ -78,6 +80,28 @@ def test_it_tells_the_table_and_how_the_picks_have_changed(stage, run):
     assert differences == [(20, 3, 3)] * 3
     assert status["difference"]["command"] == f"cryotx review {run}_adapted1"
     assert run.with_name("p.star").exists()
+
+
+def test_the_review_goes_on_with_the_adapted_picks_and_what_is_done_stays_done(stage, run, opened, tmp_path):
+    first, second, third = opened.session.subjects.all()
+    best = tuple(opened.session.picks(first).centres[0].tolist())
+    opened.session.change(RemovePicks(id="r", kind="remove", micrograph=first.name, points=[best]))
+    opened.session.change(SetMark(id="b", kind="mark", micrograph=third.name, mark="bad"))
+    labels = [opened.session.picks(one).centres.tolist() for one in (first, second)]
+    stage.adapting.start(None)
+    assert stage.ended()["phase"] == "done"
+    shutil.rmtree(run.with_name("p_adapted1") / "review")  # of the run that stands in for the new one
+    opened.turn_to(Path(stage.adapting.status()["run"]))
+    assert opened.folder == run.with_name("p_adapted1") / "review"
+    assert (run / "review/particles.star").exists()  # what was changed before is written
+    marks = [one["mark"] for one in opened.session.listing()["micrographs"]]
+    assert marks == ["done", "done", "bad"]
+    assert [opened.session.picks(one).centres.tolist() for one in opened.session.subjects.all()[:2]] == labels
+    found = labels_of_review(AdaptConfig(data=opened.folder))
+    assert [one.labels.centres.tolist() for one in found.micrographs] == labels
+    again = review([str(run)], ReviewConfig())  # the journal of the first is free
+    assert again.session.last == 4
+    again.close()
 
 
 def test_each_start_has_weights_and_a_run_of_its_own(stage, run, opened):

@@ -27,6 +27,12 @@ ADD = {"id": "i", "kind": "add", "micrograph": "m.mrc", "points": [[1, 2]]}
 DONE = {"id": "i", "kind": "mark", "micrograph": "m.mrc", "mark": "done", "labels": [[1, 2, 0.5, 30]]}
 
 
+def append_together(journal, count):
+    with journal.together():
+        for number in range(count):
+            assert journal.append({**ADD, "id": f"{number}"})["seq"] > number
+
+
 def filled(path, count=3):
     journal = Journal(path)
     for number in range(count):
@@ -131,12 +137,24 @@ def test_a_change_that_does_not_fit_on_the_disk_leaves_the_journal_as_it_was(tmp
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
         with pytest.raises(CryotxError, match="cannot be written"):
             journal.append(ADD)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 400, limits[1]))
+        with pytest.raises(CryotxError, match="cannot be written"):
+            append_together(journal, 10)  # the first ones fit
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == before
     assert journal.append(ADD)["seq"] == 4
     journal.close()
+
+
+def test_changes_that_are_written_together_are_in_the_file_as_if_each_had_been_alone(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    append_together(journal, 5)
+    journal.close()
+    again = Journal(tmp_path / "journal.jsonl")
+    assert [entry["id"] for entry in again.entries] == list("01234")
+    again.close()
 
 
 def test_what_was_answered_before_a_kill_is_there(tmp_path):

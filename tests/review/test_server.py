@@ -11,10 +11,11 @@ from starlette.testclient import TestClient
 
 from cryotx_cli.review.changes import parsed_change
 from cryotx_cli.review.gate import Gate
+from cryotx_cli.review.histories import Histories
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
 from cryotx_cli.runs.stored import read_run
-from reviewed_run import HEIGHT, WIDTH
+from reviewed_run import HEIGHT, WIDTH, write_micrographs
 
 
 @pytest.fixture
@@ -89,6 +90,39 @@ def test_a_change_that_is_sent_twice_counts_once(page, opened):
     first, second = page.post("/api/changes", json=body).json(), page.post("/api/changes", json=body).json()
     assert first == second
     assert opened.session.last == 1
+
+
+def test_changes_that_come_together_are_answered_together_in_their_order(page, opened):
+    first, second, _ = names(page)
+    several = [
+        {"id": "a", "kind": "add", "micrograph": first, "points": [[1, 2]]},
+        {"id": "b", "kind": "mark", "micrograph": second, "mark": "bad"},
+        {"id": "c", "kind": "add", "micrograph": first, "points": [[200, 2]]},
+        {"id": "d", "kind": "undo", "micrograph": first},
+        {"id": "e", "kind": "cut", "threshold": 0.8, "distance": None},
+    ]
+    answer = page.post("/api/changes", json=several).json()
+    assert [one is None for one in answer] == [True, False, True, False, False]
+    assert answer[1]["corrections"]["mark"] == "bad"
+    assert answer[3]["corrections"]["added"] == [[1, 2]]
+    assert answer[4]["cut"] == {"threshold": 0.8, "distance": None}
+    lines = [json.loads(line) for line in (opened.folder / "journal.jsonl").read_text().splitlines()[1:]]
+    assert [(line["seq"], line["id"]) for line in lines] == list(zip(range(1, 6), "abcde", strict=True))
+    assert page.post("/api/changes", json=several).json() == answer  # sent twice they count once
+    assert opened.session.last == 5
+
+
+def test_changes_that_come_together_count_all_or_not_at_all(page, opened):
+    (name, *_) = names(page)
+    change(page, kind="add", micrograph=name, points=[[1, 2]])
+    before = (opened.folder / "journal.jsonl").read_bytes()
+    good = {"id": "a", "kind": "add", "micrograph": name, "points": [[100, 200]]}
+    for wrong in ({**good, "id": "b", "micrograph": "elsewhere.mrc"}, {**good, "id": "b", "points": []}):
+        assert page.post("/api/changes", json=[good, wrong]).status_code == 422
+        assert (opened.folder / "journal.jsonl").read_bytes() == before
+        assert page.get("/api/micrographs/0").json()["corrections"]["added"] == [[1, 2]]
+    assert page.post("/api/changes", json=[good] * 201).status_code == 422
+    assert page.post("/api/changes", json=[good]).json()[0]["corrections"]["added"] == [[1, 2], [100, 200]]
 
 
 def test_another_page_is_told_which_micrographs_have_changed(page):
@@ -168,6 +202,21 @@ def test_a_micrograph_that_is_gone_is_told_of(page, opened):
     assert page.get("/tiles/1/0/0/0").status_code == 200
 
 
+def test_a_micrograph_that_is_another_file_now_is_told_of_and_left_out_of_the_files(page, opened):
+    path = opened.session.subject(1).path
+    before = page.get("/api/micrographs/1").json()["image"]
+    assert page.get("/api/micrographs/1").json()["image"] == before != page.get("/api/micrographs/0").json()["image"]
+    write_micrographs(path.parent / "others", 1)
+    (path.parent / "others/m0.mrc").replace(path)
+    answer = page.get("/api/micrographs/1")
+    assert answer.status_code == 422
+    assert "m1.mrc: another file than the run has picked" in answer.json()["error"]
+    written = opened.write()
+    assert written.micrographs == 2
+    assert "m1.mrc" not in written.star.read_text()
+    assert sum("another file than the run has picked" in event.text for event in opened.events) == 1
+
+
 def test_changes_of_many_pages_at_once_are_all_in_the_journal_in_order(opened):
     session, counts = opened.session, [0, 0, 0, 0]
     names = [one.name for one in session.subjects.all()]
@@ -192,3 +241,6 @@ def test_changes_of_many_pages_at_once_are_all_in_the_journal_in_order(opened):
         assert own == list(range(250))
     added = sum(len(session.history(one).corrections.added) for one in session.subjects.all())
     assert added == len({(line["micrograph"], *line["points"][0]) for line in lines})
+    afresh = Histories(lines)  # as if the review had been opened again
+    for one in session.subjects.all():
+        assert session.history(one).corrections.as_json() == afresh.of(one).corrections.as_json()

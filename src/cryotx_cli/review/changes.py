@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from cryotx_cli.coordinates.particles import MAX_COORDINATE
 from cryotx_cli.errors import CryotxError
 
+T = TypeVar("T")
+
 MOST_POINTS = 20_000
+MOST_CHANGES = 200
+"""In one request."""
 
 Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Point = tuple[Coordinate, Coordinate]
@@ -82,7 +86,9 @@ class TakeBack(_Change):
 
 Change = AddPicks | RemovePicks | EraseBox | EraseStroke | SetMark | SetCut | TakeBack
 
-_ANY: TypeAdapter[Change] = TypeAdapter(Annotated[Change, Field(discriminator="kind")])
+_Known = Annotated[Change, Field(discriminator="kind")]
+_ANY: TypeAdapter[Change] = TypeAdapter(_Known)
+_SEVERAL: TypeAdapter[list[Change]] = TypeAdapter(Annotated[list[_Known], Field(min_length=1, max_length=MOST_CHANGES)])
 
 
 def parsed_change(body: bytes) -> Change:
@@ -93,8 +99,23 @@ def parsed_change(body: bytes) -> Change:
     CryotxError
         It is none, or beyond the limits.
     """
+    return _parsed(_ANY, body)
+
+
+def parsed_changes(body: bytes) -> list[Change]:
+    """Read several changes from a JSON list.
+
+    Raises
+    ------
+    CryotxError
+        There is none in it, one of them is none, or they are beyond the limits.
+    """
+    return _parsed(_SEVERAL, body)
+
+
+def _parsed(kind: TypeAdapter[T], body: bytes) -> T:
     try:
-        return _ANY.validate_json(body)
+        return kind.validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise CryotxError(f"not a change: {_stated(first['loc'], first['msg'])}") from error

@@ -56,7 +56,12 @@ class Histories:
                 told[:] = [_Told(one.entry, _made(entry)) for one in told]
             known = _made(entry)
         told.append(_Told(entry, known))
-        self._counted.pop(name, None)
+        counted = self._counted.get(name)
+        if counted is not None and not counted[2] and OF not in entry:
+            # On the same file as the one before: what all add up to need not be worked out anew.
+            counted[1].apply(entry)
+        else:
+            self._counted.pop(name, None)
 
     def of(self, subject: Subject) -> History:
         """Return the changes of a micrograph that were made on the file that it is now."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,6 +109,7 @@ class Journal:
         self.path = path
         self.torn = 0
         self.entries: list[Entry] = []
+        self._together = False
         self._run = run
         self._first = {**_FIRST, "run": None if run is None else os.path.relpath(run, path.parent)}
         try:
@@ -137,14 +139,45 @@ class Journal:
         CryotxError
             It cannot be written; the journal is as it was.
         """
+        self._require_open()
         entry = {"seq": self.last + 1, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **change}
         self._write(entry)
         self.entries.append(entry)
         return entry
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Have the disk take all changes that are appended within at once, all of them or none.
+
+        Raises
+        ------
+        CryotxError
+            They cannot be written; the journal is as it was.
+        """
+        self._require_open()
+        size, last = os.fstat(self._file.fileno()).st_size, self.last
+        self._together = True
+        try:
+            yield
+            if self.last > last:
+                with self._or_as_it_was(size):
+                    os.fsync(self._file.fileno())
+        except BaseException:
+            if self.last > last:
+                with suppress(OSError):
+                    os.truncate(self.path, size)
+                del self.entries[last:]
+            raise
+        finally:
+            self._together = False
+
     def close(self) -> None:
         """Let other processes have it."""
         self._file.close()
+
+    def _require_open(self) -> None:
+        if self._file.closed:
+            raise CryotxError(f"{self.path}: this review has ended", "Load the page again.")
 
     def _lock(self) -> None:
         try:
@@ -180,16 +213,21 @@ class Journal:
         raise CryotxError(f"{self.path}: the review of {owner}", "Give --out another folder.")
 
     def _write(self, line: Entry) -> None:
-        before = os.fstat(self._file.fileno()).st_size
         data = (json.dumps(line) + "\n").encode()
-        try:
+        with self._or_as_it_was(os.fstat(self._file.fileno()).st_size):
             written = self._file.write(data)
-            os.fsync(self._file.fileno())
+            if not self._together:
+                os.fsync(self._file.fileno())
             if written != len(data):
                 raise OSError(0, "only a part could be written")
+
+    @contextmanager
+    def _or_as_it_was(self, size: int) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             with suppress(OSError):
-                os.truncate(self.path, before)
+                os.truncate(self.path, size)
             raise CryotxError(
                 f"{self.path}: the change cannot be written: {error.strerror or error}", "Make room on the disk."
             ) from error

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.review.adapting import Adapting
-from cryotx_cli.review.changes import parsed_change
+from cryotx_cli.review.changes import parsed_change, parsed_changes
 from cryotx_cli.review.session import Session
 from cryotx_cli.review.subject import Cut
 from cryotx_cli.review.tiles import Look, Tiles
@@ -55,11 +55,25 @@ class Server:
         Writes the edition.
     adapting
         Adapts the model; None where there is no run to adapt.
+    turn
+        Goes on to the run that adapting has made: calls `show` with the review of it.
     """
 
-    def __init__(self, session: Session, tiles: Tiles, write: Write, adapting: Adapting | None = None) -> None:
-        self._session, self._tiles, self._write, self._adapting = session, tiles, write, adapting
+    def __init__(
+        self,
+        session: Session,
+        tiles: Tiles,
+        write: Write,
+        adapting: Adapting | None = None,
+        turn: Callable[[], None] | None = None,
+    ) -> None:
+        self._tiles, self._write, self._turn = tiles, write, turn
         self._tile_slots: anyio.CapacityLimiter | None = None
+        self.show(session, adapting)
+
+    def show(self, session: Session, adapting: Adapting | None) -> None:
+        """Answer pages with this review from now on."""
+        self._session, self._adapting = session, adapting
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -77,6 +91,7 @@ class Server:
             Route("/api/adapt", self._adapt, methods=["GET"]),
             Route("/api/adapt", self._start_adapting, methods=["POST"]),
             Route("/api/adapt/stop", self._stop_adapting, methods=["POST"]),
+            Route("/api/adapt/show", self._show_adapted, methods=["POST"]),
             Route("/tiles/{position:int}/{level:int}/{column:int}/{row:int}", self._tile),
         ]
         return Starlette(routes=routes, exception_handlers={CryotxError: _told, OSError: _told_of_file})
@@ -103,8 +118,10 @@ class Server:
         return JSONResponse(await _in_thread(self._session.since, int(after or 0)))
 
     async def _change(self, request: Request) -> Response:
-        change = parsed_change(await request.body())
-        return JSONResponse(await _in_thread(self._session.change, change))
+        body = await request.body()
+        if body.lstrip()[:1] == b"[":  # a page sends all that have come together while it waited
+            return JSONResponse(await _in_thread(self._session.change_all, parsed_changes(body)))
+        return JSONResponse(await _in_thread(self._session.change, parsed_change(body)))
 
     async def _edition(self, request: Request) -> Response:
         return JSONResponse(await _in_thread(self._write))
@@ -118,7 +135,7 @@ class Server:
         if classes is None:
             raise CryotxError("there are no classes without a run")
         picture = await _in_thread(classes.picture, request.path_params["number"])
-        return Response(picture, media_type="image/png", headers=_OPEN_CACHE)
+        return Response(picture, media_type="image/png")
 
     async def _adapt(self, request: Request) -> Response:
         return JSONResponse(await _in_thread(self._adapter().status))
@@ -134,6 +151,12 @@ class Server:
     async def _stop_adapting(self, request: Request) -> Response:
         await _in_thread(self._adapter().stop)
         return await self._adapt(request)
+
+    async def _show_adapted(self, request: Request) -> Response:
+        if self._turn is None or self._adapter().status()["phase"] != "done":
+            raise CryotxError("there are no adapted picks to show")
+        await _in_thread(self._turn)
+        return JSONResponse({})
 
     def _adapter(self) -> Adapting:
         if self._adapting is None:

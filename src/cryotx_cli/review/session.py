@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from cryotx_cli.events import Event
 from cryotx_cli.review.changes import Change, SetCut, TakeBack
 from cryotx_cli.review.corrections import History, rows_of
 from cryotx_cli.review.histories import Histories
+from cryotx_cli.review.images import Images, image_of, other_image
 from cryotx_cli.review.journal import Entry, Journal
 from cryotx_cli.review.subject import Cut, Proposed, Subject, Subjects
 
@@ -60,9 +64,9 @@ class Session:
         self._histories = Histories()
         self._known: set[str] = set()
         self._pixel_sizes: dict[str, float] = {}
+        self._images = Images()
         self._scores: dict[tuple[int, str, float | None], NDArray[np.float64]] = {}
-        for entry in journal.entries:
-            self._apply(entry)
+        self._replay()
 
     @property
     def last(self) -> int:
@@ -87,8 +91,11 @@ class Session:
         return self._histories.of(subject)
 
     def warnings(self) -> list[Event]:
-        """Say which corrections of the journal do not count now, and why."""
-        return self._histories.warnings(self.subjects.all(), any(one.row.key for one in self.subjects.all()))
+        """Say which corrections of the journal do not count now, which micrographs are left out, and why."""
+        subjects = self.subjects.all()
+        found = self._histories.warnings(subjects, any(one.row.key for one in subjects))
+        replaced = filter(self._images.is_replaced, subjects)
+        return [*found, *(Event(other_image(one), "warning", one.name) for one in replaced)]
 
     def refresh(self) -> None:
         """Take in what a run has done meanwhile.
@@ -114,7 +121,8 @@ class Session:
         """
         with self._lock:
             self.refresh()
-            subjects = [one for one in self.subjects.all() if one.row.error is None]
+            picked = [one for one in self.subjects.all() if one.row.error is None]
+            subjects = [one for one in picked if not self._images.is_replaced(one)]
             picks = [(one, self.history(one).corrections.mark, self.picks(one)) for one in subjects]
             return Standing((self.last, self.version), picks)
 
@@ -149,18 +157,52 @@ class Session:
         CryotxError
             It is of no micrograph of this review, or cannot be written.
         """
+        (answer,) = self.change_all([change])
+        assert answer is not None
+        return answer
+
+    def change_all(self, changes: Sequence[Change]) -> list[dict[str, Any] | None]:
+        """Write several changes to the journal at once, all of them or none.
+
+        Returns
+        -------
+        list
+            An answer to each, which says how its micrograph stands after all of them; None where a later one is of the
+            same micrograph.
+
+        Raises
+        ------
+        CryotxError
+            One of them is of no micrograph of this review, or they cannot be written.
+        """
         with self._lock:
-            subject = None if isinstance(change, SetCut) else self._named(change.micrograph)
-            if change.id not in self._known and not self._is_empty(change, subject):
-                entry = change.model_dump()
-                if subject is not None and entry.get("mark") == "done":
-                    entry["labels"] = rows_of(self.picks(subject))
-                if subject is not None:
-                    entry.update(self._histories.stated(subject))
-                self._apply(self._journal.append(entry))
-            if subject is None:
-                return {"seq": self.last, "cut": vars(self.cut)}
-            return {"seq": self.last, **self._state(subject), "picks": self.count(subject)}
+            try:
+                with self._journal.together():
+                    for one in changes:
+                        self._take(one)
+            except BaseException:
+                self._replay()
+                raise
+            last = {_about(one): number for number, one in enumerate(changes)}
+            return [self._answer(one) if last[_about(one)] == number else None for number, one in enumerate(changes)]
+
+    def take_over(self, other: Session) -> None:
+        """Mark micrographs as in another review of the same images: done with the picks that they have there, or bad.
+
+        Raises
+        ------
+        CryotxError
+            The marks cannot be written.
+        """
+        marks = {os.path.realpath(one.path): (mark, picks) for one, mark, picks in other.standing().picks if mark}
+        with self._lock, self._journal.together():
+            for subject in self.subjects.all():
+                mark, picks = marks.get(os.path.realpath(subject.path), (None, None))
+                if picks is None or self.history(subject).last:
+                    continue
+                entry = {"id": uuid4().hex, "kind": "mark", "micrograph": subject.name, "mark": mark}
+                labels = {"labels": rows_of(picks)} if mark == "done" else {}
+                self._apply(self._journal.append({**entry, **labels, **self._histories.stated(subject)}))
 
     def view(self, position: int, distance: float | None) -> dict[str, Any]:
         """Return all of a micrograph that a page shows, its candidates at least `distance` Å apart.
@@ -172,6 +214,7 @@ class Session:
         """
         with self._lock:
             subject = self.subject(position)
+            self._images.require_same(subject)
             cut = self.cut if distance is None else replace(self.cut, distance=distance)
             found = self.subjects.proposed(subject, cut)
             classes = self.subjects.classes
@@ -179,6 +222,7 @@ class Session:
                 "seq": self.last,
                 "position": position,
                 "name": subject.name,
+                "image": image_of(subject),
                 "height": found.height,
                 "width": found.width,
                 "pixel_size": found.candidates.pixel_size,
@@ -196,6 +240,7 @@ class Session:
             return {
                 "seq": self.last,
                 "version": self.version,
+                "run": self._journal.path.parent.as_posix(),
                 "title": self.subjects.title,
                 "picked": bool(self.subjects.all() and any(one.row.key for one in self.subjects.all())),
                 "diameter": self.subjects.diameter,
@@ -211,7 +256,8 @@ class Session:
             self.refresh()
             names = {entry.get("micrograph") for entry in self._journal.entries[max(0, seq) :]}
             changed = [self._about(one) for one in self.subjects.all() if one.name in names] if names else []
-            return {"seq": self.last, "version": self.version, "cut": vars(self.cut), "changed": changed}
+            run = self._journal.path.parent.as_posix()
+            return {"seq": self.last, "version": self.version, "run": run, "cut": vars(self.cut), "changed": changed}
 
     def counts(self, cut: Cut) -> list[int]:
         """Return how many picks each micrograph would have with another cut, before corrections; done ones stay."""
@@ -287,9 +333,38 @@ class Session:
         history = self.history(subject)
         return not (history.undo if change.kind == "undo" else history.redo)
 
+    def _take(self, change: Change) -> None:
+        subject = None if isinstance(change, SetCut) else self._named(change.micrograph)
+        if change.id in self._known or self._is_empty(change, subject):
+            return
+        entry = change.model_dump()
+        if subject is not None and entry.get("mark") == "done":
+            entry["labels"] = rows_of(self.picks(subject))
+        if subject is not None:
+            entry.update(self._histories.stated(subject))
+        self._apply(self._journal.append(entry))
+
+    def _answer(self, change: Change) -> dict[str, Any]:
+        if isinstance(change, SetCut):
+            return {"seq": self.last, "cut": vars(self.cut)}
+        subject = self._named(change.micrograph)
+        return {"seq": self.last, **self._state(subject), "picks": self.count(subject)}
+
+    def _replay(self) -> None:
+        """Work out anew what the changes of the journal add up to."""
+        self._histories, self.cut = Histories(), Cut()
+        self._known.clear()
+        for entry in self._journal.entries:
+            self._apply(entry)
+
     def _apply(self, entry: Entry) -> None:
         self._known.add(str(entry.get("id")))
         if entry["kind"] == "cut":
             self.cut = Cut(entry["threshold"], entry["distance"])
         else:
             self._histories.add(entry)
+
+
+def _about(change: Change) -> str | None:
+    """Return the name of the micrograph that a change is of; None where it is of all."""
+    return None if isinstance(change, SetCut) else change.micrograph

@@ -78,18 +78,40 @@ class Review:
         self.events = Events()
         self._config = config
         self._writing = Lock()
-        subjects, self.folder = _subjects(inputs, config, self.events)
-        self._formats = config.formats or subjects.formats
-        _require_own(self.folder)
-        names = [one.name for one in subjects.all()]
-        self._exposures = exposures_of(config.exposures, names, self.events.tell) if config.exposures else {}
+        self._open(*_subjects(inputs, config, self.events))
+
+    def _open(self, subjects: Subjects, folder: Path) -> None:
+        formats = self._config.formats or subjects.formats
+        _require_own(folder)
+        names, exposures = [one.name for one in subjects.all()], self._config.exposures
+        of_cryosparc = exposures_of(exposures, names, self.events.tell) if exposures else {}
         run = subjects.folder if isinstance(subjects, RunSubjects) else None
-        self._journal = Journal(self.folder / JOURNAL, run)
+        self._journal = Journal(folder / JOURNAL, run)
         if self._journal.torn:
             self.events.tell(Event("The last change of the journal was never finished, and is left out.", "warning"))
+        self.folder, self._formats, self._exposures = folder, formats, of_cryosparc
         self.session = Session(subjects, self._journal)
         self._written: tuple[int, int] | None = None
         self._warn()
+
+    def turn_to(self, run: Path) -> None:
+        """Go on with another run of the same micrographs, after writing what has changed in this one.
+
+        Micrographs that are marked as done or bad are so in the other run, too.
+
+        Raises
+        ------
+        CryotxError
+            There is no such run, its review is open elsewhere, or a file cannot be written.
+        """
+        if not self.is_written:
+            self.write()
+        before, journal = self.session, self._journal
+        subjects = RunSubjects(run)
+        self._open(subjects, subjects.folder / "review")
+        journal.close()
+        self.session.take_over(before)
+        self.events.tell(Event(f"The page shows {subjects.folder} now."))
 
     def write(self) -> Written:
         """Write the corrected picks in all formats.
@@ -139,9 +161,20 @@ class Review:
             def told(token: str) -> None:
                 tell(_address(self._config.host, port, token))
 
-            run = self.session.subjects
-            adapting = Adapting(self.session, run, self.folder) if isinstance(run, RunSubjects) else None
-            server = Server(self.session, Tiles(), self._write_for_page, adapting)
+            def adapter() -> Adapting | None:
+                run = self.session.subjects
+                return Adapting(self.session, run, self.folder) if isinstance(run, RunSubjects) else None
+
+            adapting = adapter()
+
+            def turn() -> None:
+                nonlocal adapting
+                assert adapting is not None
+                self.turn_to(Path(adapting.status()["run"]))
+                adapting = adapter()
+                server.show(self.session, adapting)
+
+            server = Server(self.session, Tiles(), self._write_for_page, adapting, turn)
             gate = Gate(server.app(), port, is_open, told)
             try:
                 serve(gate, listening, lambda: told(gate.token))

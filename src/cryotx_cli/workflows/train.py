@@ -11,6 +11,7 @@ from cryotx_cli.config import (
     RefitConfig,
     TrainConfig,
 )
+from cryotx_cli.events import Event
 from cryotx_cli.training.progress import StepReport
 
 
@@ -44,7 +45,9 @@ def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
             from cryotx_cli.review.labels import labels_of_review
             from cryotx_cli.training.center.adapt import fine_tune
 
-            return fine_tune(out, config, labels_of_review(config) or labels_of_run(config))
+            told: list[Event] = []
+            labels = labels_of_review(config, told.append) or labels_of_run(config)
+            return fine_tune(out, config, labels, told)
         case FilmTrainConfig():
             from cryotx_cli.training.center.film import train_film
 

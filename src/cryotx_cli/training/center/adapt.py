@@ -40,8 +40,12 @@ _WARM_UP = 50
 _SAVE_SECONDS = 60.0  # a whole run is minutes
 
 
-def fine_tune(out: Path, config: AdaptConfig, labels: LabelSet | None = None) -> Iterator[StepReport]:
+def fine_tune(
+    out: Path, config: AdaptConfig, labels: LabelSet | None = None, known: Sequence[Event] = ()
+) -> Iterator[StepReport]:
     """Adapt the weights `config.init` to the labels `config.data`, or to those that are given.
+
+    What is `known` of these already is told with the first step.
 
     It ends after `config.steps`, or when for 300 steps F1 on the held-back micrographs has been lower
     than its best by more than chance. ``best.safetensors`` then holds the last weights of which that is not so, or
@@ -63,7 +67,7 @@ def fine_tune(out: Path, config: AdaptConfig, labels: LabelSet | None = None) ->
     ParticleFileError, MicrographError
         If labels or micrographs cannot be read.
     """
-    told: list[Event] = []
+    told = list(known)
     labels = labels or find_labels(config.data, config.micrographs, told.append)
     device = resolve_device(config.device)
     state = run.open_folder(out, config.resume, WAY)
@@ -81,7 +85,7 @@ def fine_tune(out: Path, config: AdaptConfig, labels: LabelSet | None = None) ->
     else:
         progress = run.Progress(best=best_f1(_detect_all(initial, data.held_back, device)))
     watch = run.Stopwatch(progress, config.minutes, _SAVE_SECONDS)
-    event: Event | None = Event(" ".join([*(f"{one.text}." for one in told), data.note]))
+    event: Event | None = Event(" ".join([*(f"{one.text.rstrip('.')}." for one in told), data.note]))
     with run.StepLog(out / "log.csv", progress.step) as log:
         ending = _is_over(progress, config)
         while not ending:

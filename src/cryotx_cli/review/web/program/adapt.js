@@ -54,7 +54,7 @@ const showDifference = ({ difference }) => {
 };
 
 const words = ({ labelled, difference }) => {
-  if (difference) return `Look at the new picks: ${difference.command}`;
+  if (difference) return `Later, on the terminal: ${difference.command}`;
   return labelled < 2 ? "Mark two micrographs at least as done; five are a good number." : "";
 };
 
@@ -69,6 +69,7 @@ const show = (status) => {
     PHASES[status.phase] + (isRunning && status.steps ? `: ${status.step} of ${status.steps}` : "");
   at("adapt-bar").value = status.steps ? status.step / status.steps : 0;
   at("adapt-bar").hidden = !isRunning;
+  at("adapt-show").hidden = status.phase !== "done";
   at("adapt-commands").hidden = !status.commands.length;
   at("adapt-commands").querySelector("pre").textContent = status.commands.join("\n");
   at("adapt-lines").textContent = status.lines.join("\n");
@@ -97,4 +98,12 @@ at("adapt-button").addEventListener("click", openAdapt);
 at("adapt-start").addEventListener("click", () =>
   look({ method: "POST", body: JSON.stringify({ steps: Number(at("adapt-steps").value) }) }),
 );
+at("adapt-show").addEventListener("click", async () => {
+  try {
+    await ask("/api/adapt/show", { method: "POST" });
+    location.reload();
+  } catch (problem) {
+    at("adapt-phase").textContent = problem.message;
+  }
+});
 at("adapt-stop").addEventListener("click", () => look({ method: "POST" }, "/api/adapt/stop"));

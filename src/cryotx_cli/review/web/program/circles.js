@@ -39,8 +39,9 @@ const drawPicks = (place, picks) => {
     pen.setLineDash([]);
   }
   const classOf = state.view.classes.length ? classesOf(state.view) : () => 0;
-  for (let i = picks.length - 1; i >= 0; i--) {
-    const one = picks[i];
+  // The best above the others, and above all what was added, the newest last.
+  const added = picks.filter((one) => one.added);
+  for (const one of [...picks.slice(added.length).reverse(), ...added]) {
     const number = classOf(one);
     if (state.hiddenClasses.has(number)) continue;
     circle(place, one.x, one.y, one.diameter / 2, "#0009", 3.5);

@@ -51,7 +51,21 @@ const sharedFolder = (names) => {
   return parts.length > 1 ? parts.join("/").length : 0;
 };
 
+/** Rows as they were drawn, and of what: most stay the same when one micrograph changes. */
+const drawn = new Map();
 const rowOf = (one, isOutlier, begin) => {
+  const outlier = isOutlier(one);
+  const isShown = state.view?.position === one.position;
+  const { name, picks, mark, changes, error, defocus, film } = one;
+  const of = [name, picks, mark, changes > 0, error, defocus, film, outlier, isShown, begin].join("\n");
+  const before = drawn.get(one.position);
+  if (before?.of === of) return before.item;
+  const item = made(one, outlier, isShown, begin);
+  drawn.set(one.position, { of, item });
+  return item;
+};
+
+const made = (one, outlier, isShown, begin) => {
   const [item, button] = [make("li"), make("button")];
   button.type = "button";
   button.dataset.position = one.position;
@@ -61,25 +75,36 @@ const rowOf = (one, isOutlier, begin) => {
   const name = make("span", "name");
   name.textContent = one.name.slice(begin);
   button.title = one.name;
-  const outlier = isOutlier(one);
   button.append(mark, name, make("span", "count", one.error ? "–" : number(one.picks)));
   const about = more(one, outlier);
   if (about) button.append(make("span", outlier ? "more outlier" : "more", about));
-  if (state.view?.position === one.position) button.setAttribute("aria-current", "true");
+  if (isShown) button.setAttribute("aria-current", "true");
   item.append(button);
   return item;
 };
 
+/** Replace the rows that have changed, if they are of the same micrographs in the same order as before. */
+const replacedAlone = (list, rows) => {
+  const before = [...list.children];
+  const place = (item) => item.firstChild.dataset.position;
+  if (before.length !== rows.length || rows.some((one, i) => place(one) !== place(before[i]))) return false;
+  for (const [i, one] of rows.entries()) if (one !== before[i]) before[i].replaceWith(one);
+  return true;
+};
+
+let shownLast = null;
 const draw = () => {
   if (!state.review) return;
   const isOutlier = outlierRule();
   const begin = sharedFolder(state.review.micrographs.map((one) => one.name));
   const list = at("micrographs");
   const focused = list.contains(document.activeElement);
-  list.replaceChildren(...shown().map((one) => rowOf(one, isOutlier, begin)));
+  const rows = shown().map((one) => rowOf(one, isOutlier, begin));
+  if (!replacedAlone(list, rows)) list.replaceChildren(...rows);
   const current = list.querySelector('[aria-current="true"]');
-  if (focused) current?.focus();
-  current?.scrollIntoView({ block: "nearest" });
+  if (focused && !list.contains(document.activeElement)) current?.focus();
+  if (shownLast !== state.view?.position) current?.scrollIntoView({ block: "nearest" });
+  shownLast = state.view?.position;
   const marked = state.review.micrographs.filter((one) => one.mark === "done").length;
   at("progress").textContent = `${number(state.review.micrographs.length)} micrographs, ${number(marked)} done`;
 };

@@ -4,7 +4,7 @@ import "./theme.js";
 import { drawSoon } from "./circles.js";
 import { findClasses } from "./classes.js";
 import { mark, onRefusal, takeBack } from "./correct.js";
-import { at, counted, number, press } from "./dom.js";
+import { at, counted, number, onceAFrame, press } from "./dom.js";
 import { following, nextOpen, onOpen } from "./list.js";
 import { hiddenOf, picksOf } from "./picks.js";
 import { enlarge, onTileProblem, prepare, showAll, showPicture } from "./picture.js";
@@ -79,6 +79,10 @@ const list = async () => {
 
 /** Take what others have changed, or the run has picked, since the last look. */
 const take = async (news) => {
+  if (news.run !== state.review.run) {
+    location.reload(); // another page has gone on to the adapted picks
+    return;
+  }
   if (news.version !== state.review.version) await list();
   for (const one of news.changed) {
     const listed = state.review.micrographs.find((other) => other.position === one.position);
@@ -96,7 +100,7 @@ const take = async (news) => {
   else if (news.changed.length) changed();
 };
 
-const describe = () => {
+const describe = onceAFrame(() => {
   const { view, review } = state;
   if (!review) return;
   at("title").textContent = review.title;
@@ -115,7 +119,7 @@ const describe = () => {
   press(at("bad"), view.corrections.mark === "bad");
   at("undo").disabled = !view.undo;
   at("redo").disabled = !view.redo;
-};
+});
 onChange(describe);
 
 at("done").addEventListener("click", () => mark("done"));

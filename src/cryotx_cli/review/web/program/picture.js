@@ -38,7 +38,7 @@ const levelsOf = ({ width, height }) => Math.max(0, Math.ceil(Math.log2(Math.max
 const sourceOf = (view) => {
   const levels = levelsOf(view);
   const { lowpass, contrast, invert } = state.look;
-  const query = `lowpass=${lowpass}&contrast=${(10 ** (contrast / 20)).toFixed(3)}&invert=${invert ? 1 : 0}`;
+  const query = `lowpass=${lowpass}&contrast=${(10 ** (contrast / 20)).toFixed(3)}&invert=${invert ? 1 : 0}&image=${view.image}`;
   return {
     width: view.width,
     height: view.height,

@@ -2,7 +2,7 @@
 
 import { drawSoon, pointer } from "./circles.js";
 import { erase, removeBox, toggle } from "./correct.js";
-import { at, counted, press } from "./dom.js";
+import { at, counted, onceAFrame, press } from "./dom.js";
 import { isIn, picksOf } from "./picks.js";
 import { pixelAt, viewer } from "./picture.js";
 import { changed, onChange, state } from "./state.js";
@@ -74,7 +74,7 @@ export const dropBox = () => {
 at("remove-selected").addEventListener("click", removeBox);
 at("drop-selection").addEventListener("click", dropBox);
 
-onChange(() => {
+const show = onceAFrame(() => {
   at("room").dataset.mode = state.mode;
   for (const button of buttons) press(button, button.dataset.mode === state.mode);
   at("selection").hidden = !state.box || pointer.stroke.length > 0;
@@ -84,3 +84,4 @@ onChange(() => {
     at("selected").textContent = `${counted(inside.length, "picks")} in the box`;
   }
 });
+onChange(show);

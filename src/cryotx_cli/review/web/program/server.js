@@ -3,6 +3,7 @@
 import { at, counted } from "./dom.js";
 
 const RETRY_MS = 1500;
+const [MOST_CHANGES, MOST_LETTERS] = [200, 400_000];
 const waiting = [];
 let sending = false;
 
@@ -26,31 +27,48 @@ export const ask = async (path, options = {}) => {
   return content;
 };
 
-const post = (body) =>
+const post = (changes) =>
   fetch("/api/changes", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
+    body: `[${changes.map((one) => one.text).join(",")}]`,
   });
+
+/** What goes with the next request: all that waits, as far as a request may be large. */
+const together = (most) => {
+  let [count, size] = [0, 0];
+  while (count < Math.min(most, waiting.length) && (!count || size + waiting[count].text.length < MOST_LETTERS))
+    size += waiting[count++].text.length;
+  return waiting.slice(0, count);
+};
+
+/** Tell the senders of changes what the server has answered. */
+const hand = (part, answer, content) => {
+  for (const [i, { done, failed }] of part.entries())
+    if (!answer.ok) failed(content.error ?? `The server answers ${answer.status}.`);
+    else if (content[i]) done(content[i]);
+  if (answer.ok) say(waiting.length ? "Saving …" : "All changes are saved", waiting.length ? "waiting" : "");
+};
 
 const drain = async () => {
   if (sending) return;
   sending = true;
+  let most = MOST_CHANGES;
   while (waiting.length) {
-    const { change, done, failed } = waiting[0];
+    const part = together(most);
     try {
-      const answer = await post(change);
+      const answer = await post(part);
       const content = await answer.json().catch(() => ({}));
       if (answer.status === 403) {
         ended();
         break;
       }
-      waiting.shift();
-      if (answer.ok) done(content);
-      else failed(content.error ?? `The server answers ${answer.status}.`);
-      say(waiting.length ? "Saving …" : "All changes are saved", waiting.length ? "waiting" : "");
+      most = answer.ok ? MOST_CHANGES : 1; // none counts because of one: by themselves the others do
+      if (!answer.ok && part.length > 1) continue;
+      waiting.splice(0, part.length);
+      hand(part, answer, content);
     } catch {
-      // The change has an identity: sent twice, it counts once.
+      // A change has an identity: sent twice, it counts once.
       say(`The server does not answer: ${counted(waiting.length, "changes")} not saved`, "lost");
       await new Promise((again) => setTimeout(again, RETRY_MS));
     }
@@ -60,7 +78,7 @@ const drain = async () => {
 
 /** Send a change; `done` gets the answer, `failed` the reason of a refusal. */
 export const send = (change, done, failed = (reason) => say(reason, "lost")) => {
-  waiting.push({ change: { ...change, id: random() }, done, failed });
+  waiting.push({ text: JSON.stringify({ ...change, id: random() }), done, failed });
   say("Saving …", "waiting");
   drain();
 };

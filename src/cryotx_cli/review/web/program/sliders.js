@@ -1,7 +1,7 @@
 /** The sliders: what chooses the picks, and how the picture looks. */
 
 import { gradient } from "./colours.js";
-import { at, settled } from "./dom.js";
+import { at, onceAFrame, settled } from "./dom.js";
 import { refreshPicture } from "./picture.js";
 import { ask, send } from "./server.js";
 import { changed, onChange, state } from "./state.js";
@@ -95,7 +95,7 @@ const lowest = () => {
   return view?.chosen ? view.candidates[view.chosen - 1][2] : 1;
 };
 
-onChange(() => {
+const show = onceAFrame(() => {
   if (!state.review) return;
   const { cut, look, review } = state;
   at("threshold").value = lowest();
@@ -114,3 +114,4 @@ onChange(() => {
   at("lowpass-value").value = look.lowpass ? `${look.lowpass} Å` : "none";
   at("contrast-value").value = (10 ** (look.contrast / 20)).toFixed(1);
 });
+onChange(show);

@@ -14,7 +14,8 @@ export const state = {
   box: null,
   /** Numbers of the classes whose circles are not shown. */
   hiddenClasses: new Set(),
-  look: { lowpass: 0, contrast: 0, invert: false, colours: "score", rejected: false, film: true },
+  /** At 20 Å particles stand out of the noise, and their shapes can still be seen. */
+  look: { lowpass: 20, contrast: 0, invert: false, colours: "score", rejected: false, film: true },
 };
 
 const listeners = [];
