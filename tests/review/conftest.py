@@ -4,7 +4,7 @@ import pytest
 
 from cryotx_cli.config import ReviewConfig
 from cryotx_cli.workflows.review import review
-from reviewed_run import copied_run, make_run
+from reviewed_run import Served, copied_run, make_run, open_browser
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +24,18 @@ def opened(run):
     found = review([str(run)], ReviewConfig())
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    handle, browser = open_browser()
+    yield browser
+    browser.close()
+    handle.stop()
+
+
+@pytest.fixture
+def served(run):
+    found = Served(run)
+    yield found
+    found.kill()

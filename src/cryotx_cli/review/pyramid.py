@@ -77,7 +77,7 @@ def read_pyramid(path: Path) -> Pyramid:
     row = 0
     for band in bands.rows(_BAND):
         finite = _finite(band, middle, spread)
-        _quantise(finite, middle, spread, full[row : row + len(band)])
+        _quantise_limited(finite, middle, spread, full[row : row + len(band)])
         half[row // 2 : row // 2 + -(-len(band) // 2)] = _halved(finite)
         row += len(band)
     levels, image = [full], half
@@ -94,16 +94,22 @@ def _finite(band: NDArray[np.float32], middle: float, spread: float) -> NDArray[
     low, high = middle - _RANGE * spread, middle + _RANGE * spread
     with np.errstate(invalid="ignore"):
         limited = np.clip(band, np.float32(low), np.float32(high))
-    if not np.isfinite(limited.sum()):
+    if not np.isfinite(cv2.sumElems(limited)[0]):
         limited = np.nan_to_num(limited, nan=middle)
     return limited
 
 
 def _quantise(image: NDArray[np.float32], middle: float, spread: float, out: Grey) -> None:
-    low, scale = middle - _RANGE * spread, 255 / (2 * _RANGE * spread)
+    low = np.float32(middle - _RANGE * spread)
     for first in range(0, len(image), _BAND):
-        part = np.maximum(image[first : first + _BAND], np.float32(low))  # what follows takes the size of a number
-        cv2.convertScaleAbs(part, out[first : first + _BAND], scale, -low * scale)
+        part = np.maximum(image[first : first + _BAND], low)
+        _quantise_limited(part, middle, spread, out[first : first + _BAND])
+
+
+def _quantise_limited(image: NDArray[np.float32], middle: float, spread: float, out: Grey) -> None:
+    """Turn values into grey levels, none of which is darker than black: the sign of such would be lost."""
+    low, scale = middle - _RANGE * spread, 255 / (2 * _RANGE * spread)
+    cv2.convertScaleAbs(image, out, scale, -low * scale)
 
 
 def _halved(image: NDArray[np.float32]) -> NDArray[np.float32]:

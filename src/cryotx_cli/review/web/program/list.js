@@ -1,6 +1,6 @@
 /** The list of micrographs, and going from one to the next. */
 
-import { at, make, number, onceAFrame } from "./dom.js";
+import { at, counted, make, number, onceAFrame } from "./dom.js";
 import { outlierRule } from "./outliers.js";
 import { micrograph, onChange, state } from "./state.js";
 
@@ -106,7 +106,7 @@ const draw = () => {
   if (shownLast !== state.view?.position) current?.scrollIntoView({ block: "nearest" });
   shownLast = state.view?.position;
   const marked = state.review.micrographs.filter((one) => one.mark === "done").length;
-  at("progress").textContent = `${number(state.review.micrographs.length)} micrographs, ${number(marked)} done`;
+  at("progress").textContent = `${counted(state.review.micrographs.length, "micrographs")}, ${number(marked)} done`;
 };
 
 /** Show the next micrograph of the list that is `wanted`, going round at its end. */
