@@ -86,16 +86,18 @@ const drawStroke = (place) => {
 
 const drawBox = (place) => {
   const [x0, y0, x1, y1] = state.box;
-  pen.strokeStyle = "#fff";
-  pen.lineWidth = 1.5;
-  pen.setLineDash([6, 4]);
-  pen.strokeRect(
-    place.scale * x0 + place.left,
-    place.scale * y0 + place.top,
-    place.scale * (x1 - x0),
-    place.scale * (y1 - y0),
-  );
-  pen.setLineDash([]);
+  const corner = [place.scale * x0 + place.left, place.scale * y0 + place.top];
+  const size = [place.scale * (x1 - x0), place.scale * (y1 - y0)];
+  pen.fillStyle = "#4ff0ff22";
+  pen.fillRect(...corner, ...size);
+  for (const [colour, width] of [
+    ["#000a", 4],
+    ["#fff", 2],
+  ]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = width;
+    pen.strokeRect(...corner, ...size);
+  }
 };
 
 const draw = () => {

@@ -2,6 +2,7 @@
 
 import { at, counted, make, number, onceAFrame } from "./dom.js";
 import { outlierRule } from "./outliers.js";
+import { tell } from "./server.js";
 import { micrograph, onChange, state } from "./state.js";
 
 const MARKS = { done: ["✓", "done"], bad: ["✗", "bad"] };
@@ -42,6 +43,9 @@ const more = (one, outlier) => {
   if (outlier) parts.push("outlier");
   return parts.join(", ");
 };
+
+/** The name of a micrograph without the folder that all share. */
+export const shortName = (name) => name.slice(sharedFolder(state.review.micrographs.map((one) => one.name)));
 
 /** How many letters of all names are the folder that they share. */
 const sharedFolder = (names) => {
@@ -109,22 +113,24 @@ const draw = () => {
   at("progress").textContent = `${counted(state.review.micrographs.length, "micrographs")}, ${number(marked)} done`;
 };
 
-/** Show the next micrograph of the list that is `wanted`, going round at its end. */
-const go = (step, wanted) => {
+/** Show the next micrograph of the list that is `wanted`, going round at its end; say `none` where there is none. */
+const go = (step, wanted, none = "No other micrograph is in the list") => {
   const all = shown();
   const here = all.findIndex((one) => one.position === state.view?.position);
   for (let i = 1; i <= all.length; i++) {
     const one = all[(here + step * i + all.length * i) % all.length];
     if (wanted(one)) {
+      if (one.position === state.view?.position) break;
       open(one.position);
       return;
     }
   }
+  tell(none);
 };
 export const next = () => go(1, (one) => !one.error);
 export const previous = () => go(-1, (one) => !one.error);
-export const nextOpen = () => go(1, isOpen);
-export const nextOutlier = () => go(1, outlierRule());
+export const nextOpen = () => go(1, isOpen, "No other micrograph is left to review");
+export const nextOutlier = () => go(1, outlierRule(), "No other micrograph has far more or fewer picks than usual");
 /** Position of the micrograph behind the one that is shown; null where there is none. */
 export const following = () => {
   const all = shown();
