@@ -4,9 +4,9 @@
     python benchmarks/review_adapting.py WORK --second-protein [--done 5] [--fresh 4] [--steps N]
 
 WORK is a folder for what is made; a run that is there is used. FOLDER is that of accuracy.py. All micrographs are
-picked; somebody corrects the first `done` of them to their labels on the page (picks without a label are removed,
-labels without a pick added), marks them as done, and adapts as the page does. All other micrographs judge, where
-labellers worked, within half a diameter, beside the F1 of as many points at random. With --second-protein half of the
+picked; somebody corrects the first `done` of them to their labels on the page where labellers worked (picks without a
+label are removed, labels without a pick added), marks them as done, and adapts as the page does. All other micrographs
+judge, where labellers worked, within half a diameter, beside the F1 of as many points at random. With --second-protein half of the
 particles are another protein of about the same size, which nobody wants.
 """
 
@@ -49,6 +49,11 @@ class Labels:
     path: Path
     centres: NDArray[np.float64]
     field: Field
+
+    def has_looked(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell of (n, 2) points whether they lie where people have looked."""
+        low = np.array(self.field.corner)
+        return np.asarray(((points >= low) & (points <= low + self.field.size)).all(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +111,7 @@ def correct(session: Session, data: Set, done: int) -> tuple[int, int]:
         name, picks = subject.name, session.picks(subject).centres
         partner = match(picks, one.centres, data.radius_px)
         others = np.setdiff1d(np.arange(len(one.centres)), partner)
-        if wrong := _points(picks[partner < 0]):
+        if wrong := _points(picks[(partner < 0) & one.has_looked(picks)]):
             session.change(RemovePicks(id=uuid4().hex, kind="remove", micrograph=name, points=wrong))
         if missed := _points(one.centres[others]):
             session.change(AddPicks(id=uuid4().hex, kind="add", micrograph=name, points=missed))
@@ -125,8 +130,7 @@ def score(star: Path, data: Set, done: int) -> str:
     total, chance = Counts(), 0.0
     for number, one in enumerate(data.labels[done:]):
         found = picks.get(one.path.name, np.zeros((0, 2)))
-        low = np.array(one.field.corner)
-        found = found[((found >= low) & (found <= low + one.field.size)).all(1)]
+        found = found[one.has_looked(found)]
         hits = int((match(found, one.centres, data.radius_px) >= 0).sum())
         total += Counts(len(found), len(one.centres), hits)
         chance += pairs_by_chance(found, one.centres, data.radius_px, one.field, number)

@@ -9,7 +9,7 @@ import pytest
 from averaged_runs import CLASSES, average
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from reviewed_page import Page
-from reviewed_run import Served, stand_in
+from reviewed_run import Served, stand_in, write_micrographs
 
 pytestmark = pytest.mark.slow
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
@@ -169,6 +169,20 @@ def test_everything_is_there_after_the_server_was_killed_in_the_middle(page, run
     finally:
         again.kill()
     assert (run / "review/labels.star").exists()
+
+
+def test_a_micrograph_that_cannot_be_shown_does_not_stop_one_from_going_on(page, run):
+    write_micrographs(run.parent / "others", 1)
+    (run.parent / "others/m0.mrc").replace(run.parent / "mics/m1.mrc")
+    page.key("PageDown")
+    page.until(lambda: "another file than the run has picked" in page.text("#problem"))
+    page.key("PageDown")
+    page.until(lambda: "m2" in page.text("#name") and not page.tab.is_visible("#problem"))
+    page.key("PageDown")
+    page.key("PageDown")
+    page.key("PageDown")  # faster than micrographs are shown
+    page.until(lambda: "m2" in page.text("#name"))
+    page.problems.clear()  # the browser says that it was refused
 
 
 def test_a_micrograph_that_is_gone_is_told_of_and_others_are_shown(page, run):

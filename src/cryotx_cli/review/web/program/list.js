@@ -116,11 +116,11 @@ const draw = () => {
 /** Show the next micrograph of the list that is `wanted`, going round at its end; say `none` where there is none. */
 const go = (step, wanted, none = "No other micrograph is in the list") => {
   const all = shown();
-  const here = all.findIndex((one) => one.position === state.view?.position);
+  const here = all.findIndex((one) => one.position === state.heading);
   for (let i = 1; i <= all.length; i++) {
     const one = all[(here + step * i + all.length * i) % all.length];
     if (wanted(one)) {
-      if (one.position === state.view?.position) break;
+      if (one.position === state.heading) break;
       open(one.position);
       return;
     }

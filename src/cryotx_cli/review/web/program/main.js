@@ -25,12 +25,11 @@ const fail = (problem) => {
   at("problem").hidden = false;
 };
 
-let wanted = null;
 const open = async (position) => {
-  wanted = position;
+  state.heading = position;
   try {
     const view = await fetchView(position);
-    if (wanted !== position) return; // somebody has gone on meanwhile
+    if (state.heading !== position) return; // somebody has gone on meanwhile
     at("problem").hidden = true;
     state.view = view;
     state.box = null;
@@ -38,7 +37,7 @@ const open = async (position) => {
     showPicture(view);
     history.replaceState(null, "", `#${encodeURIComponent(view.name)}`);
     setTimeout(() => {
-      if (wanted === position && following() !== null) prepare(following());
+      if (state.heading === position && following() !== null) prepare(following());
     }, PREPARE_MS);
   } catch (problem) {
     fail(problem);

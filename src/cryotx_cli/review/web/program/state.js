@@ -5,6 +5,8 @@ export const state = {
   review: null,
   /** The micrograph that is shown; null before the first. */
   view: null,
+  /** Position of the micrograph that is or will be shown, or cannot be: whence one goes to the next. */
+  heading: null,
   /** The cut at the sliders, which may be moving; that of the review follows. */
   cut: { threshold: null, distance: null },
   mode: "pick",
