@@ -6,8 +6,8 @@
 WORK is a folder for what is made; a run that is there is used. FOLDER is that of accuracy.py. All micrographs are
 picked; somebody corrects the first `done` of them to their labels on the page where labellers worked (picks without a
 label are removed, labels without a pick added), marks them as done, and adapts as the page does. All other micrographs
-judge, where labellers worked, within half a diameter, beside the F1 of as many points at random. With --second-protein half of the
-particles are another protein of about the same size, which nobody wants.
+judge, where labellers worked, within half a diameter, beside the F1 of as many points at random. With --second-protein
+half of the particles are another protein of about the same size, which nobody wants.
 """
 
 from __future__ import annotations

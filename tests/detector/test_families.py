@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ def test_what_shows_which_settings_do_not_fit_is_said_as_a_warning(weights):
     assert "--refit-head" in event.text
     assert loaded.config.selection == "legacy"
     assert not load_picker(PickConfig(weights=str(weights / "detr.safetensors"), device="cpu")).events
+
+
+def test_picks_less_sure_than_their_fellows_stay_with_adapted_weights(tmp_path):
+    adapted = Checkpoint(CenterDETR(SMALL).state_dict(), SMALL, training={"fine_tuned_steps": 200})
+    save_checkpoint(adapted, tmp_path / "adapted.safetensors")
+    save_checkpoint(replace(adapted, training={"steps": 200}), tmp_path / "plain.safetensors")
+    for name, unsure, settled in (
+        ("adapted", "auto", "keep"),
+        ("adapted", "drop", "drop"),
+        ("plain", "auto", "auto"),
+        ("plain", "keep", "keep"),
+    ):
+        config = PickConfig(weights=str(tmp_path / f"{name}.safetensors"), unsure=unsure, device="cpu")
+        assert load_picker(config).config.unsure == settled
 
 
 def test_the_film_finder_is_left_out_where_picks_may_lie_on_film(tmp_path):

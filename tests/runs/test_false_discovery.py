@@ -128,6 +128,17 @@ def test_where_particles_are_surer_fellows_are_those_of_the_run() -> None:
     assert odds(cuts.cut(sure, 1.0)) == pytest.approx(odds(0.95) / 10)
 
 
+def test_picks_less_sure_than_their_fellows_stay_where_the_settings_say_so() -> None:
+    sure = np.concatenate([np.full(100, 0.99), np.full(5, 0.6)])
+    found = false_discovery([sure] * 3, DARK, 1.0)
+
+    assert found.own_cuts.cut(sure, 1.0) > 0.6
+    assert found.own_cuts.with_unsure.cut(sure, 1.0) == 0.6
+    assert found.own_cuts.with_unsure.cut(np.array([0.99, 0.99, 0.6]), 1.0) == 0.6
+    noise_alone = np.full(10, 0.03)
+    assert found.own_cuts.with_unsure.cut(noise_alone, 1.0) == np.inf  # decoys count as before
+
+
 def test_a_few_picks_have_the_fellows_of_the_run() -> None:
     cuts = false_discovery([np.full(100, 0.98)] * 3, DARK, 1.0).own_cuts
 

@@ -106,6 +106,13 @@ def test_the_rules_of_the_automatic_cut_begin_where_they_say():
     assert choose(candidates(*[0.9999] * 30, 0.9541, 0.9539), ExpectedF1()).sum() == 31
 
 
+def test_picks_less_sure_than_their_fellows_stay_where_the_settings_say_so():
+    found = candidates(*[0.99] * 30, 0.6, 0.2)
+    selection = {one: Selection.of(PickConfig(unsure=one), 100.0) for one in ("auto", "drop", "keep")}
+    assert [int(choose(found, one.rule).sum()) for one in selection.values()] == [30, 30, 31]
+    assert len({repr(one) for one in selection.values()}) == 2  # picks of an earlier run stay where nothing changes
+
+
 def test_the_floor_of_the_automatic_rules_is_a_quarter():
     few = candidates(*[0.9] * 3, 0.25, 0.249, *[0.2] * 40)
     assert DEFAULT_FLOOR == ExpectedF1().floor == Percentile(0).floor == 0.25

@@ -50,6 +50,10 @@ class PickConfig:
         False
     )
     threshold: Annotated[Probability | Auto, _THRESHOLD] = "auto"
+    unsure: Annotated[
+        Literal["auto", "drop", "keep"],
+        Doc("With threshold auto, picks far less sure than their fellows; auto: keep those of adapted weights."),
+    ] = "auto"
     fdr: _Fdr = None
     percentile: _Percentile = None
     expected_count: _ExpectedCount = None

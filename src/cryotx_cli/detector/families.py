@@ -89,6 +89,8 @@ def _fit_center(weights: Checkpoint, config: PickConfig) -> tuple[PickConfig, tu
             f"--selection legacy: {weights.name} is not a model of the original program",
             "Leave it out, or give weights of the original with --weights FILE.pth.",
         )
+    if config.unsure == "auto" and weights.is_adapted:
+        config = replace(config, unsure="keep")  # they know which likeness people left out: the labels have said so
     return config, ()
 
 

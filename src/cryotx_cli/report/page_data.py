@@ -14,6 +14,7 @@ from cryotx_cli.report.truth import Disagreement
 from cryotx_cli.report.wording import short_names, threshold_command
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.selection import Threshold
+from cryotx_cli.runs.settled import Settled
 
 
 def page_data(
@@ -42,7 +43,7 @@ def page_data(
         "adjustable": _adjustable(run, picked),
         "threshold": _threshold(run),
         "keeps_nothing": _keeps_nothing(run, picked),
-        "expected_false": _expected_false(run.found, picked) if run.found else None,
+        "expected_false": _expected_false(run.found, run.settled, picked) if run.found else None,
         "scores": run.scores,
         "floor": floor,
         "names": short_names(names),
@@ -85,10 +86,12 @@ def _keeps_nothing(run: ReportRun, picked: Sequence[PackedMicrograph]) -> bool:
     return run.found is not None and not any(one.micrograph.picks for one in picked)
 
 
-def _expected_false(found: FalseDiscovery, picked: Sequence[PackedMicrograph]) -> dict[str, object]:
+def _expected_false(
+    found: FalseDiscovery, settled: Settled | None, picked: Sequence[PackedMicrograph]
+) -> dict[str, object]:
     """How many picks are expected to be false: of those of the run, and of the candidates of each score."""
     of_scores = sum((one.false for one in picked), np.zeros(len(CUTS)))
-    cut = found.automatic_cut()
+    cut = (found.own_cuts if settled is None else settled.own_cuts(found)).cut_of(found)
     return {
         "written": round(sum(one.false_picks for one in picked), 3),
         "of_scores": of_scores.round(3).tolist(),

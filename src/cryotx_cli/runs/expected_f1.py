@@ -9,7 +9,7 @@ _CONVINCING, _MOSTLY_WRONG = 0.65, 0.5
 _FELLOWS, _ODDS, _SURE = 10, 12.0, 0.996  # see `_like_its_fellows`
 
 
-def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR) -> float:
+def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLOOR, *, unsure: bool = False) -> float:
     """Probability cut of ``--threshold auto``: that of the highest expected F1, with two exceptions.
 
     On a micrograph without particles the best cut is that of the best guesses, of which a large one has hundreds. So
@@ -20,12 +20,14 @@ def automatic_cut(probabilities: NDArray[np.float64], floor: float = DEFAULT_FLO
     ----------
     probabilities, floor
         As for `expected_f1_cut`.
+    unsure
+        Keep also those that are far less sure than their fellows.
     """
     cut = expected_f1_cut(probabilities, floor)
     kept = probabilities[probabilities >= cut]
     if len(kept) and kept.mean() < _MOSTLY_WRONG:
         return max(cut, _CONVINCING)
-    return max(cut, _like_its_fellows(kept)) if len(kept) >= _FELLOWS else cut
+    return max(cut, _like_its_fellows(kept)) if len(kept) >= _FELLOWS and not unsure else cut
 
 
 def _like_its_fellows(kept: NDArray[np.float64]) -> float:

@@ -8,8 +8,9 @@ is told and what is cut rests on both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -208,7 +209,8 @@ class OwnCuts:
     found_in_noise
         What the decoys of the run have shown.
     usual
-        Logit of the median of the run's best candidates; None where these are too few.
+        Logit of the median of the run's best candidates; None where these are too few. With minus infinity none is
+        less sure than its fellows.
     more_than_noise
         Whether the run has candidates that noise does not explain.
     convincing
@@ -219,6 +221,11 @@ class OwnCuts:
     usual: float | None
     more_than_noise: bool
     convincing: bool
+
+    @property
+    def with_unsure(self) -> OwnCuts:
+        """The same rule, but those that are far less sure than their fellows stay."""
+        return replace(self, usual=-math.inf)
 
     def cut(self, scores: Scores, area: float) -> float:
         """Return the lowest score to keep in a micrograph of so many Å² with these candidates; inf to keep none."""

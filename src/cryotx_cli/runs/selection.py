@@ -25,6 +25,11 @@ class ExpectedF1:
 
 
 @dataclass(frozen=True)
+class ExpectedF1OfAll(ExpectedF1):
+    """The same, but those that are far less sure than their fellows stay."""
+
+
+@dataclass(frozen=True)
 class Threshold:
     """Keep every candidate whose probability is at least `probability`."""
 
@@ -177,7 +182,9 @@ def _rule(config: PickConfig) -> SelectionRule:
         return ExpectedCount(config.expected_count)
     if config.percentile is not None:
         return Percentile(config.percentile)
-    return ExpectedF1() if config.threshold == "auto" else Threshold(config.threshold)
+    if config.threshold != "auto":
+        return Threshold(config.threshold)
+    return ExpectedF1OfAll() if config.unsure == "keep" else ExpectedF1()
 
 
 def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
@@ -198,6 +205,8 @@ def choose(particles: Particles, rule: SelectionRule) -> NDArray[np.bool_]:
     """
     probabilities = particles.scores
     match rule:
+        case ExpectedF1OfAll(floor):
+            return probabilities >= automatic_cut(probabilities, floor, unsure=True)
         case ExpectedF1(floor):
             return probabilities >= automatic_cut(probabilities, floor)
         case OwnCuts():

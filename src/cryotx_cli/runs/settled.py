@@ -69,12 +69,16 @@ class Settled:
         """Whether the settings leave the threshold to what the decoys of the run say."""
         return self.by_probability and isinstance(self.selection.rule, ExpectedF1 | OwnCuts | RunCut)
 
+    def own_cuts(self, found: FalseDiscovery) -> OwnCuts:
+        """Return the automatic rule that follows from decoys, as these settings have it."""
+        return found.own_cuts.with_unsure if self.config.unsure == "keep" else found.own_cuts
+
     def with_cut(self, found: FalseDiscovery | None) -> Settled:
         """Return these settings with the thresholds that decoys give, if it is left to them and there are any."""
         if found is None or not self.cut_by_run:
             return self
         rate = self.config.fdr
-        rule = found.own_cuts if rate is None else RunCut(found.cut_at(rate), rate)
+        rule = self.own_cuts(found) if rate is None else RunCut(found.cut_at(rate), rate)
         return replace(self, selection=replace(self.selection, rule=rule))
 
     def save(self, path: Path) -> None:

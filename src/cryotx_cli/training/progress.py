@@ -50,7 +50,7 @@ class FineTuned(StepReport):
     Attributes
     ----------
     before, after
-        The weights it began with and those it leaves in ``best.safetensors``, on the same held-back `micrographs`.
+        The weights it began with and the best adapted ones, on the same held-back `micrographs`.
     helped
         False: the weights it began with agree better, and are what ``best.safetensors`` holds.
     gain

@@ -27,6 +27,7 @@ def detected(logits, hits, judged, labels, seed=0):
 
 
 PLAIN = Calibration()  # the logistic function
+WEIGHTS = Checkpoint({}, calibration=PLAIN)
 
 
 def drawn(count, slope, shift, share, seed=0):
@@ -65,8 +66,16 @@ def test_detections_where_nobody_labelled_do_not_count():
 
     assert recalibrated(PLAIN, [seen, border]) == recalibrated(PLAIN, [seen])
     assert best_f1([seen, border]) == best_f1([seen])
-    assert agreement([seen, border], PLAIN).counts == agreement([seen], PLAIN).counts
-    assert agreement([seen, border], PLAIN).dice == agreement([seen], PLAIN).dice
+    assert agreement([seen, border], WEIGHTS).counts == agreement([seen], WEIGHTS).counts
+    assert agreement([seen, border], WEIGHTS).dice == agreement([seen], WEIGHTS).dice
+
+
+def test_adapted_weights_are_judged_with_the_picks_that_are_less_sure_than_their_fellows():
+    sure = np.concatenate([np.full(40, 6.0), np.full(10, 1.0)])  # the odds of 1.0 are far below those of 6.0
+    seen = detected(sure, np.ones(50, bool), np.ones(50, bool), 50)
+
+    assert agreement([seen], WEIGHTS).counts.picks == 40
+    assert agreement([seen], replace(WEIGHTS, training={"fine_tuned_steps": 200})).counts.picks == 50
 
 
 def test_the_best_f1_is_that_of_the_best_cut():
@@ -92,7 +101,8 @@ def test_agreement_counts_what_a_user_gets():
     logits = np.log(probabilities / (1 - probabilities))
     one = detected(logits, np.array([True, True, False]), np.ones(3, bool), 4)
 
-    found = agreement([one], Calibration(tuple(np.sort(logits)), tuple(np.sort(probabilities))))
+    calibration = Calibration(tuple(np.sort(logits)), tuple(np.sort(probabilities)))
+    found = agreement([one], Checkpoint({}, calibration=calibration))
 
     assert (found.counts.picks, found.counts.truth, found.counts.matched) == (2, 4, 1)
     assert found.average_precision == average_precision(logits, one.hits, 4)
@@ -131,7 +141,7 @@ def test_detections_are_matched_one_to_one_where_people_labelled():
 def test_few_micrographs_are_compared_in_parts(micrographs, parts):
     seen = [drawn(400, 1.0, 0.0, 0.9, seed) for seed in range(micrographs)]
 
-    found = agreement(seen, PLAIN)
+    found = agreement(seen, WEIGHTS)
 
     assert len(found.parts) == parts
     assert sum(found.parts, Counts()) == found.counts
@@ -144,7 +154,7 @@ def test_the_parts_of_a_micrograph_have_what_lies_in_them():
     labels = np.vstack([middles[hits], [[950.0, 950.0]]])
     one = Detected(np.full(9, 4.0), hits, np.ones(9, bool), middles, labels, 12.0, Field((50.0, 50.0), (900.0, 900.0)))
 
-    found = agreement([one], PLAIN)
+    found = agreement([one], WEIGHTS)
 
     assert found.parts == (Counts(1, 0, 0), *[Counts(1, 1, 1)] * 7, Counts(1, 2, 1))
     assert found.dice == pytest.approx(2 * 8 / 18, abs=0.01)

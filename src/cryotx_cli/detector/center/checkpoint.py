@@ -12,6 +12,9 @@ from cryotx_cli.config import CenterConfig
 from cryotx_cli.detector.calibration import Calibration
 from cryotx_cli.detector.checkpoint import read_weights, understood, write_weights
 
+ADAPTED = "fine_tuned_steps"
+"""In the training of weights that were adapted: how many steps that took."""
+
 _FILM = "film."
 """Beginning of the film finder's names in a file."""
 
@@ -45,6 +48,11 @@ class Checkpoint:
     film: dict[str, Tensor] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     name: str = "unnamed"
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether its probabilities were set by labels of the micrographs that it is for."""
+        return ADAPTED in self.training
 
 
 def load_checkpoint(name: str | Path) -> Checkpoint:

@@ -19,7 +19,7 @@ from torch import nn
 from cryotx_cli.config import AdaptConfig
 from cryotx_cli.coordinates.gain import paired_gain
 from cryotx_cli.datasets.labelled import LabelSet, find_labels
-from cryotx_cli.detector.center.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cryotx_cli.detector.center.checkpoint import ADAPTED, Checkpoint, load_checkpoint, save_checkpoint
 from cryotx_cli.detector.center.network import CenterDETR
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.detector.device import resolve_device
@@ -144,7 +144,7 @@ def _is_over(progress: run.Progress, config: AdaptConfig) -> bool:
 
 def _tuned(initial: Checkpoint, average: run.WeightAverage, progress: run.Progress, config: AdaptConfig) -> Checkpoint:
     record = {
-        "fine_tuned_steps": progress.step,
+        ADAPTED: progress.step,
         "seconds": round(progress.seconds),
         "settings": run.plain_settings(config),
         "from": initial.training,
@@ -187,13 +187,13 @@ def _finish(
     device: torch.device,
 ) -> FineTuned:
     """Set the probabilities of the best and the last weights, and keep the initial ones if they are no worse."""
-    before = agreement(_detect_all(initial, held_back, device), initial.calibration)
+    before = agreement(_detect_all(initial, held_back, device), initial)
     best_file = out / "best.safetensors"
     best = load_checkpoint(best_file) if progress.best_step and best_file.is_file() else initial
     last = _recalibrated(last, initial, _detect_all(last, held_back, device))
     seen = _detect_all(best, held_back, device)
     best = _recalibrated(best, initial, seen)
-    after = agreement(seen, best.calibration)
+    after = agreement(seen, best)
     helped = after.counts.f1 > before.counts.f1
     save_checkpoint(last, out / "last.safetensors")
     save_checkpoint(best if helped else initial, best_file)
@@ -205,7 +205,7 @@ def _finish(
         progress.seconds,
         micrographs=tuple(image.name for image in held_back),
         before=before,
-        after=after if helped else before,
+        after=after,
         helped=helped,
         gain=paired_gain(before.parts, after.parts),
     )

@@ -22,6 +22,7 @@ from cryotx_cli.coordinates.agreement import (
 from cryotx_cli.coordinates.chance import Field, pairs_by_chance
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.calibration import Calibration
+from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.picker import Picker
 from cryotx_cli.runs.expected_f1 import automatic_cut
 from cryotx_cli.training.center.labelled_data import LabelledImage
@@ -78,14 +79,14 @@ def best_f1(seen: Sequence[Detected]) -> float:
     return float(np.nan_to_num(f1).max(initial=0.0))
 
 
-def agreement(seen: Sequence[Detected], calibration: Calibration) -> Agreement:
-    """Judge what `cryotx pick` keeps by itself of every image, with these probabilities."""
+def agreement(seen: Sequence[Detected], weights: Checkpoint) -> Agreement:
+    """Judge what `cryotx pick` keeps by itself of every image, with the probabilities of these weights."""
     parts: list[Counts] = []
     overlaps, by_chance = [], 0.0
     side = 1 if len(seen) >= _ENOUGH_MICROGRAPHS else math.ceil(math.sqrt(_FEWEST_PARTS / len(seen)))
     for number, one in enumerate(seen):
-        probabilities = calibration(one.logits)
-        kept = (probabilities >= automatic_cut(probabilities)) & one.judged
+        probabilities = weights.calibration(one.logits)
+        kept = (probabilities >= automatic_cut(probabilities, unsure=weights.is_adapted)) & one.judged
         picks = one.centres[kept]
         overlaps.append(disc_overlap(picks, one.labels, 2 * one.radius))
         by_chance += pairs_by_chance(picks, one.labels, one.radius, one.field, number)
