@@ -36,6 +36,7 @@ from cryotx_cli.averages.choice import StoredClasses, read_classes
 from cryotx_cli.averages.classes import FEWEST, Classes, number_of_classes, sorted_into_classes
 from cryotx_cli.averages.crops import SIDE, Frame, crops_of
 from cryotx_cli.averages.output import ClassRow
+from cryotx_cli.averages.power import verdict
 from cryotx_cli.config import ClassesConfig, PickConfig
 from cryotx_cli.coordinates.agreement import match
 from cryotx_cli.detector.center.checkpoint import load_checkpoint
@@ -70,16 +71,30 @@ class Kept:
     purity: float
 
 
-def classes_of(images: NDArray[np.float16], whole: NDArray[np.bool_], rings: int, seed: int) -> Classes:
+def classes_of(
+    images: NDArray[np.float16],
+    whole: NDArray[np.bool_],
+    rings: int,
+    seed: int,
+    scores: NDArray[np.float64] | None = None,
+) -> Classes:
     """Sort crops into classes with the command's own settings."""
     number = min(number_of_classes(int(whole.sum())), int(whole.sum()) // 10)
-    return sorted_into_classes(images, whole, rings, number, seed, CPU)
+    return sorted_into_classes(images, whole, rings, number, seed, CPU, scores)
 
 
 def dropped(found: Classes, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which picks `--drop-classes auto` drops."""
     rows = [
-        ClassRow(k, int(mine.sum()), float(mine.mean()), float(scores[mine].mean()) if mine.any() else 0.0, ring, 0.0)
+        ClassRow(
+            k,
+            int(mine.sum()),
+            float(mine.mean()),
+            float(scores[mine].mean()) if mine.any() else 0.0,
+            ring,
+            0.0,
+            verdict=verdict(found, k),
+        )
         for k, ring, mine in (
             (k, None if one.ring is None else float(one.ring), found.numbers == k)
             for k, one in enumerate(found.classes)
@@ -93,7 +108,7 @@ def kept(run: PicksWithTruth, some: NDArray[np.bool_], seed: int) -> Kept | None
     some = some & (run.kinds != HIDDEN)
     if (run.whole & some).sum() < FEWEST:
         return None
-    found = classes_of(run.images[some], run.whole[some], run.rings, seed)
+    found = classes_of(run.images[some], run.whole[some], run.rings, seed, run.scores[some])
     gone, kinds = dropped(found, run.scores[some]), run.kinds[some]
     real = kinds >= 0
     views = np.bincount(kinds[real], minlength=len(run.proteins))

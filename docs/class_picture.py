@@ -31,7 +31,7 @@ def tile(one: ReportClass, width: float) -> NDArray[np.uint8]:
     cv2.rectangle(picture, (8, SIDE - 10), (end, SIDE - 8), 255, cv2.FILLED)
     cv2.putText(picture, f"{nm} nm", (8, SIDE - 15), FONT, 0.36, 255, 1, cv2.LINE_AA)
     caption = np.full((CAPTION, SIDE), 255, np.uint8)
-    resolved = "noise" if one.resolution is None else f"{one.resolution:.0f} A"
+    resolved = one.words.replace("–", "-").replace("Å", "A")
     cv2.putText(caption, f"{one.number}: {resolved}", (2, 17), FONT, 0.45, INK, 1, cv2.LINE_AA)
     return np.vstack([picture, caption])
 
@@ -43,7 +43,7 @@ def row(folder: Path) -> NDArray[np.uint8]:
         sys.exit(f"{folder}: no classes of this run; cryotx classes {folder} makes them")
     shown = classes.best_first[:MOST]
     for one in shown:
-        print(f"{folder}: class {one.number}, {one.resolution and round(one.resolution, 1)} Å")
+        print(f"{folder}: class {one.number}, {one.words}")
     line = np.full((SIDE + CAPTION, MOST * (SIDE + GAP) - GAP), 255, np.uint8)
     for i, one in enumerate(shown):
         line[:, i * (SIDE + GAP) : i * (SIDE + GAP) + SIDE] = tile(one, classes.side)

@@ -42,12 +42,16 @@ def micrograph(name, count=80, seed=0, threshold=0.5, **more):
     return ReportMicrograph(name, found, 3000, 4000, picks, **more)
 
 
+def said(i):
+    return (f"{30 - 3 * i} Å", "agrees") if i else ("noise", "noise")
+
+
 def classes_of(names, images=5, dropped=(), seed=0):
     """Classes of candidates at random: 1 is noise, and what auto would drop; most candidates are in one."""
     rng = np.random.default_rng(seed)
     averages = rng.normal(0, 1, (images, 64, 64))
     rows = [
-        ReportClass(i + 1, average, 0.5 + 0.05 * i, None if i == 0 else 30.0 - 3 * i, i == 0)
+        ReportClass(i + 1, average, 0.5 + 0.05 * i, 30.0 - 3 * i if i else None, *said(i), suggested=i == 0)
         for i, average in enumerate(averages)
     ]
 

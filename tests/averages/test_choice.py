@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cryotx_cli.averages.choice import StoredClasses
-from cryotx_cli.averages.output import ClassRow
+from cryotx_cli.averages.output import AGREES, LEFTOVER, TOO_FEW, ClassRow
 
 
 def classes(*known: tuple[int, float, float | None]) -> StoredClasses:
@@ -20,6 +20,13 @@ def dropped(*known: tuple[int, float, float | None]) -> list[int]:
 
 def test_auto_drops_noise_whose_scores_promise_next_to_no_particle() -> None:
     assert dropped((1000, 0.9, 10.0), (50, 0.15, None)) == [2]
+
+
+def test_auto_drops_what_fits_no_average_and_never_what_has_too_few_picks_to_tell() -> None:
+    rows = [ClassRow(1, 1000, 0.8, 0.9, 10.0, 0.5, verdict=AGREES)]
+    rows += [ClassRow(i, 50, 0.1, 0.15, None, 0.5, verdict=told) for i, told in enumerate((TOO_FEW, LEFTOVER), 2)]
+
+    assert StoredClasses(tuple(rows), {}, {}).to_drop("auto", None) == {3}
 
 
 def test_auto_never_drops_a_class_that_is_more_than_noise() -> None:

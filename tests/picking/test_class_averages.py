@@ -56,11 +56,11 @@ def no_averaging(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ClassesConf
     """In place of sorting picks into classes, which takes seconds: every second pick is in each of two."""
     calls = []
 
-    def sorted_into_classes(crops, trains, rings, classes, seed, device):
+    def sorted_into_classes(crops, trains, rings, classes, seed, device, scores):
         image, curve = np.zeros((64, 64)), np.zeros(32)
-        found = [Class(image, curve, 1.0, 10), Class(image, curve, 0.1, None)]
+        found = [Class(image, curve, 1.0, 10, (9, 11)), Class(image, curve, 0.1, None)]
         numbers, zeros = np.arange(len(crops)) % 2, np.zeros(len(crops))
-        return Classes(found, numbers, zeros, np.zeros((len(crops), 2)), zeros, 0.5)
+        return Classes(found, numbers, zeros, np.zeros((len(crops), 2)), zeros, 0.5, np.zeros(32), 28)
 
     def average_run(run, config, exposures, tell=lambda _: None, read=lambda: None, most=None):
         calls.append((sum(row.picks for row in run.picked), config, most))
@@ -77,7 +77,7 @@ def run(tmp_path: Path, no_averaging: list) -> Path:
     """A finished run."""
     micrographs(tmp_path / "mics")
     run, told = pick(tmp_path)
-    assert run.summary.classes == "1 of 2 are more than noise (6.4 Å best)"
+    assert run.summary.classes == "1 of 2 are more than noise; 1 of too few picks to tell"
     assert told[-1].startswith("Averaging the picks in classes. All else is written: Ctrl-C")
     no_averaging.clear()
     return tmp_path
@@ -87,7 +87,7 @@ def run(tmp_path: Path, no_averaging: list) -> Path:
 def test_noise_is_called_noise_and_without_micrographs_the_classes_are_the_same(tmp_path: Path) -> None:
     micrographs(tmp_path / "mics")
     run, _ = pick(tmp_path, replace(CONFIG, classes=2))
-    assert run.summary.classes == "0 of 2 are more than noise"
+    assert run.summary.classes == "0 of 2 are more than noise; 2 of too few picks to tell"
     before = bytes_of(tmp_path / "p" / "classes")
     shutil.rmtree(tmp_path / "p" / "classes")
     shutil.rmtree(tmp_path / "mics")
@@ -156,7 +156,7 @@ def test_a_micrograph_for_whose_crops_there_is_no_room_is_picked(
 def test_a_finished_run_is_not_averaged_again_and_one_that_has_grown_is(run: Path, no_averaging: list) -> None:
     again, _ = pick(run)
     assert not no_averaging
-    assert again.summary.classes == "1 of 2 are more than noise (6.4 Å best)"
+    assert again.summary.classes == "1 of 2 are more than noise; 1 of too few picks to tell"
 
     pick(run, replace(CONFIG, classes=3))
     micrographs(run / "mics", 1, first=3)

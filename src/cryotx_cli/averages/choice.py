@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from cryotx_cli.averages.output import FOLDER, ClassRow
+from cryotx_cli.averages.output import FOLDER, LEFTOVER, NOISE, ClassRow
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, ParticleFileError
 from cryotx_cli.files.star_blocks import read_tables, table_with
@@ -80,7 +80,7 @@ class StoredClasses:
         if drop is None:
             return everything - self._numbers(keep or "", "--keep-classes")
         if drop == "auto":
-            return self._noise()
+            return self._noise() | {row.number for row in self.rows if row.told == LEFTOVER}
         return frozenset() if drop == "none" else self._numbers(drop, "--drop-classes")
 
     def _numbers(self, text: str, flag: str) -> frozenset[int]:
@@ -95,13 +95,13 @@ class StoredClasses:
         return frozenset(known[part] for part in parts)
 
     def _noise(self) -> frozenset[int]:
-        """Classes that are noise and most of whose picks are no particles, the lowest scores first.
+        """Return the classes that are noise and most of whose picks are no particles, the lowest scores first.
 
         The scores are probabilities: their sum is how many particles a class holds. No more are dropped than cost one
         or two particles of a hundred; and where all classes are noise, that says nothing of any of them.
         """
-        noise = [row for row in self.rows if row.resolution is None]
-        if len(noise) == len(self.rows):
+        noise = [row for row in self.rows if row.told == NOISE]
+        if all(row.resolution is None for row in self.rows):
             return frozenset()
         most = _LOST * sum(row.mean_score * row.picks for row in self.rows)
         dropped, lost = [], 0.0

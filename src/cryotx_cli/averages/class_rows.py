@@ -10,6 +10,7 @@ from cryotx_cli.averages.classes import Class, Classes
 from cryotx_cli.averages.crops import SIDE, Frame
 from cryotx_cli.averages.output import ClassRow
 from cryotx_cli.averages.pick_crops import PickCrops
+from cryotx_cli.averages.power import verdict
 from cryotx_cli.averages.surroundings import Surroundings, Whereabouts, surroundings, whereabouts
 from cryotx_cli.runs.stored import StoredRun
 
@@ -45,6 +46,9 @@ def class_rows(run: StoredRun, found: Classes, crops: PickCrops, frame: Frame) -
                 share=float(counts[i] / counts.sum()),
                 mean_score=float(sums[i] / max(1, counts[i])),
                 resolution=None if one.ring is None else SIDE * frame.pixel_size / one.ring,
+                coarsest=None if one.ring is None else SIDE * frame.pixel_size / one.between[0],
+                finest=None if one.ring is None else SIDE * frame.pixel_size / one.between[1],
+                verdict=verdict(found, i),
                 agreement=float(np.tanh(one.strength)),
                 centred=one.centred,
                 apart=own.apart * frame.diameter if math.isfinite(own.apart) else None,

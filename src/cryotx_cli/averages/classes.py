@@ -14,6 +14,7 @@ from cryotx_cli.averages.centring import LEAST_CENTRED, MOST_SPREAD, centred_pow
 from cryotx_cli.averages.chance import crops_of_noise
 from cryotx_cli.averages.crops import MASK_RADIUS, SIDE
 from cryotx_cli.averages.halves import Crops, HalvesOfCrops, Images, Matches, strength
+from cryotx_cli.averages.leftovers import UNSURE, leftovers
 from cryotx_cli.averages.polar import PolarFourier
 from cryotx_cli.averages.search import Poses
 
@@ -21,7 +22,8 @@ FEWEST = 30
 """Picks from which on there is something to average."""
 _SEARCHED_RINGS = 16
 _EACH, _MOST = 60, 50
-_NOISE_CROPS, _NOISE_CLASSES = 1500, 12
+_NOISE_CROPS, _NOISE_CLASSES, _NOISE_PLACES = 1500, 12, 400
+_SHOWN = 2000  # of the crops that fit no average
 _DEVIATIONS = 4.5  # by which a class exceeds those of noise: these reach 2, and 3.6 in one run of ten
 _FIRST_RING, _MOSTLY = 3, 0.75
 _LEAST_SHARED = 0.143  # of two halves: Rosenthal and Henderson, J. Mol. Biol. 333, 721 (2003)
@@ -41,6 +43,8 @@ class Class:
         How far its halves agree: mean of Fisher's z of the rings that count.
     ring
         Up to which ring they do; None: no further than those of noise, or it shows no object of its own.
+    between
+        Rings between which this may lie: what they share, less and more half a deviation of what noise does.
     centred
         Share of the power of its crops that lies round their middle, see `cryotx_cli.averages.centring`.
     spread
@@ -51,6 +55,7 @@ class Class:
     curve: NDArray[np.float64]
     strength: float
     ring: int | None
+    between: tuple[int, int] = (0, 0)
     centred: float = 0.0
     spread: float = 0.0
 
@@ -78,6 +83,12 @@ class Classes:
         (n,) its correlation with the average of its half.
     chance
         The strength above which a class is no noise.
+    noise
+        (side / 2,) what halves of classes of noise share, from ring 1 on.
+    rings
+        How many of the rings hold something.
+    leftover
+        Number of the class of the crops that fit no average, the last one; None: there are none.
     """
 
     classes: list[Class]
@@ -86,6 +97,9 @@ class Classes:
     shifts: NDArray[np.float64]
     scores: NDArray[np.float64]
     chance: float
+    noise: NDArray[np.float64]
+    rings: int
+    leftover: int | None = None
 
 
 def number_of_classes(picks: int) -> int:
@@ -97,7 +111,13 @@ def number_of_classes(picks: int) -> int:
 
 
 def sorted_into_classes(
-    crops: Crops, trains: NDArray[np.bool_], rings: int, classes: int, seed: int, device: torch.device
+    crops: Crops,
+    trains: NDArray[np.bool_],
+    rings: int,
+    classes: int,
+    seed: int,
+    device: torch.device,
+    scores: NDArray[np.float64] | None = None,
 ) -> Classes:
     """Sort crops into classes.
 
@@ -115,6 +135,9 @@ def sorted_into_classes(
         The same one gives the same classes.
     device
         Where to compute.
+    scores
+        (n,) probabilities that crops are particles: those that fit no average and are none by these, either, become a
+        class of their own. None: there is no such class.
     """
     polar = PolarFourier(SIDE, MASK_RADIUS, min(_SEARCHED_RINGS, rings), device)
     second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
@@ -124,7 +147,29 @@ def sorted_into_classes(
         sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)
         noise = by_noise.result()
     found = _Found(sorted_, rings, noise).classes(second)
-    return replace(found, classes=_judged(found, crops))
+    found = replace(found, classes=_judged(found, crops))
+    if scores is None:
+        return found
+    places = crops_of_noise(_template(crops, trains), _NOISE_PLACES, seed)
+    return _with_leftovers(found, crops, leftovers(sorted_.fits(places), scores, _unknown(found, scores)))
+
+
+def _unknown(found: Classes, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which crops (n,) are in classes whose halves agree and most of which the detector does not know."""
+    count = len(found.classes)
+    unsure = np.bincount(found.numbers, scores < UNSURE, count) >= np.bincount(found.numbers, minlength=count) / 2
+    agrees = np.array([one.ring is not None for one in found.classes])
+    return np.asarray((unsure & agrees)[found.numbers])
+
+
+def _with_leftovers(found: Classes, crops: Crops, left: NDArray[np.bool_]) -> Classes:
+    """Take crops out of their classes into one of their own, which shows what they are: their plain mean."""
+    if not left.any():
+        return found
+    image = np.asarray(crops[np.flatnonzero(left)[:_SHOWN]], np.float64).mean(0)
+    numbers = np.where(left, len(found.classes), found.numbers)
+    last = Class(image, np.zeros(SIDE // 2), 0.0, None)
+    return replace(found, classes=[*found.classes, last], numbers=numbers, leftover=len(found.classes))
 
 
 def _judged(found: Classes, crops: Crops) -> list[Class]:
@@ -144,14 +189,13 @@ def _shared_by_noise(
     polar: PolarFourier, crops: Crops, trains: NDArray[np.bool_], rings: int, classes: int, seed: int
 ) -> Images:
     """Return the ring correlations of classes of noise that have as many crops as those of the picks."""
-    some = np.flatnonzero(trains)
-    template = np.asarray(crops[some[:: max(1, len(some) // 2000)]], np.float32).mean(0)
+    template = _template(crops, trains)
     each = max(2, len(crops) // classes)
     at_once = min(classes, max(2, _NOISE_CROPS // each))
     curves: list[Images] = []
     while sum(map(len, curves)) < _NOISE_CLASSES:
         number = seed * 100 + len(curves)
-        noise = crops_of_noise(np.asarray(template), each * at_once, number)
+        noise = crops_of_noise(template, each * at_once, number)
         second = np.arange(len(noise)) % 2 == 1
         halves = HalvesOfCrops(polar, noise, second, _some(len(noise), trains.mean(), number), at_once, number)
         pairs, of_first, of_second = (one.curves for one in halves.matches())
@@ -161,6 +205,12 @@ def _shared_by_noise(
             pairs = np.where(better[:, None], alone, pairs)
         curves.append(pairs)
     return np.concatenate(curves)
+
+
+def _template(crops: Crops, trains: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return what crops that classes are made with average to as they are."""
+    some = np.flatnonzero(trains)
+    return np.asarray(np.asarray(crops[some[:: max(1, len(some) // 2000)]], np.float32).mean(0))
 
 
 def _some(count: int, share: float, seed: int) -> NDArray[np.bool_]:
@@ -176,6 +226,7 @@ class _Found:
         self._halves, self._rings = halves.halves, rings
         by_chance = strength(noise, rings)
         self._chance = float(by_chance.mean() + _DEVIATIONS * by_chance.std(ddof=1))
+        self._noise, self._error = noise.mean(0), _smooth(noise).std(0)
         self._bound = np.maximum(_LEAST_SHARED, _smooth(noise).mean(0) + _smooth(noise).std(0))
         self._matches = halves.matches()
         self._kept: list[Class] = []
@@ -214,10 +265,12 @@ class _Found:
 
     def _keep(self, image: Images, curve: NDArray[np.float64]) -> None:
         shared = float(strength(curve[None], self._rings)[0])
-        ring = None
+        ring, between = None, (0, 0)
         if shared > self._chance:
-            ring = last_ring(_smooth(curve[None])[0, : self._rings], self._bound[: self._rings])
-        self._kept.append(Class(_weighted(image, curve), curve, shared, ring))
+            smooth, error = _smooth(curve[None])[0, : self._rings], self._error[: self._rings]
+            low, ring, high = (last_ring(smooth + by * error, self._bound[: self._rings]) for by in (-0.5, 0, 0.5))
+            between = (low, high)
+        self._kept.append(Class(_weighted(image, curve), curve, shared, ring, between))
 
     def _of_all(self, second: NDArray[np.bool_]) -> Classes:
         poses = []
@@ -241,6 +294,8 @@ class _Found:
             everything.shifts.cpu().double().numpy()[order],
             everything.scores.cpu().double().numpy()[order],
             self._chance,
+            self._noise,
+            self._rings,
         )
 
 

@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cryotx_cli.averages.crops import MASK_RADIUS, SIDE
+from cryotx_cli.averages.leftovers import fits_beyond_noise
 from cryotx_cli.averages.polar import PolarFourier
 from cryotx_cli.averages.search import Poses, Search
 from cryotx_cli.averages.training import best_poses, ring_weights, trained_averages
@@ -98,7 +99,7 @@ class HalvesOfCrops:
         classes: int,
         seed: int,
     ) -> None:
-        self._polar, self._crops = polar, crops
+        self._polar, self._crops, self._second = polar, crops, second
         sample = _harmonics(polar, crops, np.flatnonzero(trains))
         self._weights = ring_weights(polar, sample)[:, None]
         sample *= self._weights
@@ -122,6 +123,23 @@ class HalvesOfCrops:
             added, number = _put_back(self._crops, some, poses, len(averages))
             sums, counts = sums + added, counts + number
         return Half(averages, sums / np.maximum(counts, 1)[:, None, None], Poses.joined(parts), counts)
+
+    def fits(self, noise: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return how each crop fits averages of the half that it is not in, beyond crops of noise (m, side, side)."""
+        parts = []
+        for half, of_other in zip(self.halves, (True, False), strict=True):
+            search, members = Search(self._polar, half.averages), self._second == of_other
+            fit = (self._coarse(search, crops, some) for crops, some in ((self._crops, members), (noise, None)))
+            parts.append((members, *fit))
+        return fits_beyond_noise(parts)
+
+    def _coarse(self, search: Search, crops: Crops, some: NDArray[np.bool_] | None) -> Images:
+        members = np.arange(len(crops)) if some is None else np.flatnonzero(some)
+        parts = [
+            search.coarse(_harmonics(self._polar, crops, members[start : start + _AT_ONCE]) * self._weights)[0]
+            for start in range(0, len(members), _AT_ONCE)
+        ]
+        return np.asarray(torch.cat(parts).cpu().double().numpy())
 
     def matches(self) -> tuple[Matches, Matches, Matches]:
         """Return the classes of the halves as pairs, and what suits each class of the first and of the second best."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from cryotx_cli.averages.choice import read_classes
 from cryotx_cli.averages.class_rows import class_rows
 from cryotx_cli.averages.classes import FEWEST, Classes, filtered, number_of_classes, sorted_into_classes
 from cryotx_cli.averages.crops import Frame
-from cryotx_cli.averages.output import FOLDER, STACK, Assigned, ClassRow, relion_poses, write_classes
+from cryotx_cli.averages.output import FEW, FOLDER, STACK, TOO_FEW, Assigned, ClassRow, relion_poses, write_classes
 from cryotx_cli.averages.pick_crops import PickCrops, micrographs_with_picks, read_crops
 from cryotx_cli.config import ClassesConfig
 from cryotx_cli.coordinates.formats.entry import Alignments, Exposure
@@ -56,10 +57,13 @@ class ClassesMade:
 
     @property
     def in_words(self) -> str:
-        """How many classes are more than noise, and how good the best is."""
-        good = [row.resolution for row in self.rows if row.resolution is not None]
-        best = f" ({min(good):.1f} Å best)" if good else ""
-        return f"{len(good)} of {len(self.rows)} are more than noise{best}"
+        """How many classes are more than noise, what the middle one of these resolves, and how many cannot be told."""
+        good = [row for row in self.rows if row.resolution is not None]
+        known = [row.resolution for row in good if row.resolution is not None and row.picks >= FEW]
+        middle = f" (half of them to {statistics.median_low(known):.0f} Å or better)" if len(known) > 1 else ""
+        few = sum(row.told == TOO_FEW for row in self.rows)
+        told = f"; {few} of too few picks to tell" if few else ""
+        return f"{len(good)} of {len(self.rows)} are more than noise{middle}{told}"
 
 
 def average_run(
@@ -110,7 +114,8 @@ def average_run(
     trains = _sample(crops.whole, config.sample, config.seed)
     number = config.classes or number_of_classes(int(trains.sum()))
     number = min(number, int(trains.sum()) // 10)
-    found = sorted_into_classes(crops.images, trains, frame.rings(crops.coarsest), number, config.seed, device)
+    scores = np.concatenate([particles.scores for _, particles in crops.picks])
+    found = sorted_into_classes(crops.images, trains, frame.rings(crops.coarsest), number, config.seed, device, scores)
     shown = class_rows(run, found, crops, frame)
     about = {
         "of": picks_fingerprint(run, config) if len(rows) == len(micrographs_with_picks(run)) else "",

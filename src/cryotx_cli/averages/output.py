@@ -29,6 +29,11 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.files.whole_file import whole_file, write_json
 from cryotx_cli.micrographs.stack import write_stack
 
+AGREES, NOISE, TOO_FEW, LEFTOVER = "agrees", "noise", "too few", "leftover"
+"""Verdicts on classes: halves agree beyond chance; they would, were it no noise; too few picks to tell; picks that fit
+no average."""
+FEW = 20
+"""Picks below which a class has no number in Å: halves of so few agree to another one each time."""
 FOLDER, STACK = "classes", "classes/classes.mrcs"
 _OURS = frozenset({"classes.mrcs", "classes.star", "particles.star", "particles.cs", "classes.json"})
 _PARTICLE_COLUMNS = (
@@ -71,6 +76,10 @@ class ClassRow:
         or within one of the edge of film; None where no film was looked for.
     looks
         What its places say that it may be, where they say something.
+    coarsest, finest
+        Å between which the resolution may lie; None where there is none.
+    verdict
+        One of the four above; empty in classes of older versions.
     """
 
     number: int
@@ -85,6 +94,24 @@ class ClassRow:
     at_border: float | None = None
     at_film: float | None = None
     looks: str = ""
+    coarsest: float | None = None
+    finest: float | None = None
+    verdict: str = ""
+
+    @property
+    def told(self) -> str:
+        """The verdict; of classes of older versions what their resolution says."""
+        return self.verdict or (NOISE if self.resolution is None else AGREES)
+
+    @property
+    def in_words(self) -> str:
+        """What its halves say, in a few words: a range in Å, or why there is none."""
+        if self.resolution is None:
+            return {TOO_FEW: "too few to tell", LEFTOVER: "fits no average"}.get(self.told, "noise")
+        if self.picks < FEW:
+            return "agrees, few picks"
+        ends = [f"{end:.0f}" for end in (self.finest or self.resolution, self.coarsest or self.resolution)]
+        return f"{'–'.join(dict.fromkeys(ends))} Å"
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,28 +38,33 @@ def classes(
 
 def print_summary(made: ClassesMade) -> None:
     """Print the table of classes and where they are."""
+    from cryotx_cli.averages.output import LEFTOVER, TOO_FEW
     from cryotx_cli.cli.console import facts, table
 
-    noise = [row for row in made.rows if row.resolution is None]
+    more = sum(row.picks for row in made.rows if row.resolution is not None)
+    few = sum(row.picks for row in made.rows if row.told == TOO_FEW)
+    left = sum(row.picks for row in made.rows if row.told == LEFTOVER)
     rows = [
         (
             f"{row.number}",
             f"{row.picks}",
             f"{row.share:.1%}",
             f"{row.mean_score:.2f}",
-            "noise" if row.resolution is None else f"{row.resolution:.1f}",
-            f"{row.agreement:.2f}",
+            "" if row.told == LEFTOVER else f"{row.agreement:.2f}",
+            row.in_words,
         )
         for row in made.rows
     ]
-    columns = ("Class", "Picks", "Share", "Mean score", "Å", "Halves agree")
+    columns = ("Class", "Picks", "Share", "Mean score", "Halves agree", "To")
     table("Classes", columns, rows, ("all", f"{made.picks}", "", "", "", ""))
     facts(
         f"Wrote {made.folder}",
         [
             ("Picks", f"{made.picks}"),
             ("Classes made with", f"{made.trained} of them"),
-            ("In classes that are more than noise", f"{made.picks - sum(row.picks for row in noise)}"),
+            ("In classes that are more than noise", f"{more}"),
+            *([("In classes of too few picks to tell", f"{few}")] if few else []),
+            *([("That fit no average", f"{left}; --drop-classes auto drops them")] if left else []),
             ("Seconds", f"{made.seconds:.1f}"),
         ],
     )

@@ -68,6 +68,8 @@ def classes_to_show(run: StoredRun) -> ReportClasses | None:
             average,
             row.mean_score,
             row.resolution,
+            row.in_words,
+            row.told,
             row.number in suggested,
             (row.looks,) if row.looks else (),
         )

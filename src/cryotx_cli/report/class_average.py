@@ -30,7 +30,11 @@ class ReportClass:
     mean_score
         Of its picks.
     resolution
-        Å to which its halves agree; None: no further than those of noise.
+        Å to which its halves agree; None where that is not known.
+    words
+        What its halves say, in a few words.
+    verdict
+        ``noise``, or another word.
     suggested
         Whether ``--drop-classes auto`` would drop it.
     remarks
@@ -41,6 +45,8 @@ class ReportClass:
     average: NDArray[np.floating]
     mean_score: float
     resolution: float | None
+    words: str
+    verdict: str
     suggested: bool = False
     remarks: tuple[str, ...] = ()
 

@@ -37,6 +37,8 @@ def class_data(classes: ReportClasses, picked: Sequence[PackedMicrograph]) -> di
                 "number": one.number,
                 "score": round(one.mean_score, 4),
                 "resolution": None if one.resolution is None else round(one.resolution, 2),
+                "words": one.words,
+                "verdict": one.verdict,
                 "suggested": one.suggested,
                 "dropped": one.number in classes.dropped,
                 "remarks": one.remarks,

@@ -33,7 +33,7 @@ class ClassGallery:
     def rows(self) -> list[dict[str, Any]]:
         """Return what is known of each class; nothing where there are none, or they are damaged."""
         classes = self._classes()
-        return [] if classes is None else [vars(row) for row in classes.rows]
+        return [] if classes is None else [{**vars(row), "words": row.in_words} for row in classes.rows]
 
     def numbers_of(self, micrograph: str, candidates: Particles) -> list[int]:
         """Return the class of each candidate, 0 for none; nothing where there are no classes."""

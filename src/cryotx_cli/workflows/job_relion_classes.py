@@ -61,16 +61,13 @@ def finish_classes(folder: Path, made: Path, rows: tuple[ClassRow, ...]) -> None
     write_classes_star(folder / _STAR, in_project(folder / _STACK), rows)
     images, _ = read_stack(folder / _STACK)
     write_sheet(folder / _SHEET, list(images), [_caption(row) for row in rows])
-    lines = [f"{row.number}: {row.picks} picks, mean score {row.mean_score:.2f}, {_detail(row)}" for row in rows]
+    lines = [f"{row.number}: {row.picks} picks, mean score {row.mean_score:.2f}, {row.in_words}" for row in rows]
     write_pdf(folder / _LOG, f"{in_project(folder)}: class averages of cryotx", lines, [folder / _SHEET])
     nodes = [(in_project(folder / name), kind) for name, kind in ((_STAR, AVERAGES), (_LOG, LOG))]
     write_nodes(folder, version_of_project(Path()), nodes)
 
 
-def _detail(row: ClassRow) -> str:
-    return "noise" if row.resolution is None else f"{row.resolution:.1f} Å"
-
-
 def _caption(row: ClassRow) -> str:
-    detail = "noise" if row.resolution is None else f"{row.resolution:.0f} A"
+    # The letters of pictures have no more than ASCII.
+    detail = row.in_words.replace("–", "-").replace("Å", "A")
     return f"{row.number}: {row.picks} picks, {detail}"

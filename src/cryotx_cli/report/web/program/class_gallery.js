@@ -7,9 +7,6 @@ import { BARS_NM } from "./picks.js";
 import { state } from "./state.js";
 import { counted, number } from "./words.js";
 
-/** What a class resolves, in words. */
-export const resolves = ({ resolution }) => (resolution === null ? "noise" : `${number(resolution, 1)} Å`);
-
 const makeBar = () => {
   const nm = BARS_NM.filter((length) => length <= data.classes.side / 30).pop();
   if (!nm) return "";
@@ -28,7 +25,7 @@ const addLine = (button, first, second) => {
 };
 
 const makeClass = (one, i) => {
-  const item = make("li", one.resolution === null ? "noise" : "");
+  const item = make("li", one.verdict === "noise" ? "noise" : "");
   const button = makeButton();
   button.dataset.slot = i + 1;
   button.tabIndex = -1;
@@ -38,7 +35,7 @@ const makeClass = (one, i) => {
   image.src = `data:image/png;base64,${one.picture}`;
   picture.append(image, makeBar());
   const name = make("span", "which");
-  name.append(make("b", "", number(one.number)), make("span", "resolution", resolves(one)));
+  name.append(make("b", "", number(one.number)), make("span", "resolution", one.words));
   button.append(picture, name);
   const picks = make("span");
   const share = addLine(button, picks, "");
@@ -68,7 +65,7 @@ export const showClasses = () => {
     tick.checked = isDropped(slot);
     const words = [
       `class ${one.number}`,
-      resolves(one),
+      one.words,
       picks.textContent,
       share.textContent,
       `mean score ${number(one.score, 2)}`,

@@ -12,7 +12,7 @@ import {
   picksOfClassOn,
   unclassed,
 } from "./class_counts.js";
-import { resolves, showClasses, showMarked, watchClasses } from "./class_gallery.js";
+import { showClasses, showMarked, watchClasses } from "./class_gallery.js";
 import { data, indexOf, shown } from "./data.js";
 import { at } from "./dom.js";
 import { drawPicks } from "./picks.js";
@@ -67,6 +67,8 @@ const tellOfDropped = () => {
       ? `Dropped: ${numbersDropped().join(", ")}, with ${counted(lost)}. Of ${number(more.length)} classes that are more than noise ${number(kept.length)} ${be(kept.length)} kept.`
       : `${number(more.length)} of ${number(classes.length)} classes are more than noise. None is dropped.`,
   ];
+  const few = classes.filter(({ verdict }) => verdict === "too few");
+  if (few.length) parts.push(`${number(few.length)} ${few.length === 1 ? "has" : "have"} too few picks to tell.`);
   const rest = unclassed(state.cut);
   if (rest) parts.push(`${counted(rest)} ${be(rest)} in no class.`);
   at("classes-told").textContent = parts.join(" ");
@@ -110,7 +112,7 @@ export const watchMarks = (marked, changed) => {
   at("viewer-class").append(new Option("none", 0));
   for (const slot of slots) {
     const { number: name, ...one } = classes[slot - 1];
-    at("viewer-class").append(new Option(`${name}, ${resolves(one)}`, slot));
+    at("viewer-class").append(new Option(`${name}, ${one.words}`, slot));
   }
   at("viewer-class").addEventListener("change", () => {
     pointedAt = 0;

@@ -5,8 +5,6 @@ import { at, counted, make, press } from "./dom.js";
 import { ask } from "./server.js";
 import { changed, state } from "./state.js";
 
-const about = (one) => (one.resolution === null ? "noise" : `${one.resolution.toFixed(1)} Å`);
-
 const words = () => {
   const hidden = [...state.hiddenClasses].sort((a, b) => a - b);
   at("classes-words").textContent = hidden.length
@@ -28,7 +26,7 @@ const cardOf = (one) => {
   picture.src = `/classes/${one.number}`;
   picture.alt = "";
   picture.style.borderColor = colourOfClass(one.number);
-  button.append(picture, make("span", "", `${one.number}: ${counted(one.picks, "picks")}, ${about(one)}`));
+  button.append(picture, make("span", "", `${one.number}: ${counted(one.picks, "picks")}, ${one.words}`));
   button.addEventListener("click", () => turn(one.number, button));
   item.append(button);
   return item;
