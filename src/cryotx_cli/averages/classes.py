@@ -191,7 +191,7 @@ def _shared_by_noise(
     """Return the ring correlations of classes of noise that have as many crops as those of the picks."""
     template = _template(crops, trains)
     each = max(2, len(crops) // classes)
-    at_once = min(classes, max(2, _NOISE_CROPS // each))
+    at_once = min(classes, _NOISE_CLASSES, max(2, _NOISE_CROPS // each))
     curves: list[Images] = []
     while sum(map(len, curves)) < _NOISE_CLASSES:
         number = seed * 100 + len(curves)

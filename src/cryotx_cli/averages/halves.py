@@ -103,24 +103,24 @@ class HalvesOfCrops:
         sample = _harmonics(polar, crops, np.flatnonzero(trains))
         self._weights = ring_weights(polar, sample)[:, None]
         sample *= self._weights
-        of_sample = second[trains]
         self.halves = tuple(
-            self._half(
-                trained_averages(polar, sample[torch.from_numpy(of_sample == half)], classes, 2 * seed + half),
-                np.flatnonzero(second == half),
-                trains,
-            )
-            for half in (False, True)
+            self._half(sample[torch.from_numpy(second[trains] == half)], second == half, trains, classes, seed)
+            for half, seed in ((False, 2 * seed), (True, 2 * seed + 1))
         )
 
-    def _half(self, averages: Tensor, members: NDArray[np.intp], trains: NDArray[np.bool_]) -> Half:
+    def _half(self, sample: Tensor, own: NDArray[np.bool_], trains: NDArray[np.bool_], classes: int, seed: int) -> Half:
+        averages, members = trained_averages(self._polar, sample, classes, seed), np.flatnonzero(own)
         search, parts = Search(self._polar, averages), []
-        sums, counts = np.zeros((len(averages), SIDE, SIDE)), np.zeros(len(averages), np.int64)
+        sums, counts = np.zeros((classes, SIDE, SIDE)), np.zeros(classes, np.int64)
         for start in range(0, len(members), _AT_ONCE):
             some = members[start : start + _AT_ONCE]
-            poses = best_poses(search, _harmonics(self._polar, self._crops, some) * self._weights)
+            if len(sample) == len(members):  # all of them have trained
+                fitted = sample[start : start + _AT_ONCE]
+            else:
+                fitted = _harmonics(self._polar, self._crops, some) * self._weights
+            poses = best_poses(search, fitted)
             parts.append(poses)
-            added, number = _put_back(self._crops, some, poses, len(averages))
+            added, number = _put_back(self._crops, some, poses, classes)
             sums, counts = sums + added, counts + number
         return Half(averages, sums / np.maximum(counts, 1)[:, None, None], Poses.joined(parts), counts)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _SOFT = 2.0  # px over which the mask falls
+_NOTHING = 1e-3  # of the mask: what is left of pixels beyond is not looked at
 _AT_ONCE = 2048
 
 
@@ -44,7 +45,8 @@ class PolarFourier:
         self.kx, self.ky = (ring[:, None] * part for part in (angle.cos(), angle.sin()))
         half = self.harmonics  # the other half of the circle is its conjugate
         turns = self.kx[:, :half, None, None] * x + self.ky[:, :half, None, None] * y
-        turns = turns.reshape(-1, side * side).T * (2 * math.pi / side)
+        self._shown = torch.where(self.mask.flatten() > _NOTHING)[0]
+        turns = turns.reshape(-1, side * side).T[self._shown] * (2 * math.pi / side)
         self._cosines, self._sines = turns.cos().float(), turns.sin().float()
         self.m = torch.arange(self.harmonics, device=device)
         self._sign = torch.where(self.m % 2 == 0, 1.0, -1.0).to(device)
@@ -54,10 +56,10 @@ class PolarFourier:
         parts = []
         for start in range(0, len(images), _AT_ONCE):
             some = images[start : start + _AT_ONCE]
-            flat = (some.to(self.device, torch.float32) * self.mask).flatten(1)
+            flat = (some.to(self.device, torch.float32) * self.mask).flatten(1)[:, self._shown]
             half = torch.complex(flat @ self._cosines, -(flat @ self._sines))
             half = half.view(len(some), self.rings, self.harmonics)
-            parts.append(torch.fft.fft(torch.cat([half, half.conj()], -1))[..., : self.harmonics] / self.angles)
+            parts.append(self.from_samples(torch.cat([half, half.conj()], -1)))
         nothing = torch.zeros((0, self.rings, self.harmonics), dtype=torch.complex64, device=self.device)
         return torch.cat([nothing, *parts])
 
@@ -65,12 +67,12 @@ class PolarFourier:
         """Return the values (..., rings, angles) of images with these harmonics."""
         negative = (harmonics.conj() * self._sign)[..., 1:].flip(-1)
         nothing = torch.zeros_like(harmonics[..., :1])  # the highest harmonic is beyond what a ring holds
-        values: Tensor = torch.fft.ifft(torch.cat([harmonics, nothing, negative], -1)) * self.angles
+        values: Tensor = torch.fft.ifft(torch.cat([harmonics, nothing, negative], -1), norm="forward")
         return values
 
     def from_samples(self, samples: Tensor) -> Tensor:
         """Return the harmonics of images with these values."""
-        harmonics: Tensor = torch.fft.fft(samples)[..., : self.harmonics] / self.angles
+        harmonics: Tensor = torch.fft.fft(samples, norm="forward")[..., : self.harmonics]
         return harmonics
 
     def moves(self, shifts: Tensor) -> Tensor:
