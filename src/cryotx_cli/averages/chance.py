@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scipy.fft import irfft2, rfft2
 
 from cryotx_cli.averages.crops import DIAMETER_PX, SIDE, levelled

@@ -139,23 +139,24 @@ class Picker:
         diameter
             Of the particle, in Å.
         """
-        micrographs = list(micrographs)
-        evidence = self._evidence(micrographs, diameter)
-        if evidence >= CONVINCING_F1:
+        middles, found, evidence = [], [], 0.0
+        for micrograph in micrographs:
+            middles.append(_middle(micrograph, diameter))
+            found.append(self._candidates(middles[-1], diameter).scores)
+            evidence = highest_expected_f1(np.concatenate(found))
+            if evidence >= CONVINCING_F1:  # the first will do, if it convinces
+                return False
+        if not middles:
             return False
-        inverted = [replace(micrograph, image=-micrograph.image) for micrograph in micrographs]
-        return self._evidence(inverted, diameter) >= max(CONVINCING_F1, evidence + CLEARLY_BETTER)
+        inverted = [self._candidates(replace(one, image=-one.image), diameter).scores for one in middles]
+        return highest_expected_f1(np.concatenate(inverted)) >= max(CONVINCING_F1, evidence + CLEARLY_BETTER)
 
-    def _evidence(self, micrographs: Sequence[Micrograph], diameter: float) -> float:
-        found = [self._candidates(micrograph, diameter).scores for micrograph in micrographs]
-        return highest_expected_f1(np.concatenate(found)) if found else 0.0
-
-    def _candidates(self, micrograph: Micrograph, diameter: float) -> Particles:
-        """Candidates half a diameter apart, in the middle of a micrograph of many diameters."""
+    def _candidates(self, middle: Micrograph, diameter: float) -> Particles:
+        """Candidates half a diameter apart."""
         try:
-            found = self.pick(middle_of(micrograph, diameter, _MIDDLE), diameter)
+            found = self.pick(middle, diameter)
         except MicrographError:  # fewer than two diameters wide at this scale
-            return Particles.empty(micrograph.pixel_size)
+            return Particles.empty(middle.pixel_size)
         return apart(found, diameter)
 
     def detect(self, image: NDArray[np.float32]) -> Detections:
@@ -192,6 +193,12 @@ class Picker:
         with torch.inference_mode():
             output: CenterOutput = self.model(batch.contiguous(memory_format=torch.channels_last))
         return output.final if self.checkpoint.use_decoder else output.peaks
+
+
+def _middle(micrograph: Micrograph, diameter: float) -> Micrograph:
+    """Return the middle of a micrograph of many diameters, which does not keep the whole of it in memory."""
+    middle = middle_of(micrograph, diameter, _MIDDLE)
+    return replace(middle, image=middle.image.copy())
 
 
 def _on_host(queries: Queries) -> Detections:
