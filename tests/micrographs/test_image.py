@@ -5,7 +5,15 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cryotx_cli.micrographs.image import CLIP, PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
+from cryotx_cli.micrographs.image import (
+    CLIP,
+    PIXELS_PER_DIAMETER,
+    clip_outliers,
+    clipped_and_rescaled,
+    normalise,
+    padding,
+    rescale,
+)
 
 
 def noise(shape=(96, 120), seed=0, mean=0.0, sigma=1.0):
@@ -105,6 +113,14 @@ def test_a_large_image_is_clipped_at_every_pixel(place):
     assert 13 < clipped.max() < 17
     assert clipped[place] == clipped.max()
     assert clipped.dtype == np.float32
+
+
+@pytest.mark.parametrize("factor", [0.21, 0.5, 0.999, 1.0, 1.7])
+@pytest.mark.parametrize("shape", [(300, 280), (90, 130)])
+def test_clipping_on_the_way_gives_what_clipping_first_does(shape, factor):
+    image = noise(shape, mean=5.0)
+    image[13, 29], image[70, 80] = 1e5, -1e5
+    assert_array_equal(clipped_and_rescaled(image, factor), rescale(clip_outliers(image), factor))
 
 
 def test_an_image_of_mostly_one_value_is_left_as_it_is():

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from cryotx_cli.micrographs.ctf import Ctf
 from cryotx_cli.micrographs.decoy import noise_power, over_rings
-from cryotx_cli.micrographs.image import clip_outliers, padding, rescale
+from cryotx_cli.micrographs.image import clipped_and_rescaled, padding
 from cryotx_cli.micrographs.micrograph import Micrograph
 
 Image = NDArray[np.float32]
@@ -93,7 +93,7 @@ def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame,
     factor = micrograph.pixel_size / frame.pixel_size
     height, width = micrograph.image.shape
     step = min(1.0, 1 / factor)  # px of the image that is cut from one pixel of a crop to the next
-    flat = _flattened(rescale(clip_outliers(micrograph.image), min(1.0, factor)))
+    flat = _flattened(clipped_and_rescaled(micrograph.image, min(1.0, factor)))
     image, noise = _whitened(flat, None if ctf is None else (ctf, micrograph.pixel_size / min(1.0, factor)))
     frequencies = np.arange(SIDE // 2 + 1) / SIDE / step
     noise = np.interp(frequencies, np.linspace(0, 0.5, len(noise)), noise)

@@ -49,7 +49,14 @@ class PolarFourier:
         turns = turns.reshape(-1, side * side).T[self._shown] * (2 * math.pi / side)
         self._cosines, self._sines = turns.cos().float(), turns.sin().float()
         self.m = torch.arange(self.harmonics, device=device)
-        self._sign = torch.where(self.m % 2 == 0, 1.0, -1.0).to(device)
+        self._turns = self._half_turns(angle[:half])
+
+    def _half_turns(self, angles: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what adds even harmonics up to real parts and odd ones to imaginary parts, (2 * harmonics, angles)."""
+        turns, twice = self.m[:, None] * angles, torch.where(self.m > 0, 2.0, 1.0)[:, None]  # for the negative ones
+        cosines, sines = turns.cos() * twice, turns.sin() * twice
+        even, odd = torch.stack([cosines, -sines], 1), torch.stack([sines, cosines], 1)
+        return even[::2].flatten(0, 1).float(), odd[1::2].flatten(0, 1).float()
 
     def harmonics_of(self, images: Tensor) -> Tensor:
         """Return the harmonics (n, rings, harmonics) of images (n, side, side)."""
@@ -65,10 +72,16 @@ class PolarFourier:
 
     def samples(self, harmonics: Tensor) -> Tensor:
         """Return the values (..., rings, angles) of images with these harmonics."""
-        negative = (harmonics.conj() * self._sign)[..., 1:].flip(-1)
-        nothing = torch.zeros_like(harmonics[..., :1])  # the highest harmonic is beyond what a ring holds
-        values: Tensor = torch.fft.ifft(torch.cat([harmonics, nothing, negative], -1), norm="forward")
-        return values
+        half = self.first_half(harmonics)
+        return torch.cat([half, half.conj()], -1)
+
+    def first_half(self, harmonics: Tensor) -> Tensor:
+        """Return what `samples` does, but for the second half of each ring, which is the conjugate of the first."""
+        # Half a turn on, even harmonics are what they were, odd ones minus that: they add up to the real and to the
+        # imaginary parts.
+        parts = torch.view_as_real(harmonics)
+        real, imaginary = (parts[..., first::2, :].flatten(-2) @ self._turns[first] for first in (0, 1))
+        return torch.complex(real, imaginary)
 
     def from_samples(self, samples: Tensor) -> Tensor:
         """Return the harmonics of images with these values."""

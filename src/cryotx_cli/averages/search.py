@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from cryotx_cli.averages.crops import REACH
+from cryotx_cli.averages.fine_search import FineSearch
 from cryotx_cli.averages.polar import PolarFourier
 
 _COARSE_RINGS, _COARSE_HARMONICS, _COARSE_ANGLES, _COARSE_STEP = 12, 24, 48, 2.0
 _FINE_ANGLES, _FINE_STEP = 144, 1.0
-_FURTHEST = math.floor(REACH / _COARSE_STEP) * round(_COARSE_STEP / _FINE_STEP) + 1  # fine steps from the middle
 _SCORES_AT_ONCE, _CROPS_AT_ONCE = 250_000, 64  # few enough that they stay in the processor's cache
 
 
@@ -86,19 +85,12 @@ class Search:
         self._low = min(_COARSE_HARMONICS, math.ceil(polar.harmonics * self._rings / polar.rings) + 1, polar.harmonics)
         moves = polar.moves(self._shifts)[None, :, : self._rings]
         moved = polar.from_samples(self._averages[:, None, : self._rings] * moves)[..., : self._low]
-        self._moved_coarsely = moved.conj().resolve_conj()
         self._banks, self._turns = _by_parity(moved.flatten(0, 1).permute(2, 1, 0)), _half_turns(self._low, polar)
-
-    @cached_property
-    def _moved(self) -> Tensor:
-        """The averages moved to every place that `fine` may try, (classes, y, x, rings, harmonics)."""
-        axis = torch.arange(-_FURTHEST, _FURTHEST + 1, device=self._polar.device) * _FINE_STEP
-        moves = self._polar.moves(torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1))
-        moved = moves.new_empty((len(self._averages), *moves.shape[:-1], self._polar.harmonics))
-        # A class at a time: all at once take several times the memory of what is kept.
-        for one, average in zip(moved, self._averages, strict=True):
-            torch.conj_physical(self._polar.from_samples(average * moves), out=one)
-        return moved
+        # Of each coarse shift the numbers of those around it.
+        near = self._shifts[:, None] + _disc(1.5 * _FINE_STEP, _FINE_STEP, polar.device)
+        self._places, self._around = torch.unique(near.flatten(0, 1), dim=0, return_inverse=True)
+        self._around = self._around.view(near.shape[:2])
+        self._fine = FineSearch(polar, self._averages, self._places, _FINE_ANGLES)
 
     def coarse(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best correlation (n, classes) of crops with averages, and the shifts (n, classes, 2) it needs.
@@ -129,29 +121,11 @@ class Search:
             where.append(shift)
         return torch.cat(best), self._shifts[torch.cat(where)]
 
-    def rough(self, crops: Tensor, classes: Tensor, shifts: Tensor) -> Poses:
-        """Return how each crop fits one class (n,) at one of the shifts of `coarse` (n, 2), by the same rings."""
-        each = torch.arange(len(crops), device=crops.device)
-        which = (shifts[:, None] - self._shifts).abs().sum(2).argmin(1)
-        products = (crops[:, : self._rings, : self._low] * self._moved_coarsely[classes, which]).sum(1)
-        scores, angle = torch.fft.irfft(products, n=_FINE_ANGLES, norm="forward").max(1)
-        return Poses(classes, angle * (2 * math.pi / _FINE_ANGLES), self._shifts[which], scores[each])
-
     def fine(self, crops: Tensor, classes: Tensor, shifts: Tensor) -> Poses:
         """Return how each crop fits one class (n,), at shifts near these (n, 2), which are of `coarse`."""
-        parts = []
-        around = _disc(1.5 * _FINE_STEP, _FINE_STEP, self._polar.device)
-        for start in range(0, len(crops), _CROPS_AT_ONCE):
-            some = slice(start, start + _CROPS_AT_ONCE)
-            tried = shifts[some, None] + around
-            x, y = (tried / _FINE_STEP).round().long().add_(_FURTHEST).unbind(-1)
-            products = (crops[some, None] * self._moved[classes[some, None], y, x]).sum(2)
-            scores, angle = torch.fft.irfft(products, n=_FINE_ANGLES, norm="forward").max(2)
-            value, shift = scores.max(1)
-            row = torch.arange(len(value), device=value.device)
-            turn = angle[row, shift] * (2 * math.pi / _FINE_ANGLES)
-            parts.append(Poses(classes[some], turn, tried[row, shift], value))
-        return Poses.joined(parts)
+        tried = self._around[(shifts[:, None] - self._shifts).abs().sum(2).argmin(1)]
+        scores, angles, which = self._fine.best(crops, classes, tried)
+        return Poses(classes, angles, self._places[tried.gather(1, which[:, None])[:, 0]], scores)
 
 
 def _packed(harmonics: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,18 +159,20 @@ def _half_turns(harmonics: int, polar: PolarFourier) -> tuple[Tensor, Tensor]:
 
 def averaged(polar: PolarFourier, crops: Tensor, poses: Poses, classes: int) -> tuple[Tensor, Tensor]:
     """Return the averages (classes, rings, angles) of crops put back as their poses say, and how many each has."""
-    sums = torch.zeros((classes, polar.rings * polar.angles), dtype=torch.complex64, device=polar.device)
+    half = polar.harmonics  # of the angles: the others have the conjugates
+    sums = torch.zeros((classes, polar.rings * half), dtype=torch.complex64, device=polar.device)
     shifts, which = torch.unique(poses.shifts, dim=0, return_inverse=True)  # many crops have the same one
-    moves = polar.moves(-shifts)
+    moves = polar.moves(-shifts)[..., :half]
     for start in range(0, len(crops), _CROPS_AT_ONCE):
         part = slice(start, start + _CROPS_AT_ONCE)
         some = poses.select(part)
-        back = polar.samples(polar.turned(crops[part], -some.angles)) * moves[which[part]]
+        back = polar.first_half(polar.turned(crops[part], -some.angles)) * moves[which[part]]
         # A product, for adding by index has another order each time on a GPU.
         member = torch.nn.functional.one_hot(some.classes, classes).to(back.dtype)
         sums += member.T @ back.flatten(1)
     counts = torch.bincount(poses.classes, minlength=classes)
-    return (sums / counts.clamp_min(1)[:, None]).view(classes, polar.rings, polar.angles), counts
+    means = (sums / counts.clamp_min(1)[:, None]).view(classes, polar.rings, half)
+    return torch.cat([means, means.conj()], 2), counts
 
 
 def _disc(radius: float, step: float, device: torch.device) -> Tensor:

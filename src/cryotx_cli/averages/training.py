@@ -8,8 +8,7 @@ from torch import Tensor
 from cryotx_cli.averages.polar import PolarFourier
 from cryotx_cli.averages.search import Poses, Search, averaged
 
-_ROUNDS, _FIRST_RINGS, _SETTLED = 12, 6, 4  # from one round to the next a ring more; no class is begun anew at the end
-_FINE = 4  # rounds at the end that look closely; before, averages are not yet worth it
+_ROUNDS, _FIRST_RINGS, _SETTLED = 10, 6, 4  # from one round to the next a ring more; no class is begun anew at the end
 _FEWEST, _STARVED, _PART = 5, 0.15, 8
 
 
@@ -36,7 +35,7 @@ def trained_averages(polar: PolarFourier, crops: Tensor, classes: int, seed: int
     draw = torch.Generator().manual_seed(seed)
     averages = polar.samples(crops[_some(draw, len(crops), classes).to(polar.device)])
     for round_ in range(_ROUNDS):
-        poses = best_poses(Search(polar, averages, _FIRST_RINGS + round_), crops, finely=round_ >= _ROUNDS - _FINE)
+        poses = best_poses(Search(polar, averages, _FIRST_RINGS + round_), crops)
         averages, counts = averaged(polar, crops, poses, classes)
         if round_ < _ROUNDS - _SETTLED:
             averages, counts = _begun_anew(polar, crops, poses, averages, counts, draw)
@@ -44,7 +43,7 @@ def trained_averages(polar: PolarFourier, crops: Tensor, classes: int, seed: int
     return averages
 
 
-def best_poses(search: Search, crops: Tensor, finely: bool = True) -> Poses:
+def best_poses(search: Search, crops: Tensor) -> Poses:
     """Return how crops fit the averages that suit them best.
 
     Parameters
@@ -53,13 +52,10 @@ def best_poses(search: Search, crops: Tensor, finely: bool = True) -> Poses:
         Knows the averages.
     crops
         (n, rings, harmonics), weighted.
-    finely
-        Whether to look between the shifts that are tried first, and at all rings.
     """
     scores, shifts = search.coarse(crops)
     best = relative(scores).argmax(1)
-    near = shifts[torch.arange(len(crops), device=crops.device), best]
-    return search.fine(crops, best, near) if finely else search.rough(crops, best, near)
+    return search.fine(crops, best, shifts[torch.arange(len(crops), device=crops.device), best])
 
 
 def relative(scores: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.micrographs.image import Image, clip_outliers, rescale
+from cryotx_cli.micrographs.image import Image, clipped_and_rescaled, rescale
 
 Orientation = Literal["as written", "upside down", "mirrored", "swapped"]
 ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
@@ -93,7 +93,7 @@ def measure_fit(image: Image, centres: NDArray[np.float64]) -> Fit | None:
     sizes = _SIZES * max(image.shape)
     # One pass over all pixels; the coarser filters start from its result.
     shrunk = min(1.0, _PIXELS_PER_SIZE / float(sizes[0]))
-    image = rescale(clip_outliers(image), shrunk)
+    image = clipped_and_rescaled(image, shrunk)
     centres, sizes = _scaled(centres, shrunk), sizes * shrunk
     scores, moved = [], []
     for size in sizes:

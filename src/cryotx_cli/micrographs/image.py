@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 Image = NDArray[np.float32]
+Limits = tuple[np.float32, np.float32]
 
 PIXELS_PER_DIAMETER = 24.0
 CLIP = 5.0
+_DEVIATIONS = 10.0  # beyond which a pixel is hot or dead
 _BACKGROUND_WINDOW = 49  # px at network scale: two diameters
 _STRAY_ROWS, _FEWEST_ROWS = 8, 3  # px at network scale: beyond a padded border, and of it
 _ROWS_AT_ONCE = 4  # of the result: few enough that the rows they come from stay in the processor's cache
@@ -28,6 +30,17 @@ def rescale(image: Image, factor: float) -> Image:
     ValueError
         If the factor is not positive.
     """
+    return _rescaled(image, factor, None)
+
+
+def clipped_and_rescaled(image: Image, factor: float) -> Image:
+    """Return what `rescale` makes of what `clip_outliers` returns, without a clipped copy of an image that shrinks."""
+    if round(len(image) * factor) >= len(image):
+        return rescale(clip_outliers(image), factor)
+    return _rescaled(image, factor, _limits(image, _DEVIATIONS))
+
+
+def _rescaled(image: Image, factor: float, limits: Limits | None) -> Image:
     if factor <= 0:
         raise ValueError(f"factor must be positive, not {factor}")
     height, width = (max(1, round(n * factor)) for n in image.shape)
@@ -39,11 +52,12 @@ def rescale(image: Image, factor: float) -> Image:
     if factor > 1:
         return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
     # OpenCV takes 3 to 5 times as long to average in both directions at once.
-    return np.asarray(cv2.resize(_averaged_rows(image, height), (width, height), interpolation=cv2.INTER_AREA))
+    rows = _averaged_rows(image, height, limits)
+    return np.asarray(cv2.resize(rows, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def _averaged_rows(image: Image, height: int) -> Image:
-    """Average the rows over areas to `height` rows; the columns stay."""
+def _averaged_rows(image: Image, height: int, limits: Limits | None) -> Image:
+    """Average the rows over areas to `height` rows, within limits; the columns stay."""
     step = len(image) / height
     averaged = np.empty((height, image.shape[1]), np.float32)
     for first in range(0, height, _ROWS_AT_ONCE):
@@ -51,24 +65,29 @@ def _averaged_rows(image: Image, height: int) -> Image:
         rows = np.arange(int(edges[0]), min(len(image), math.ceil(edges[-1])))
         overlap = np.minimum(edges[1:, None], rows + 1) - np.maximum(edges[:-1, None], rows)
         weights = (np.clip(overlap, 0, None) / step).astype(np.float32)
-        np.dot(weights, image[rows[0] : rows[-1] + 1], out=averaged[first : first + _ROWS_AT_ONCE])
+        band = image[rows[0] : rows[-1] + 1]
+        np.dot(weights, band if limits is None else band.clip(*limits), out=averaged[first : first + _ROWS_AT_ONCE])
     return averaged
 
 
-def clip_outliers(image: Image, deviations: float = 10.0) -> Image:
+def clip_outliers(image: Image, deviations: float = _DEVIATIONS) -> Image:
     """Limit hot and dead pixels to so many robust standard deviations around the median.
 
     Statistics come from every eighth row and column: 2.6e5 of a 4k image's pixels fix them to better than 1 %.
     """
+    limits = _limits(image, deviations)
+    if limits is None or (image.min() >= limits[0] and image.max() <= limits[1]):
+        return image
+    return np.clip(image, *limits)
+
+
+def _limits(image: Image, deviations: float) -> Limits | None:
     sample = image[::8, ::8] if min(image.shape) >= 256 else image
     middle = np.median(sample)
     spread = 1.4826 * np.median(np.abs(sample - middle))
     if spread == 0:
-        return image
-    low, high = middle - deviations * spread, middle + deviations * spread
-    if sample.min() >= low and sample.max() <= high and image.min() >= low and image.max() <= high:
-        return image
-    return np.clip(image, np.float32(low), np.float32(high))
+        return None
+    return np.float32(middle - deviations * spread), np.float32(middle + deviations * spread)
 
 
 def padding(image: Image) -> tuple[int, int, int, int]:

@@ -27,7 +27,7 @@ from cryotx_cli.detector.detections import Detections
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, apart, middle_of, sweep
 from cryotx_cli.errors import MicrographError
-from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clip_outliers, normalise, padding, rescale
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clipped_and_rescaled, normalise, padding
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.micrographs.tiling import tiles
 from cryotx_cli.runs.expected_f1 import highest_expected_f1
@@ -82,7 +82,7 @@ class Picker:
                 f"in an image of {width} x {height} px",
                 "Check --diameter (Å) and --pixel-size (Å per pixel).",
             )
-        return normalise(rescale(clip_outliers(micrograph.image), factor))
+        return normalise(clipped_and_rescaled(micrograph.image, factor))
 
     def pick(self, micrograph: Micrograph, diameter: float) -> Particles:
         """Find every candidate, scored by its calibrated probability of being a particle, best first.
