@@ -21,6 +21,7 @@ from cryotx_cli.detector.center.film import (
     film_share,
     off_film,
 )
+from cryotx_cli.detector.center.grain import GRAIN_IS_FILM, is_grainy, is_guesswork
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries, fold_batch_norms
 from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.detections import Detections
@@ -96,8 +97,7 @@ class Picker:
 
     def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
         """Second half of `pick`: detect in a prepared image and convert to the micrograph's own pixels."""
-        film = self._film(prepared)
-        found = self._detect(prepared, film)
+        found, film = self._detect(prepared)
         full = np.array(micrograph.image.shape[::-1], float)
         scale = full / np.array(prepared.shape[::-1])
         particles = Particles(
@@ -162,14 +162,28 @@ class Picker:
     def detect(self, image: NDArray[np.float32]) -> Detections:
         """Run the network on a prepared image of any size, in tiles if it is large; nothing is found in padding.
 
-        Logits are those of a particle on ice: where the film finder sees support film, they are lowered.
+        Logits are those of a particle on ice: they are lowered where the film finder sees support film, and where the
+        image is grainier than elsewhere and what is found there convinces nobody.
         """
-        return self._detect(image, self._film(image))
+        return self._detect(image)[0]
 
-    def _film(self, image: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        return None if self.film_finder is None else film_probability(self.film_finder, image)
+    def _detect(self, image: NDArray[np.float32]) -> tuple[Detections, NDArray[np.float32] | None]:
+        """Return the detections, and where there is film; None where none is looked for."""
+        found = self._detect_anywhere(image)
+        if self.film_finder is None:
+            return found, None
+        film = film_probability(self.film_finder, image)
+        off = replace(found, logits=off_film(found.logits, film_at(film, found.centres + 0.5)))
+        grainy = is_grainy(image)
+        if not grainy.any():
+            return off, film
+        there = film_at(grainy.astype(np.float32), found.centres + 0.5) > 0
+        if not is_guesswork(self.checkpoint.calibration(off.logits[there])):
+            return off, film
+        film = np.where(grainy, np.maximum(film, GRAIN_IS_FILM), film)
+        return replace(found, logits=off_film(found.logits, film_at(film, found.centres + 0.5))), film
 
-    def _detect(self, image: NDArray[np.float32], film: NDArray[np.float32] | None) -> Detections:
+    def _detect_anywhere(self, image: NDArray[np.float32]) -> Detections:
         height, width = image.shape
         top, bottom, left, right = (border + _SMEARED if border else -np.inf for border in padding(image))
         parts = []
@@ -180,10 +194,7 @@ class Picker:
             shown = np.asarray(((found.centres >= low) & (found.centres <= high)).all(1))
             parts.append(found.where(shown))
         found = Detections.joined(parts)
-        logits = found.logits
-        if film is not None:
-            logits = off_film(logits, film_at(film, found.centres))
-        return Detections(found.centres - 0.5, found.radii, logits)
+        return Detections(found.centres - 0.5, found.radii, found.logits)
 
     def _run(self, image: NDArray[np.float32]) -> Queries:
         """Detect in one tile, padded with mid-grey to a multiple of 16."""
@@ -211,5 +222,6 @@ def _on_host(queries: Queries) -> Detections:
 
 def _fingerprint(checkpoint: Checkpoint) -> str:
     """Digest of everything in a checkpoint that changes its picks."""
-    settings = asdict(checkpoint.model), asdict(checkpoint.calibration), checkpoint.use_decoder
+    grain = GRAIN_IS_FILM if checkpoint.film else None
+    settings = asdict(checkpoint.model), asdict(checkpoint.calibration), checkpoint.use_decoder, grain
     return weights_digest(settings, [*sorted(checkpoint.weights.items()), *sorted(checkpoint.film.items())])
