@@ -40,6 +40,21 @@ def test_noise_is_a_warning_and_empty_micrographs_are_not_counted_beside_it() ->
     assert "no more candidates than in noise" in event.text
 
 
+def test_picks_of_a_run_that_is_noise_as_a_whole_may_be_dirt() -> None:
+    (event,) = said((0, 0.0), (10, 1.0), (0, 0.0), found=NOISE)
+
+    assert event.level == "warning"
+    assert event.text.startswith(
+        "2 of 3 micrographs show no more than noise of the same spectrum. In the others 10 pick"
+    )
+
+
+def test_picks_that_hardly_convince_in_every_micrograph_are_beside_noise() -> None:
+    (event,) = said((10, 1.0), found=NOISE)
+
+    assert event.text.startswith("There is little more than noise of the same spectrum: 10 picks")
+
+
 def test_micrographs_without_picks_are_counted() -> None:
     (event,) = said((0, 0.0), (10, 1.0), (0, 0.0))
 

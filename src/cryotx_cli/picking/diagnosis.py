@@ -18,6 +18,7 @@ from cryotx_cli.runs.diagnosis import Diagnosis
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import Settled
+from cryotx_cli.runs.verdict import beside_noise
 from cryotx_cli.wording import counted
 
 LOOKED_AT = 3
@@ -216,12 +217,17 @@ def _faint(run: Run) -> Diagnosis | None:
         return None
     command = run.commands.choose(f"--fdr {_RATE:g}")
     look = f" Look at the best {first}, of which a fifth is expected to be false:\n{command}\n" if first else " "
+    if run.picks and not found.own_cuts.convincing:
+        seen = f"{beside_noise([row for _, row in run.picked])} {run.false:.0f} of them are expected to be false."
+    else:
+        seen = (
+            f"The diameter fits, but particles are faint or few: {counted(run.picks, 'picks')} in "
+            f"{counted(len(run.picked), 'micrographs')}, of which {run.false:.0f} are expected to be false."
+        )
     return Diagnosis(
         "faint",
-        f"The diameter fits, but particles are faint or few: {counted(run.picks, 'picks')} in "
-        f"{counted(len(run.picked), 'micrographs')}, of which {run.false:.0f} are expected to be false.{look}If they "
-        "are your particles, some hundred of them teach the model to find more (LABELS: good ones, for instance after "
-        f"2D classification):\n{run.commands.train(run.settled)}",
+        f"{seen}{look}If they are your particles, some hundred of them teach the model to find more (LABELS: good "
+        f"ones, for instance after 2D classification):\n{run.commands.train(run.settled)}",
         (command,) if first else (),
         run.settled.diameter,
     )

@@ -11,6 +11,7 @@ from cryotx_cli.runs.diagnosis import kept_diagnosis
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.settled import Settled
+from cryotx_cli.wording import counted
 
 
 def verdict(
@@ -40,6 +41,9 @@ def verdict(
             "Are --diameter and --pixel-size right, and is there something to see in the pictures?",
             "warning",
         )
+    elif found is not None and picks and settled.cut_by_run and not found.own_cuts.convincing:
+        if told is None or told.fault != "faint":  # which says it, too
+            yield Event(beside_noise(picked), "warning")
     elif empty and settled.cut_by_run:
         yield Event(f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks.")
     false = sum(row.expected_false or 0.0 for row in picked)
@@ -49,3 +53,14 @@ def verdict(
             f"{choose_again(folder, '--fdr 0.2')} keeps those of which a fifth is.",
             "warning",
         )
+
+
+def beside_noise(picked: Sequence[LedgerRow]) -> str:
+    """Say what became of the micrographs of a run whose best candidates would be wrong more often than right."""
+    picks, empty = sum(row.picks for row in picked), sum(not row.picks for row in picked)
+    few = f"{counted(picks, 'picks')} differ from it, but few of them convince: faint particles or dirt. Look at them."
+    return (
+        f"{empty} of {counted(len(picked), 'micrographs')} show no more than noise of the same spectrum. In the others "
+        if empty
+        else "There is little more than noise of the same spectrum: "
+    ) + few

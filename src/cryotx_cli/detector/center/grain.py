@@ -21,7 +21,7 @@ GRAIN_IS_FILM = 0.95
 _DIAMETER = round(PIXELS_PER_DIAMETER / CELL)  # cells
 _WINDOW = 3 * _DIAMETER
 _LOUDER = 1.4  # times the noise of the quieter parts; from window to window of one ice it differs by a tenth
-_MOST = 0.5  # of the micrograph: more is what it shows, and the rest is an empty hole
+_MOST = 0.6  # of the micrograph: more is what it shows, and the rest is an empty hole
 _QUIET = 25  # percent: of the cells of a window, which particles leave free, and of the windows, which film does
 _MOSTLY_WRONG = 0.5
 
@@ -33,7 +33,7 @@ def is_grainy(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (h, w)
         h and w are the image's sides over 4, rounded up. All False where the image is less than nine diameters wide in
-        both directions, or its louder part is more than half of it.
+        both directions, or its louder part is more than 0.6 of it.
     """
     height, width = (-(-side // CELL) for side in image.shape)
     grainy = np.zeros((height, width), bool)
@@ -48,12 +48,12 @@ def is_grainy(image: NDArray[np.float32]) -> NDArray[np.bool_]:
         return grainy
     limit = _LOUDER * np.percentile(known, _QUIET)
     louder = binary_opening(levels > limit, np.ones((2, 2)))  # four diameters wide
-    if not louder.any() or louder.mean() > _MOST:
+    if not louder.any():
         return grainy
     first_row, first_column = top // CELL, left // CELL
     inside = grainy[first_row : first_row + noise.shape[0], first_column : first_column + noise.shape[1]]
     inside[:] = _around(louder, inside.shape) & (_over_a_diameter(noise) > limit)
-    return grainy
+    return grainy if inside.mean() <= _MOST else np.zeros_like(grainy)
 
 
 def is_guesswork(probabilities: NDArray[np.float64]) -> bool:
