@@ -308,12 +308,11 @@ def _fits(pairs: Iterable[PickedTarget]) -> tuple[dict[str, Fit], list[str]]:
             errors += [pair.error] if pair.error else []
             continue
         try:
-            # The pixel size does not matter here; PNG and JPG files know none.
-            image = read_micrograph(pair.target.path, 1.0).image
+            # The pixel size does not matter here; PNG and JPG files know none. No name keeps the pixels in memory.
+            fit = measure_fit(read_micrograph(pair.target.path, 1.0).image, pair.particles.centres)
         except MicrographError as error:
             errors.append(error.message)
             continue
-        fit = measure_fit(image, pair.particles.centres)
         if fit is not None:
             fits[pair.name] = fit
     return fits, errors

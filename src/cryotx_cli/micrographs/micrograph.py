@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +107,10 @@ class Micrograph:
         _make_finite(pixels, source)
         _require_contrast(pixels, source)
         return cls(pixels, float(pixel_size), source)
+
+    def without_pixels(self) -> Micrograph:
+        """Return what says how large it is and takes no memory: every pixel is 0."""
+        return replace(self, image=np.broadcast_to(np.float32(0), self.image.shape))
 
     def at_pixel_size(self, pixel_size: float) -> Micrograph:
         """Return the same field of view, rescaled to `pixel_size` Å per pixel."""

@@ -41,7 +41,7 @@ class LocalThreads:
     @property
     def has_room(self) -> bool:
         """Whether readers might become idle otherwise."""
-        return len(self._reading) <= self._threads.readers + 1
+        return len(self._reading) <= self._threads.readers
 
     @property
     def under_way(self) -> int:

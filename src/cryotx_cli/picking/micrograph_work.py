@@ -104,7 +104,10 @@ class MicrographWork:
         prepared = None
         if stored is None:
             prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
-        return ReadMicrograph(micrograph, prepared, stored, read - started, time.perf_counter() - read, checksum)
+        seconds = time.perf_counter() - read
+        if not (self._config.images or self._config.report):  # nothing is drawn or cut out of it
+            micrograph = micrograph.without_pixels()
+        return ReadMicrograph(micrograph, prepared, stored, read - started, seconds, checksum)
 
     def pick(self, job: PickJob, read: ReadMicrograph) -> PickedMicrograph:
         """Run the network, unless there are candidates already, and choose among them.

@@ -167,7 +167,7 @@ def _spread(subjects: Sequence[Subject]) -> Iterator[int]:
 
 @dataclass(frozen=True, eq=False)
 class _Noise:
-    """What decoys of a micrograph are drawn from; `micrograph` says what they measure, it has no pixels of its own."""
+    """What decoys of a micrograph are drawn from; `micrograph` says what they measure."""
 
     spectrum: NDArray[np.float64]
     shape: tuple[int, int]
@@ -177,6 +177,8 @@ class _Noise:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
+    """What the network looks at, and the micrograph without its pixels."""
+
     micrograph: Micrograph
     image: NDArray[np.float32]
 
@@ -185,9 +187,8 @@ class _Prepared:
         spectrum = radial_spectrum(self.image)
         if spectrum is None:
             return None
-        empty = replace(self.micrograph, image=np.broadcast_to(np.float32(0), self.micrograph.image.shape))
         height, width = self.image.shape
-        return _Noise(spectrum, (height, width), zlib.crc32(self.image.tobytes()), empty)
+        return _Noise(spectrum, (height, width), zlib.crc32(self.image.tobytes()), self.micrograph)
 
 
 @dataclass(eq=False)
@@ -331,10 +332,8 @@ class _Comparison:
 
     def _read(self, subject: Subject) -> _Prepared:
         micrograph = subject.read()
-        return _Prepared(
-            micrograph,
-            self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter),
-        )
+        prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
+        return _Prepared(micrograph.without_pixels(), prepared)
 
     def _looked_at(self, place: int, read: _Prepared | None) -> _Look:
         subject, noise = self._subjects[place], None
