@@ -14,6 +14,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.files.whole_file import whole_path
 
 _EXTREMES = (0.5, 99.5)  # percent of the pixels that may be black or white
+_LAST = ("agrees", "too few", "noise", "leftover")
 _IN_A_ROW, _CELL_PX, _STRIP_PX, _PAPER = 6, 160, 30, 255
 
 
@@ -34,7 +35,7 @@ class ReportClass:
     words
         What its halves say, in a few words.
     verdict
-        ``noise``, or another word.
+        ``agrees``, ``too few``, ``noise`` or ``leftover``.
     suggested
         Whether ``--drop-classes auto`` would drop it.
     remarks
@@ -74,8 +75,12 @@ class ReportClasses:
 
     @property
     def best_first(self) -> list[ReportClass]:
-        """Those that are more than noise by what they resolve, then the others by their scores."""
-        return sorted(self.classes, key=lambda one: (one.resolution or np.inf, -one.mean_score, one.number))
+        """Those that are more than noise by what they resolve, then the others by verdict and score."""
+
+        def key(one: ReportClass) -> tuple[float, int, float, int]:
+            return one.resolution or np.inf, _LAST.index(one.verdict), -one.mean_score, one.number
+
+        return sorted(self.classes, key=key)
 
     @property
     def side(self) -> float:

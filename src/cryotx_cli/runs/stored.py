@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
@@ -77,13 +80,29 @@ class StoredRun:
     @cached_property
     def false_discovery(self) -> FalseDiscovery | None:
         """What decoys say of this run; None where it has none."""
-        pairs = []
+        pairs = [(real, decoy) for _, real, decoy in self._with_decoys()]
+        return self.settled.selection.compared(pairs) if pairs and self.settled.config.decoys else None
+
+    @property
+    def false_among_kept(self) -> FalseDiscovery | None:
+        """The same of the candidates that are left without what was dropped, among which a rate chooses."""
+        found = self.false_discovery
+        if found is None or not any(self.dropped.places.values()):
+            return found
+        everything = replace(self.settled.selection, max_picks=None)
+        left = [
+            self.dropped.kept(row.micrograph, everything.available(candidates)).scores
+            for row, candidates, _ in self._with_decoys()
+        ]
+        return replace(found, candidates=np.sort(np.concatenate(left)))
+
+    def _with_decoys(self) -> Iterator[tuple[LedgerRow, Candidates, Candidates]]:
+        """Yield the micrographs that have decoys, with their candidates and those of the decoy."""
         for row in self.picked:
             decoy = read_stored_candidates(self.folder.outputs(row.stem).decoy)
             stored = None if decoy is None else self.candidates(row)
             if decoy is not None and stored is not None and decoy[0] == decoy_key(stored[0]):
-                pairs.append((stored[1], decoy[1]))
-        return self.settled.selection.compared(pairs) if pairs and self.settled.config.decoys else None
+                yield row, stored[1], decoy[1]
 
 
 def read_run(run: Path, to_read: bool = False) -> StoredRun:
@@ -108,9 +127,13 @@ def read_run(run: Path, to_read: bool = False) -> StoredRun:
 
 
 def cut_by_decoys(folder: PickFolder, settled: Settled, dropped: Dropped) -> StoredRun:
-    """Return a run with the threshold that its decoys give, if the settings leave it to them."""
-    run = StoredRun(folder, settled)
-    return StoredRun(folder, settled.with_cut(run.false_discovery), dropped)
+    """Return a run with the threshold that its decoys give, if the settings leave it to them.
+
+    A rate of false picks is one of those that are left, so it is met without what was dropped.
+    """
+    run = StoredRun(folder, settled, dropped)
+    found = run.false_discovery if settled.config.fdr is None else run.false_among_kept
+    return StoredRun(folder, settled.with_cut(found), dropped)
 
 
 def run_of_picks(picks: Path) -> StoredRun | None:
