@@ -65,7 +65,7 @@ def test_halves_that_agree_on_nothing_of_their_own_are_noise_and_leftovers_are_t
         ({"picks": 70, "resolution": 12.0, "coarsest": 12.2, "finest": 11.8}, "12 Å"),
         ({"picks": 70, "resolution": 12.0}, "12 Å"),  # of an older version
         ({"picks": 70, "resolution": None}, "noise"),
-        ({"picks": 19, "resolution": 12.0, "coarsest": 15.6, "finest": 10.2}, "agrees, few picks"),
+        ({"picks": 19, "resolution": 12.0, "coarsest": 15.6, "finest": 10.2}, "agrees, few"),
         ({"picks": 70, "resolution": None, "verdict": TOO_FEW}, "too few to tell"),
         ({"picks": 70, "resolution": None, "verdict": LEFTOVER}, "fits no average"),
     ],

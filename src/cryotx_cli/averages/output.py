@@ -109,7 +109,7 @@ class ClassRow:
         if self.resolution is None:
             return {TOO_FEW: "too few to tell", LEFTOVER: "fits no average"}.get(self.told, "noise")
         if self.picks < FEW:
-            return "agrees, few picks"
+            return "agrees, few"
         ends = [f"{end:.0f}" for end in (self.finest or self.resolution, self.coarsest or self.resolution)]
         return f"{'–'.join(dict.fromkeys(ends))} Å"
 

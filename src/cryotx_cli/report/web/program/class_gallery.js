@@ -25,7 +25,7 @@ const addLine = (button, first, second) => {
 };
 
 const makeClass = (one, i) => {
-  const item = make("li", one.verdict === "noise" ? "noise" : "");
+  const item = make("li", one.verdict === "noise" ? "noise" : one.resolution === null ? "untold" : "");
   const button = makeButton();
   button.dataset.slot = i + 1;
   button.tabIndex = -1;
