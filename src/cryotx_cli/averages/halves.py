@@ -100,25 +100,23 @@ class HalvesOfCrops:
         seed: int,
     ) -> None:
         self._polar, self._crops, self._second = polar, crops, second
-        sample = _harmonics(polar, crops, np.flatnonzero(trains))
-        self._weights = ring_weights(polar, sample)[:, None]
-        sample *= self._weights
+        self._sample = _harmonics(polar, crops, np.flatnonzero(trains))
+        self._in_sample = np.where(trains, np.cumsum(trains) - 1, -1)
+        self._weights = ring_weights(polar, self._sample)[:, None]
+        self._sample *= self._weights
         self.halves = tuple(
-            self._half(sample[torch.from_numpy(second[trains] == half)], second == half, trains, classes, seed)
+            self._half(np.flatnonzero(second == half), trains, classes, seed)
             for half, seed in ((False, 2 * seed), (True, 2 * seed + 1))
         )
 
-    def _half(self, sample: Tensor, own: NDArray[np.bool_], trains: NDArray[np.bool_], classes: int, seed: int) -> Half:
-        averages, members = trained_averages(self._polar, sample, classes, seed), np.flatnonzero(own)
+    def _half(self, members: NDArray[np.intp], trains: NDArray[np.bool_], classes: int, seed: int) -> Half:
+        sample = self._weighted(members[trains[members]])
+        averages = trained_averages(self._polar, sample, classes, seed)
         search, parts = Search(self._polar, averages), []
         sums, counts = np.zeros((classes, SIDE, SIDE)), np.zeros(classes, np.int64)
         for start in range(0, len(members), _AT_ONCE):
             some = members[start : start + _AT_ONCE]
-            if len(sample) == len(members):  # all of them have trained
-                fitted = sample[start : start + _AT_ONCE]
-            else:
-                fitted = _harmonics(self._polar, self._crops, some) * self._weights
-            poses = best_poses(search, fitted)
+            poses = best_poses(search, self._weighted(some))
             parts.append(poses)
             added, number = _put_back(self._crops, some, poses, classes)
             sums, counts = sums + added, counts + number
@@ -129,17 +127,29 @@ class HalvesOfCrops:
         parts = []
         for half, of_other in zip(self.halves, (True, False), strict=True):
             search, members = Search(self._polar, half.averages), self._second == of_other
-            fit = (self._coarse(search, crops, some) for crops, some in ((self._crops, members), (noise, None)))
-            parts.append((members, *fit))
+            of_noise = _harmonics(self._polar, noise, np.arange(len(noise))) * self._weights
+            parts.append((members, self._coarse(search, members), search.coarse(of_noise)[0].cpu().double().numpy()))
         return fits_beyond_noise(parts)
 
-    def _coarse(self, search: Search, crops: Crops, some: NDArray[np.bool_] | None) -> Images:
-        members = np.arange(len(crops)) if some is None else np.flatnonzero(some)
+    def _coarse(self, search: Search, some: NDArray[np.bool_]) -> Images:
+        members = np.flatnonzero(some)
         parts = [
-            search.coarse(_harmonics(self._polar, crops, members[start : start + _AT_ONCE]) * self._weights)[0]
+            search.coarse(self._weighted(members[start : start + _AT_ONCE]))[0]
             for start in range(0, len(members), _AT_ONCE)
         ]
         return np.asarray(torch.cat(parts).cpu().double().numpy())
+
+    def _weighted(self, members: NDArray[np.intp]) -> Tensor:
+        """Return the weighted harmonics of crops: those of the sample are known."""
+        places = self._in_sample[members]
+        known = places >= 0
+        if known.all():
+            return self._sample[torch.from_numpy(places).to(self._polar.device)]
+        found = _harmonics(self._polar, self._crops, members[~known]) * self._weights
+        # Those of the sample, followed by the others, in the order of the members.
+        order = np.argsort(np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)]))
+        together = torch.cat([self._sample[torch.from_numpy(places[known]).to(found.device)], found])
+        return together[torch.from_numpy(order).to(found.device)]
 
     def matches(self) -> tuple[Matches, Matches, Matches]:
         """Return the classes of the halves as pairs, and what suits each class of the first and of the second best."""

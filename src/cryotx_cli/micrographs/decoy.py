@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import rfft2
 
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
 
@@ -73,19 +74,20 @@ def noise_power(image: Image, tiles: int = _MOST_TILES) -> NDArray[np.float64] |
     if side < _SMALLEST_TILE:
         return None
     taper = np.outer(np.hanning(side), np.hanning(side))
-    taper /= np.sqrt((taper**2).mean()) * side
+    taper = (taper / (np.sqrt((taper**2).mean()) * side)).astype(np.float32)
     corners = [
         (y, x)
         for y in range(0, image.shape[0] - side + 1, side // 2)
         for x in range(0, image.shape[1] - side + 1, side // 2)
     ]
-    powers = []
-    for y, x in corners[:: math.ceil(len(corners) / tiles)]:
-        tile = image[y : y + side, x : x + side]
-        if np.count_nonzero(tile) >= (1 - _UNKNOWN) * tile.size:
-            powers.append(np.abs(np.fft.rfft2((tile - tile.mean()) * taper)) ** 2)
-    if len(powers) < _FEWEST_TILES:
+    chosen = (image[y : y + side, x : x + side] for y, x in corners[:: math.ceil(len(corners) / tiles)])
+    cut = [tile for tile in chosen if np.count_nonzero(tile) >= (1 - _UNKNOWN) * tile.size]
+    if len(cut) < _FEWEST_TILES:
         return None
+    stack = np.stack(cut)
+    stack -= stack.mean((1, 2), keepdims=True)
+    stack *= taper
+    powers = np.abs(rfft2(stack)) ** 2
     return np.asarray(np.median(powers, axis=0) / math.log(2), np.float64)
 
 
