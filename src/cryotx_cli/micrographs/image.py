@@ -19,31 +19,31 @@ _STRAY_ROWS, _FEWEST_ROWS = 8, 3  # px at network scale: beyond a padded border,
 _ROWS_AT_ONCE = 4  # of the result: few enough that the rows they come from stay in the processor's cache
 
 
-def rescale(image: Image, factor: float) -> Image:
+def rescale(image: Image, factor: float, limits: Limits | None = None) -> Image:
     """Resize so that each side is `factor` times as long, rounded to whole pixels; float32.
 
     Shrinking averages over areas, enlarging interpolates bicubically. With side lengths n and m, pixel centres map as
     (x + 0.5) m / n - 0.5.
+
+    Parameters
+    ----------
+    image
+        (height, width).
+    factor
+        Any positive number.
+    limits
+        Pixels are limited to these before they are averaged, without a copy of an image that shrinks.
 
     Raises
     ------
     ValueError
         If the factor is not positive.
     """
-    return _rescaled(image, factor, None)
-
-
-def clipped_and_rescaled(image: Image, factor: float) -> Image:
-    """Return what `rescale` makes of what `clip_outliers` returns, without a clipped copy of an image that shrinks."""
-    if round(len(image) * factor) >= len(image):
-        return rescale(clip_outliers(image), factor)
-    return _rescaled(image, factor, _limits(image, _DEVIATIONS))
-
-
-def _rescaled(image: Image, factor: float, limits: Limits | None) -> Image:
     if factor <= 0:
         raise ValueError(f"factor must be positive, not {factor}")
     height, width = (max(1, round(n * factor)) for n in image.shape)
+    if limits is not None and height >= len(image):
+        image, limits = np.clip(image, *limits), None
     if (height, width) == image.shape:
         return image
     image = np.asarray(image, np.float32)
@@ -54,6 +54,13 @@ def _rescaled(image: Image, factor: float, limits: Limits | None) -> Image:
     # OpenCV takes 3 to 5 times as long to average in both directions at once.
     rows = _averaged_rows(image, height, limits)
     return np.asarray(cv2.resize(rows, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def clipped_and_rescaled(image: Image, factor: float) -> Image:
+    """Return what `rescale` makes of what `clip_outliers` returns, without a clipped copy of an image that shrinks."""
+    if round(len(image) * factor) >= len(image):
+        return rescale(clip_outliers(image), factor)
+    return rescale(image, factor, _limits(image, _DEVIATIONS))
 
 
 def _averaged_rows(image: Image, height: int, limits: Limits | None) -> Image:

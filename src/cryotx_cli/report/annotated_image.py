@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.coordinates.region import Region
 from cryotx_cli.files.whole_file import whole_path
+from cryotx_cli.micrographs.image import rescale
 from cryotx_cli.micrographs.micrograph import Micrograph
 
 LONG_SIDE_PX = 1000
@@ -21,7 +22,6 @@ _TEXT_SCALE = 0.5
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 _FILM = (60, 120, 255)  # BGR; not a colour of the scores
 _HATCH_PX = 16
-_ROWS_AT_ONCE = 64
 _SHIFT = 4  # cv2 takes positions in 1/16 px
 _BAR_LENGTHS_NM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
@@ -85,27 +85,15 @@ def _stretched(image: NDArray[np.float32], scale: float) -> NDArray[np.uint8]:
     whole block. The smooth image has a far narrower range, so its own percentiles are taken; where thousands of
     bad pixels or a dead row fill the percentiles, three standard deviations of the rest are the limit.
     """
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    smooth = cv2.GaussianBlur(_clipped_and_averaged(image, *size), (0, 0), 1.3).astype(np.float32)
+    middle, spread = _middle_and_spread(image)
+    limits = (np.float32(middle - 6 * spread), np.float32(middle + 6 * spread)) if spread > 0 else None
+    smooth = cv2.GaussianBlur(rescale(image, scale, limits), (0, 0), 1.3).astype(np.float32)
     low, high = (float(level) for level in np.percentile(smooth[::2, ::2], (0.5, 99.5)))
     middle, spread = _middle_and_spread(smooth)
     if spread > 0:
         low, high = max(low, middle - 3 * spread), min(high, middle + 3 * spread)
     stretched = (smooth - low) * (255 / (high - low)) if high > low else np.full_like(smooth, 128)
     return np.clip(stretched, 0, 255).astype(np.uint8)
-
-
-def _clipped_and_averaged(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Limit pixels to six standard deviations and average them over areas to (height, width)."""
-    middle, spread = _middle_and_spread(image)
-    low, high = (middle - 6 * spread, middle + 6 * spread) if spread > 0 else (-np.inf, np.inf)
-    narrow = np.empty((len(image), width), np.float32)
-    # A few rows at a time stay in the processor's cache: a clipped copy of the whole image takes longer to write.
-    for first in range(0, len(image), _ROWS_AT_ONCE):
-        rows = slice(first, first + _ROWS_AT_ONCE)
-        clipped = np.clip(image[rows], np.float32(low), np.float32(high))
-        narrow[rows] = cv2.resize(clipped, (width, len(clipped)), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(narrow, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _middle_and_spread(image: NDArray[np.float32]) -> tuple[float, float]:
