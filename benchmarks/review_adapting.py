@@ -156,7 +156,7 @@ def adapt(run: Path, data: Set, done: int, steps: int | None) -> Path:
     print("\n".join(status["commands"]))
     for row in status["table"]:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
-    print(status["verdict"] or "\n".join(status["lines"]))
+    print(status["verdict"] if status["phase"] == "done" else "\n".join(status["lines"]))
     print(f"{status['phase']} in {time.monotonic() - started:.0f} s, {cpu:.0f} CPU s", flush=True)
     return Path(status["run"])
 

@@ -93,6 +93,11 @@ class Corrections:
             diameters=np.concatenate([diameters, kept.diameters]),
         )
 
+    @property
+    def is_corrected(self) -> bool:
+        """Whether there is anything beside a mark."""
+        return bool(self.added or self.removed or self.erased)
+
     def as_json(self) -> dict[str, Any]:
         """Return all of it as pages need it."""
         return {

@@ -305,6 +305,7 @@ class Session:
             "error": row.error,
             "mark": history.corrections.mark,
             "changes": history.undo,
+            "corrected": history.corrections.is_corrected,
             "last": history.last,
         }
 

@@ -1,6 +1,7 @@
 /** Teaching the model what is done, and picking again with it. */
 
 import { at, counted, make, number } from "./dom.js";
+import { shortName } from "./list.js";
 import { ask } from "./server.js";
 import { micrograph } from "./state.js";
 
@@ -39,7 +40,10 @@ const showDifference = ({ difference }) => {
     return;
   }
   const all = { name: "All", before: 0, after: 0, kept: 0 };
-  const named = difference.micrographs.map((one) => ({ ...one, name: micrograph(one.position)?.name ?? "" }));
+  const named = difference.micrographs.map((one) => ({
+    ...one,
+    name: shortName(micrograph(one.position)?.name ?? ""),
+  }));
   for (const one of named) for (const what of ["before", "after", "kept"]) all[what] += one[what];
   const of = (one) => [
     one.name,

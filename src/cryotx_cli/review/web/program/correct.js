@@ -10,6 +10,8 @@ const adopt = (position, answer) => {
   listed.picks = answer.picks;
   listed.mark = answer.corrections.mark;
   listed.changes = answer.undo;
+  const { added, removed, erased } = answer.corrections;
+  listed.corrected = added.length + removed.length + erased.length > 0;
   // While further changes are on their way this page is ahead of the answer.
   if (state.view?.position === position && !isBusy()) Object.assign(state.view, answer);
   changed();

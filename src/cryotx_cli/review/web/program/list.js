@@ -18,7 +18,7 @@ const filters = {
   open: isOpen,
   done: (one) => one.mark === "done",
   bad: (one) => one.mark === "bad",
-  changed: (one) => one.changes > 0,
+  changed: (one) => one.corrected,
 };
 const orders = {
   position: () => 0,
@@ -39,7 +39,7 @@ const more = (one, outlier) => {
   const parts = [];
   if (one.defocus) parts.push(`${(one.defocus / 10000).toFixed(2)} µm`);
   if (one.film > 0) parts.push(`film ${Math.round(100 * one.film)} %`);
-  if (one.changes) parts.push("corrected");
+  if (one.corrected) parts.push("corrected");
   if (outlier) parts.push("outlier");
   return parts.join(", ");
 };
@@ -60,8 +60,8 @@ const drawn = new Map();
 const rowOf = (one, isOutlier, begin) => {
   const outlier = isOutlier(one);
   const isShown = state.view?.position === one.position;
-  const { name, picks, mark, changes, error, defocus, film } = one;
-  const of = [name, picks, mark, changes > 0, error, defocus, film, outlier, isShown, begin].join("\n");
+  const { name, picks, mark, corrected, error, defocus, film } = one;
+  const of = [name, picks, mark, corrected, error, defocus, film, outlier, isShown, begin].join("\n");
   const before = drawn.get(one.position);
   if (before?.of === of) return before.item;
   const item = made(one, outlier, isShown, begin);
