@@ -42,6 +42,17 @@ def test_particles_that_the_detector_does_not_know_stay_where_they_fit() -> None
     assert left[:300].mean() < 0.03
 
 
+def test_the_least_sure_go_first_and_their_scores_promise_next_to_nothing() -> None:
+    bound = 0
+    for seed in range(10):
+        fits, scores, spared = made_up(1000, 400, 15, seed)
+        scores[1000:] = np.random.default_rng(seed).uniform(0.2, 0.45, 400)
+        left = leftovers(fits, scores, spared)
+        bound = max(bound, scores[left].sum() / scores.sum())
+
+    assert 0.015 < bound <= 0.02  # all of the junk would promise a tenth
+
+
 def test_spared_picks_are_never_left_over() -> None:
     fits, scores, spared = made_up(1000, 400, 15)
     spared[1000:1200] = True

@@ -21,6 +21,7 @@ LOST = 0.005
 """Share of the particles that may be among the leftovers, as far as fits and noise tell."""
 UNSURE = 0.5
 """Picks with a higher score are never among them."""
+_PROMISED = 0.02  # share of the particles that scores may promise among them: faint proteins fit badly, too
 # By how many deviations what a detector takes for particles in noise fits better than the places in noise that are most
 # like the average pick, and how widely that varies: the middle of simulated runs (benchmarks/classes.py).
 _DETECTED = (2.1, 1.5)
@@ -70,7 +71,15 @@ def leftovers(fits: Fits, scores: NDArray[np.float64], spared: NDArray[np.bool_]
     few = (number - noise * below <= LOST * scores.sum()) & (noise * below >= number / 2)
     if not few.any():
         return nothing
-    return np.asarray(unsure & (beyond <= ordered[np.flatnonzero(few)[-1]]))
+    return _least_sure(np.flatnonzero(unsure & (beyond <= ordered[np.flatnonzero(few)[-1]])), scores)
+
+
+def _least_sure(some: NDArray[np.intp], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return those of some picks with the lowest scores, as a mask (n,), that promise next to no particle together."""
+    order = some[np.argsort(scores[some], kind="stable")]
+    chosen = np.zeros(len(scores), bool)
+    chosen[order[np.cumsum(scores[order]) <= _PROMISED * scores.sum()]] = True
+    return chosen
 
 
 def _middle(fits: Fits, scores: NDArray[np.float64]) -> float:
