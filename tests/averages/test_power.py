@@ -39,17 +39,22 @@ def test_what_noise_shares_is_no_signal() -> None:
 
 
 def test_a_class_is_noise_only_where_one_like_those_that_pass_would_pass() -> None:
-    good = halves_share(0.03, 200), 200  # z = 0.97; of 30 picks 0.32, of 100 picks 0.69
+    good = halves_share(0.03, 200), 200  # z = 0.97; of 100 picks 0.69, of 180 picks 0.92: 0.9 are asked
 
-    assert [could_tell(size, [good], NOTHING, 0.6, 28) for size in (30, 100)] == [False, True]
-    of = found((200, 0.97, 10, good[0]), (100, 0.2, None, NOTHING), (30, 0.2, None, NOTHING))
-    assert [verdict(of, i) for i in range(3)] == [AGREES, NOISE, TOO_FEW]
+    assert [could_tell(size, [good] * 3, NOTHING, 0.6, 28) for size in (100, 180)] == [False, True]
+    of = found(*[(200, 0.97, 10, good[0])] * 3, (180, 0.2, None, NOTHING), (100, 0.2, None, NOTHING))
+    assert [verdict(of, i) for i in range(5)] == [AGREES] * 3 + [NOISE, TOO_FEW]
 
 
-def test_where_none_passes_some_hundred_picks_tell() -> None:
-    of = found((ENOUGH, 0.3, None, NOTHING), (ENOUGH - 1, 0.3, None, NOTHING))
+@pytest.mark.parametrize("passing", [0, 2])
+def test_where_next_to_none_passes_some_hundred_picks_tell(passing: int) -> None:
+    of = found(
+        *[(500, 2.0, 10, halves_share(0.03, 500))] * passing,
+        (ENOUGH, 0.3, None, NOTHING),
+        (ENOUGH - 1, 0.3, None, NOTHING),
+    )
 
-    assert [verdict(of, i) for i in range(2)] == [NOISE, TOO_FEW]
+    assert [verdict(of, passing + i) for i in range(2)] == [NOISE, TOO_FEW]
 
 
 def test_halves_that_agree_on_nothing_of_their_own_are_noise_and_leftovers_are_told() -> None:

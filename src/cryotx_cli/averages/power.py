@@ -19,8 +19,10 @@ from cryotx_cli.averages.output import AGREES, FEW, LEFTOVER, NOISE, TOO_FEW
 Curves = NDArray[np.float64]
 
 ENOUGH = 200
-"""Picks of a class from which on halves part particles from noise where no class tells how faint these are."""
+"""Picks of a class from which on halves part particles from noise where hardly a class tells how faint these are."""
 _CERTAIN = 0.99
+_KNOWN = 3  # classes that pass: one or two may have been lucky
+_MARGIN = 0.5  # of what parts the bound from noise: one that just passes was lucky, and its like need not be
 _FAINT = 0.25  # quantile of the classes that pass: one that is fainter than most must not pass for noise
 
 
@@ -85,7 +87,8 @@ def could_tell(size: int, passing: Sequence[tuple[Curves, int]], noise: Curves, 
         How many of the rings hold something.
     """
     known = [(curve, picks) for curve, picks in passing if picks >= FEW]
-    if not known:
+    if len(known) < _KNOWN:
         return size >= ENOUGH
     expected = [expected_strength(curve, picks, noise, size, rings) for curve, picks in known]
-    return bool(np.quantile(expected, _FAINT) > chance)
+    margin = _MARGIN * (chance - float(strength(noise[None], rings)[0]))
+    return bool(np.quantile(expected, _FAINT) > chance + margin)
