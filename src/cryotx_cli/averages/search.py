@@ -13,7 +13,7 @@ from cryotx_cli.averages.crops import REACH
 from cryotx_cli.averages.fine_search import FineSearch
 from cryotx_cli.averages.polar import PolarFourier
 
-_COARSE_RINGS, _COARSE_HARMONICS, _COARSE_STEP = 12, 24, 2.0
+_COARSE_RINGS, _COARSE_HARMONICS, _COARSE_ANGLES, _COARSE_STEP = 12, 24, 48, 2.0
 _FINE_ANGLES, _FINE_STEP = 144, 1.0
 _SCORES_AT_ONCE, _CROPS_AT_ONCE = 250_000, 64  # few enough that they stay in the processor's cache
 
@@ -103,7 +103,7 @@ class Search:
         classes, shifts = len(self._averages), len(self._shifts)
         rows = _packed(crops[:, : self._rings, : self._low])
         best, where = [], []
-        at_once = max(1, _SCORES_AT_ONCE // (classes * shifts * self._low))
+        at_once = max(1, _SCORES_AT_ONCE // (classes * shifts * _COARSE_ANGLES // 2))
         for start in range(0, len(crops), at_once):
             scores = None
             # Half a turn changes the sign of what odd harmonics add: the better of two turns has their absolute value.
@@ -148,8 +148,8 @@ def _by_parity(moved: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tens
 
 
 def _half_turns(harmonics: int, polar: PolarFourier) -> tuple[Tensor, Tensor]:
-    """Return what sums even and odd harmonics, (angles, 2 * some of them), for as many angles in half a turn."""
-    turns = torch.arange(harmonics, device=polar.device) * (math.pi / harmonics)
+    """Return what sums even and odd harmonics, (angles / 2, 2 * some of the harmonics), for the first half turn."""
+    turns = torch.arange(_COARSE_ANGLES // 2, device=polar.device) * (2 * math.pi / _COARSE_ANGLES)
     m = torch.arange(harmonics, device=polar.device)
     twice = torch.where(m > 0, 2.0, 1.0)  # for the negative harmonics
     cosines, sines = (turns[:, None] * m).cos() * twice, -(turns[:, None] * m).sin() * twice
