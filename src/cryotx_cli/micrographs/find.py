@@ -21,6 +21,7 @@ from cryotx_cli.files.text_file import is_there
 from cryotx_cli.micrographs.ctf import Ctf, ctfs_in_star
 from cryotx_cli.micrographs.exposures import EXPOSURE_SUFFIXES, list_exposures
 from cryotx_cli.micrographs.names import MICROGRAPH_SUFFIXES, image_suffix, micrograph_suffix, parts_of_windows
+from cryotx_cli.micrographs.optics_groups import odd_optics_groups
 from cryotx_cli.micrographs.versions import choose_versions, versions_of
 from cryotx_cli.wording import counted, some_of
 
@@ -105,8 +106,15 @@ def find_micrographs(inputs: Inputs, tell: Tell = lambda _: None, named: Iterabl
     return list(found.values())
 
 
-def read_micrographs_star(path: str | Path) -> list[tuple[str, float | None]]:
+def read_micrographs_star(path: str | Path, tell: Tell = lambda _: None) -> list[tuple[str, float | None]]:
     """List the micrographs of a RELION micrographs STAR file, each once, in the order of the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tell
+        Hears of optics groups that say nothing of their micrographs.
 
     Returns
     -------
@@ -130,6 +138,8 @@ def read_micrographs_star(path: str | Path) -> list[tuple[str, float | None]]:
         )
     listed: dict[str, float | None] = {}
     for table in lists:
+        for event in odd_optics_groups(path, tables, table):
+            tell(event)
         for name, size in zip(table.texts("rlnMicrographName"), pixel_sizes(tables, table).tolist(), strict=True):
             listed.setdefault(name, size if np.isfinite(size) else None)
     return list(listed.items())
@@ -203,7 +213,7 @@ class _Search:
         if there and path.is_dir():
             yield from self._in_folder(path)
         elif there and path.suffix.lower() == ".star":
-            yield from _in_star(path)
+            yield from _in_star(path, self._tell)
         elif there and path.suffix.lower() in EXPOSURE_SUFFIXES:
             yield from _in_exposures(path, self._tell)
         elif there:
@@ -293,8 +303,8 @@ def _is_run(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("ledger.jsonl", "config.toml"))
 
 
-def _in_star(star: Path) -> Iterator[MicrographFile]:
-    listed, defoci, ctfs = read_micrographs_star(star), read_defoci(star), read_ctfs(star)
+def _in_star(star: Path, tell: Tell) -> Iterator[MicrographFile]:
+    listed, defoci, ctfs = read_micrographs_star(star, tell), read_defoci(star), read_ctfs(star)
     for name, pixel_size in listed:
         if "\0" in name:
             raise MicrographError(f"{star}: names {name[:80]!r}, which no file can be called", "Check the STAR file.")
