@@ -144,6 +144,17 @@ def test_files_of_others_are_not_replaced(sides: tuple[Path, Path], tmp_path: Pa
             assert evaluate(*sides, *sizes, flag, tmp_path / f"new{flag}").exit_code == 0
 
 
+def test_one_file_is_not_both_numbers_and_page(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    both = tmp_path / "both"
+
+    refused = evaluate(*sides, "--diameter", "40", "--pixel-size", "1", "--json", both, "--report", both)
+
+    assert refused.exit_code == 2
+    assert "--report" in refused.stderr
+    assert "--json" in refused.stderr
+    assert not both.exists()
+
+
 def test_micrographs_without_a_report_are_refused(sides: tuple[Path, Path], tmp_path: Path) -> None:
     refused = evaluate(*sides, "--diameter", "80", "--pixel-size", "2", "--micrographs", tmp_path)
     assert refused.exit_code == 2

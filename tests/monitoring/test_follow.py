@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner, Result
 
 from cryotx_cli.cli.app import app
+from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats.star import read_particles_star
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.monitoring import follow
-from cryotx_cli.monitoring.pick_events import pick_events_schema
+from cryotx_cli.monitoring.pick_events import PickEvents, pick_events_schema
 from cryotx_cli.picking import overview
 from cryotx_cli.runs import arrivals
+from cryotx_cli.runs.result import ClassCounts
 from cryotx_cli.workflows import pick as workflow
 from quick_picker import QuickPicker
 
@@ -95,6 +98,45 @@ def test_the_schema_is_one_and_refuses_what_is_none() -> None:
 
     for wrong in (head, {**note, "text": 1}, {**note, "event": "picked"}, {**note, "number": -1}, {**note, "time": 5}):
         assert not VALIDATOR.is_valid(wrong)
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("p.star", "also --out"),
+        ("mics/../p.star", "also --out"),
+        ("p", "the folder of the run"),
+        ("p/events.jsonl", "the folder of the run"),
+        ("p/ledger.jsonl", "the folder of the run"),
+        ("mics/c.mrc", "also an input"),
+    ],
+)
+def test_events_among_the_files_of_the_run_are_refused_before_anything_is_written(
+    mics: Path, file: str, reason: str
+) -> None:
+    before = sorted(mics.parent.rglob("*"))
+
+    result = pick("--events", file, "mics/c.mrc")
+
+    assert result.exit_code == 2, result.stderr
+    assert f"--events {file}" in result.stderr
+    assert reason in result.stderr
+    assert sorted(mics.parent.rglob("*")) == before
+
+
+def test_the_totals_tell_of_classes_in_words_and_in_numbers(mics: Path) -> None:
+    assert pick("--events", "events.jsonl").exit_code == 0
+    (ended,) = of_kind(read_events(), "ended")
+    assert ended["totals"]["classes"] is ended["totals"]["class_counts"] is None
+    run = workflow.start_pick("mics", "p.star", PickConfig(diameter=60.0))
+    summary = replace(run.summary, classes="2 of 3 are more than noise", class_counts=ClassCounts(3, 2, 1, 71, 6.4))
+    lines: list[str] = []
+
+    PickEvents(lines.append).ended("finished", 0, None, {}, summary)
+
+    (ended,) = events("\n".join(lines))
+    counts = {"made": 3, "more_than_noise": 2, "too_few": 1, "picks": 71, "resolution": 6.4}
+    assert ended["totals"]["class_counts"] == counts
 
 
 def test_a_watched_session_with_a_broken_file_a_pause_and_ctrl_c(mics: Path) -> None:

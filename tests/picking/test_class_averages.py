@@ -78,6 +78,9 @@ def run(tmp_path: Path, no_averaging: list) -> Path:
     micrographs(tmp_path / "mics")
     run, told = pick(tmp_path)
     assert run.summary.classes == "1 of 2 are more than noise; 1 of too few picks to tell"
+    counts = run.summary.class_counts
+    assert (counts.made, counts.more_than_noise, counts.too_few, counts.resolution) == (2, 1, 1, None)
+    assert counts.picks == run.summary.particles
     assert told[-1].startswith("Averaging the picks in classes. All else is written: Ctrl-C")
     no_averaging.clear()
     return tmp_path

@@ -26,6 +26,7 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.runs.folder import fingerprint, relion_path
 from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.result import ClassCounts
 from cryotx_cli.runs.stored import StoredRun
 from cryotx_cli.version import __version__
 from cryotx_cli.wording import counted
@@ -58,12 +59,19 @@ class ClassesMade:
     @property
     def in_words(self) -> str:
         """How many classes are more than noise, what the middle one of these resolves, and how many cannot be told."""
+        counts = self.in_numbers
+        middle = "" if counts.resolution is None else f" (half of them to {counts.resolution:.0f} Å or better)"
+        told = f"; {counts.too_few} of too few picks to tell" if counts.too_few else ""
+        return f"{counts.more_than_noise} of {counts.made} are more than noise{middle}{told}"
+
+    @property
+    def in_numbers(self) -> ClassCounts:
+        """The same in numbers."""
         good = [row for row in self.rows if row.resolution is not None]
         known = [row.resolution for row in good if row.resolution is not None and row.picks >= FEW]
-        middle = f" (half of them to {statistics.median_low(known):.0f} Å or better)" if len(known) > 1 else ""
+        middle = statistics.median_low(known) if len(known) > 1 else None
         few = sum(row.told == TOO_FEW for row in self.rows)
-        told = f"; {few} of too few picks to tell" if few else ""
-        return f"{len(good)} of {len(self.rows)} are more than noise{middle}{told}"
+        return ClassCounts(len(self.rows), len(good), few, self.picks, middle)
 
 
 def average_run(

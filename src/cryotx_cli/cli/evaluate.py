@@ -71,6 +71,8 @@ def evaluate(
         require_own_file(json_file, "--json", '{\n  "radius"')
     if report is not None:
         require_own_file(report, "--report", '<meta name="generator" content="cryotx')
+    if report is not None and json_file is not None and report.absolute() == json_file.absolute():
+        raise ConfigError(f"--report {report}: also --json, one of which would replace the other")
     pickers = _named(picks)
     result = evaluate_sets(
         pickers, truth, config.diameter, config.pixel_size, config.radius, diameters=config.diameters

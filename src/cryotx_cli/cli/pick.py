@@ -86,8 +86,11 @@ def _pick(micrographs: list[str], out: Path, config: PickConfig, events: str | N
     from cryotx_cli.cli.console import said_if_slow, status, typed
     from cryotx_cli.monitoring.follow import followed
     from cryotx_cli.monitoring.pick_events import Asked
+    from cryotx_cli.runs.out_name import require_apart
     from cryotx_cli.runs.start import note_start
 
+    if events is not None and events != "-":
+        require_apart(Path(events), "--events", out, micrographs)
     asked = Asked(typed(), tuple(micrographs), out, config)
     with followed(asked, events, metrics, status, exit_code_of) as follower:
         lines = _Lines(status, follower)

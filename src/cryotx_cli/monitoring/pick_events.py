@@ -152,6 +152,7 @@ class PickEvents:
             "with_film": summary.film,
             "box": summary.box,
             "classes": summary.classes,
+            "class_counts": summary.class_counts and asdict(summary.class_counts),
             "seconds": round(summary.seconds, 3),
         }
         self._tell(

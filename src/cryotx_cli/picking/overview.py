@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
-from cryotx_cli.picking.class_averages import ClassAverages
-from cryotx_cli.picking.page import write_page
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.followers import Followers, Stage
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.refreshed import Refreshed
+from cryotx_cli.runs.result import ClassCounts
 from cryotx_cli.runs.settled import Settled
 from cryotx_cli.runs.stored import StoredRun
+
+if TYPE_CHECKING:
+    from cryotx_cli.picking.class_averages import ClassAverages
 
 # Between two writings while a run goes on, and the share of its time that averages take at most.
 _MERGE_SECONDS, _REPORT_SECONDS, _AVERAGE_SECONDS, _AVERAGE_SHARE = 5.0, 60.0, 120.0, 0.1
@@ -55,7 +59,6 @@ class Overview:
         self._told: Event | None = None
         self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
         self._report = Refreshed(self._write_report, _REPORT_SECONDS)
-        self._averages = ClassAverages(settled.config, exposures, tell)
         self._classes = Refreshed(self._average, _AVERAGE_SECONDS, _AVERAGE_SHARE)
 
     def changed(self) -> None:
@@ -98,6 +101,17 @@ class Overview:
         """What the picks average to, in words; None where they were not averaged."""
         return None if self._averages.made is None else self._averages.made.in_words
 
+    @property
+    def class_counts(self) -> ClassCounts | None:
+        """The same in numbers."""
+        return None if self._averages.made is None else self._averages.made.in_numbers
+
+    @cached_property
+    def _averages(self) -> ClassAverages:
+        from cryotx_cli.picking.class_averages import ClassAverages  # with the page, a fifth of a second of imports
+
+        return ClassAverages(self.settled.config, self._exposures, self._tell)
+
     def _average(self) -> None:
         if self.settled.averages and self._averages.refresh(self._run()):
             self._report.is_stale = True
@@ -121,5 +135,7 @@ class Overview:
         if not self.settled.config.report:
             self._folder.report.unlink(missing_ok=True)  # one of an earlier run would not show these picks
         elif self._record.picked:
+            from cryotx_cli.picking.page import write_page
+
             write_page(self._run(), self._tell_of_page)
             self._followers(Stage("overview", len(self._record.picked), self._folder.report))

@@ -37,6 +37,34 @@ def check_star_name(out: Path, inputs: Inputs) -> None:
     _require_own_folder(out)
 
 
+def require_apart(file: Path, flag: str, out: Path, inputs: Inputs) -> None:
+    """Check that a file which is written beside a run is none that the run reads or writes.
+
+    Parameters
+    ----------
+    file, flag
+        The file, and what the user has given it to.
+    out
+        The merged STAR file.
+
+    Raises
+    ------
+    ConfigError
+        It is that file, an input, or lies where everything else of the run goes.
+    """
+    path, star = Path(os.path.realpath(file)), Path(os.path.realpath(out))
+    folder = star.with_suffix("")
+    if path == star:
+        reason = "also --out, which the run replaces"
+    elif path == folder or folder in path.parents:
+        reason = f"in {out.with_suffix('')}, the folder of the run, where the files are its own"
+    elif not path.is_dir() and any(os.path.realpath(given) == str(path) for given in listed(inputs)):
+        reason = "also an input, which would be written to"
+    else:
+        return
+    raise ConfigError(f"{flag} {file}: {reason}", f"Give {flag} another name.")
+
+
 def require_own_star(star: Path, flag: str = "") -> None:
     """Refuse to replace a merged STAR file that is there and that no run has written.
 

@@ -39,6 +39,31 @@ class PickResult:
 
 
 @dataclass(frozen=True)
+class ClassCounts:
+    """What the picks of a run average to, in numbers.
+
+    Parameters
+    ----------
+    made
+        Classes.
+    more_than_noise
+        How many of them show something.
+    too_few
+        How many have too few picks to tell.
+    picks
+        Picks in the classes.
+    resolution
+        Å that half of those with many picks reach, or better; None where there are not two that show something.
+    """
+
+    made: int
+    more_than_noise: int
+    too_few: int
+    picks: int
+    resolution: float | None
+
+
+@dataclass(frozen=True)
 class PickSummary:
     """What a run has done so far.
 
@@ -66,6 +91,8 @@ class PickSummary:
         The merged STAR file, the folder that holds everything else, and the report in it (None: not wanted).
     classes
         What the picks average to, in words; None where they were not averaged.
+    class_counts
+        The same in numbers.
     """
 
     micrographs: int
@@ -83,3 +110,4 @@ class PickSummary:
     folder: Path
     report: Path | None
     classes: str | None = None
+    class_counts: ClassCounts | None = None

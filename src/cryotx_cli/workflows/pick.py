@@ -227,7 +227,7 @@ class PickRun:
     def summary(self) -> PickSummary:
         """What the run has done so far; complete once the loop has ended."""
         summary = self._record.summary(self._seconds, self._left, self._plan.settled)
-        return replace(summary, classes=self._overview.classes)
+        return replace(summary, classes=self._overview.classes, class_counts=self._overview.class_counts)
 
     # ---- where to cut ----------------------------------------------------------------------------------------------
 
