@@ -5,11 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command line; a library that cannot be imported is a line, not a traceback."""
+    from cryotx_cli.loading import pass_over_plugins
     from cryotx_cli.processor import use_granted_cores
     from cryotx_cli.streams import steady_streams
     from cryotx_cli.surroundings import explained
 
     use_granted_cores()
+    pass_over_plugins()
     streams = steady_streams()
     try:
         from cryotx_cli.cli.app import main as run

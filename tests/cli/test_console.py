@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from rich.console import Console
 
 from cryotx_cli.cli import console
 from cryotx_cli.cli.console import duration, facts, progress, said_if_slow, table
@@ -97,7 +98,7 @@ def test_no_rate_is_told_of_what_took_no_time(capsys: pytest.CaptureFixture[str]
 def test_a_terminal_has_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     now, screen = 0.0, io.StringIO()
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
-    terminal = console.Console(file=screen, force_terminal=True, width=80)
+    terminal = Console(file=screen, force_terminal=True, width=80)
     monkeypatch.setattr(console, "_stderr", lambda: terminal)
 
     with progress(1000, "steps", earlier=990) as bar:

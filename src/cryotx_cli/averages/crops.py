@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import map_coordinates
 
 from cryotx_cli.micrographs.ctf import Ctf
 from cryotx_cli.micrographs.decoy import noise_power, over_rings
@@ -149,6 +147,8 @@ def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, ND
         The amplitude (n,) at frequencies from 0 to half a cycle per pixel; where the noise cannot be told, it is 1 and
         the image as it was.
     """
+    from scipy.ndimage import map_coordinates
+
     power = noise_power(image, _TILES)
     radial = None if power is None else over_rings(power)
     if radial is None or power is None:
@@ -173,6 +173,8 @@ def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, ND
 
 def _filtered(image: Image, gain: Image | np.float32, optics: tuple[Ctf, float] | None) -> Image:
     """Multiply the transform of an image by a gain, and by -1 where the contrast transfer is negative."""
+    from scipy.fft import irfft2, rfft2  # scipy is not loaded before the first network has run
+
     height, width = _transformed(image.shape)
     if optics is not None:
         ctf, pixel_size = optics
@@ -184,6 +186,8 @@ def _filtered(image: Image, gain: Image | np.float32, optics: tuple[Ctf, float] 
 
 def _transformed(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the size to which an image is filled with zeros for a quick transform."""
+    from scipy.fft import next_fast_len
+
     height, width = (int(next_fast_len(n, real=True)) for n in shape)
     return height, width
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
@@ -274,6 +273,8 @@ def _check_pixel_size(pairs: Sequence[PickedTarget]) -> Finding:
 
 
 def _check_duplicates(pairs: Sequence[PickedTarget], diameter: float | None) -> Finding:
+    from scipy.spatial import cKDTree  # not loaded before a network runs
+
     doubled: list[tuple[str, int, float]] = []
     for pair in pairs:
         side, shape = pair.box_px(diameter), pair.shape

@@ -5,6 +5,7 @@ Exit codes are those of `exit_codes`.
 
 import sys
 import traceback
+from copy import copy
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,7 @@ from cryotx_cli.cli.simulate import simulate
 from cryotx_cli.cli.threshold import threshold
 from cryotx_cli.cli.train import train
 from cryotx_cli.errors import CryotxError
+from cryotx_cli.loading import leave_garbage
 from cryotx_cli.streams import Streams, steady_streams
 from cryotx_cli.surroundings import explained, require_working_folder
 
@@ -131,12 +133,26 @@ for command in (
 app.add_typer(job, name="job")
 
 
+def _with_command(typed: list[str]) -> typer.Typer:
+    """Return the app with the command alone that is typed first: Typer would make the flags of all of them."""
+    if not {_name(one) for one in (*app.registered_commands, *app.registered_groups)} & set(typed):
+        return app  # help, a switch or a mistake
+    alone = copy(app)
+    alone.registered_commands = [one for one in app.registered_commands if _name(one) in typed]
+    alone.registered_groups = [one for one in app.registered_groups if _name(one) in typed]
+    return alone
+
+
+def _name(registered: Any) -> str:
+    return str(registered.name or registered.callback.__name__.replace("_", "-"))
+
+
 def main(streams: Streams | None = None) -> None:
     """Run the command line, and end the process with its exit code."""
     streams = streams or steady_streams()
     code: Any = 0
     try:
-        app(prog_name="cryotx")
+        _with_command(sys.argv[1:2])(prog_name="cryotx")
     except SystemExit as ended:
         code = ended.code
     except Exception as exception:  # Typer itself loads libraries while it reads flags
@@ -150,4 +166,5 @@ def main(streams: Streams | None = None) -> None:
         typer.echo(complaint, err=True)
     if code in (0, None) and streams.lost and sys.argv[1:2] and sys.argv[1] in _PRINTING:
         code = 1
+    leave_garbage()
     sys.exit(code)

@@ -1,4 +1,9 @@
-"""What every command prints the same way: status lines and progress on stderr, tables on stdout."""
+"""What every command prints the same way: status lines and progress on stderr, tables on stdout.
+
+A status line needs no rich, which is loaded for what is drawn.
+"""
+
+from __future__ import annotations
 
 import shlex
 import sys
@@ -7,19 +12,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import wrap
 from threading import Timer
-from typing import Literal
-
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Literal
 
 from cryotx_cli.wording import shortened
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+    from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 10.0
 _SLOW = 1.0
 _INSTANT = 0.5  # seconds in which no rate is measured
+_CONTROL = dict.fromkeys(map(ord, "\a\b\v\f\r"))  # a name may hold them, and rich, too, takes them out
 
 
 def typed() -> str:
@@ -29,7 +34,7 @@ def typed() -> str:
 
 def status(line: str) -> None:
     """Print one line about the run on stderr."""
-    _stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+    print(line.translate(_CONTROL), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -112,6 +117,8 @@ def progress(
     say
         Prints plain lines now and then, whatever there is for a terminal.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
     console = _stderr()
     if say is not None or not console.is_terminal:
         yield ProgressReport(total, unit, None, earlier, say or status)
@@ -122,6 +129,8 @@ def progress(
 
 
 def _text_of(field: str) -> TextColumn:
+    from rich.progress import TextColumn
+
     return TextColumn(f"{{task.fields[{field}]}}", markup=False)
 
 
@@ -131,6 +140,9 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> None:
     On a terminal a value that is too long is parted between words, below its beginning. One with too long a word,
     such as a path, comes below its name and is left to the terminal, from where it is copied in one piece.
     """
+    from rich.console import Console
+    from rich.text import Text
+
     rows = list(rows)
     indent = max((len(name) for name, _ in rows), default=0) + 2
     console, room = Console(), Console().width - indent if sys.stdout.isatty() else None
@@ -176,6 +188,10 @@ def table(
     total
         Cells below a line; each may have several lines. None at all: neither line nor cells.
     """
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
     wide, gap = _width(), 2
     shown, total = bool(total), total or [""] * len(columns)
     widest = [
@@ -196,19 +212,23 @@ def table(
 
 def below(line: str) -> None:
     """Print a line below a table, on a terminal parted between words where it is too long."""
-    Console(width=_width()).print(line, markup=False, highlight=False)
+    _stdout().print(line, markup=False, highlight=False)
 
 
 def _print_table(title: str, drawn: Table, rows: Iterable[Sequence[str]]) -> None:
+    from rich.text import Text
+
     for row in rows:
         drawn.add_row(*map(Text, row))
-    console = Console(width=_width())
+    console = _stdout()
     console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print(drawn)
 
 
 def _width() -> int:
     """Return how wide a table may be: in a file or a pipe it must not be folded to an imagined terminal."""
+    from rich.console import Console
+
     return Console().width if sys.stdout.isatty() else 500
 
 
@@ -229,4 +249,12 @@ def _rate(per_second: float, unit: str) -> str:
 
 
 def _stderr() -> Console:
+    from rich.console import Console
+
     return Console(stderr=True)
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    return Console(width=_width())

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from cryotx_cli.coordinates.particles import Particles
 
@@ -115,6 +114,8 @@ def near_pairs(picks: ArrayLike, truth: ArrayLike, radius_px: float) -> NDArray[
     ndarray of int, shape (k, 2)
         Indices of pick and true centre, the nearest first; then by pick, then by true centre.
     """
+    from scipy.spatial import cKDTree  # picking takes this module along and compares nothing
+
     p, t = cKDTree(_points(picks)), cKDTree(_points(truth))
     near = p.sparse_distance_matrix(t, radius_px, output_type="ndarray")
     order = np.lexsort((near["j"], near["i"], near["v"]))

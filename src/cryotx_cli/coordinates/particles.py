@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from cryotx_cli.errors import ParticleFileError
 
@@ -137,6 +136,8 @@ class Particles:
         """
         if len(self) < 2 or distance_px <= 0:
             return self
+        from scipy.spatial import cKDTree  # a quarter of a second of import, which no network waits for
+
         order = np.argsort(-self.scores, kind="stable")
         points = self.centres[order]
         pairs = cKDTree(points).query_pairs(distance_px, output_type="ndarray")

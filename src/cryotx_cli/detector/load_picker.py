@@ -11,6 +11,7 @@ from cryotx_cli.detector.families import family_of
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import DeviceError
 from cryotx_cli.events import Event
+from cryotx_cli.loading import uncollected
 
 if TYPE_CHECKING:
     from cryotx_cli.detector.device import ChosenDevice
@@ -57,7 +58,8 @@ def load_picker(config: PickConfig) -> LoadedPicker:
 
 def _device(config: PickConfig) -> ChosenDevice:
     # Torch takes seconds to import: who brings a picker need not wait for it.
-    from cryotx_cli.detector.device import choose_device
+    with uncollected():
+        from cryotx_cli.detector.device import choose_device
 
     if config.scheduler is not None:
         # The device is that of the workers, and a machine that only starts a run need not have it.

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 Image = NDArray[np.float32]
 Limits = tuple[np.float32, np.float32]
@@ -137,10 +136,13 @@ def normalise(image: Image) -> Image:
 
 
 def _normalised(image: Image) -> Image:
+    import cv2
+
     image = image.astype(np.float32, copy=False)
     background = image
     for _ in range(2):
-        background = uniform_filter(background, _BACKGROUND_WINDOW, mode="reflect")
+        mean = cv2.blur(background, (_BACKGROUND_WINDOW, _BACKGROUND_WINDOW), borderType=cv2.BORDER_REFLECT)
+        background = np.asarray(mean, np.float32)
     flat = image - background
     flat -= np.median(flat)
     spread = 1.4826 * np.median(np.abs(flat))

@@ -6,17 +6,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cryotx_cli.events import Event
 from cryotx_cli.monitoring.lines import Lines
-from cryotx_cli.monitoring.metrics import LOOPBACK, Metrics
 from cryotx_cli.monitoring.pick_events import SCHEMA, Asked, PickEvents
 from cryotx_cli.monitoring.tally import Tally
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.followers import Followers, Stage
 from cryotx_cli.runs.result import PickResult, PickSummary
 from cryotx_cli.runs.settled import read_settled
+
+if TYPE_CHECKING:
+    from cryotx_cli.monitoring.metrics import Metrics
 
 _SIGNALS = 128  # the exit code of a command that a signal has ended is larger by the number of that signal
 _WAITING_SECONDS = 60.0  # from one line to the next while a session has nothing to do
@@ -58,13 +60,11 @@ class FollowedPick:
     def __init__(self, asked: Asked, lines: Lines | None, port: int | None, say: Callable[[str], None]) -> None:
         self._tally, self._lines = Tally(), lines
         self._events = PickEvents(lines.write) if lines else None
-        self._metrics = Metrics(port, str(asked.out), self._tally, self._lines_lost) if port is not None else None
+        self._metrics = None if port is None else self._served(port, asked, say)
         self._run: _Run | None = None
         self._waits_since: float | None = None
         self._exit_code = 0
         self._signal: str | None = None
-        if self._metrics:
-            say(f"Counts for Prometheus: http://{LOOPBACK}:{self._metrics.port}/metrics")
         if self._events:
             self._events.started(asked)
 
@@ -139,6 +139,13 @@ class FollowedPick:
             self._metrics.waiting = True
         if self._events and self._run:
             self._events.waiting(self._run.waiting, self._tally.picked, self._tally.picks)
+
+    def _served(self, port: int, asked: Asked, say: Callable[[str], None]) -> Metrics:
+        from cryotx_cli.monitoring.metrics import LOOPBACK, Metrics  # a server is loaded for those who ask
+
+        metrics = Metrics(port, str(asked.out), self._tally, self._lines_lost)
+        say(f"Counts for Prometheus: http://{LOOPBACK}:{metrics.port}/metrics")
+        return metrics
 
     def _lines_lost(self) -> int:
         return self._lines.lost if self._lines else 0

@@ -15,7 +15,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from cryotx_cli.runs.expected_f1 import expected_f1_cut
 
@@ -286,6 +285,8 @@ def _share(noise: Scores, everything: Scores) -> Scores:
 
 
 def _density(scores: Scores) -> Scores:
+    from scipy.ndimage import gaussian_filter1d  # not before the network: what it imports takes as long as a micrograph
+
     counts = np.histogram(_logits(scores), _EDGES)[0].astype(float)
     return np.asarray(gaussian_filter1d(counts, _SMOOTHING, mode="constant"))
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from cryotx_cli.config import CenterConfig
 
@@ -292,7 +292,17 @@ def fold_batch_norms(model: nn.Module) -> None:
             for i in range(len(module) - 1):
                 convolution, norm = module[i], module[i + 1]
                 if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    module[i], module[i + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+                    _fold(convolution, norm)
+                    module[i + 1] = nn.Identity()
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    # In place: torch's own fusing of modules copies each of them, which takes as long as building the network.
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
 
 
 def query_limit(shape: tuple[int, int] | torch.Size, radius: float) -> int:

@@ -27,6 +27,7 @@ from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.detections import Detections
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, apart, middle_of, sweep
+from cryotx_cli.detector.unfilled import Unfilled
 from cryotx_cli.errors import MicrographError
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clipped_and_rescaled, normalise, padding
 from cryotx_cli.micrographs.micrograph import Micrograph
@@ -55,14 +56,14 @@ class Picker:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
         self.checkpoint, self.device = checkpoint, torch.device(device)
-        model = CenterDETR(checkpoint.model)
-        model.load_state_dict(checkpoint.weights)
+        with Unfilled():
+            model, finder = CenterDETR(checkpoint.model), FilmFinder()
+        model.load_state_dict(checkpoint.weights, assign=True)
         fold_batch_norms(model.eval())
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.film_finder: FilmFinder | None = None
         if checkpoint.film:
-            finder = FilmFinder()
-            finder.load_state_dict(checkpoint.film)
+            finder.load_state_dict(checkpoint.film, assign=True)
             fold_batch_norms(finder.eval())
             self.film_finder = finder.to(self.device)
         self.fingerprint = _fingerprint(checkpoint)

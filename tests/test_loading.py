@@ -1,0 +1,90 @@
+"""What a command loads before it works, in a process of its own, and what it does to load it quickly."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryotx_cli.loading import pass_over_plugins, uncollected
+
+NOT_NEEDED = {
+    "dask", "distributed", "jinja2", "matplotlib", "numpy.f2py", "pandas", "prometheus_client", "rich", "scipy",
+    "starfile", "starlette", "sympy", "tensorboard", "tifffile", "torch._dynamo", "torch._inductor", "torch.onnx",
+    "torchvision", "uvicorn",
+}  # fmt: skip
+
+UNTIL_THE_NETWORK = """
+import json, os, sys
+from importlib.abc import MetaPathFinder
+
+
+class Finder(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "cryotx_cli.detector.center.picker":
+            from torch.nn.modules.module import register_module_forward_pre_hook
+
+            register_module_forward_pre_hook(end)
+
+
+def end(*_):
+    os.write(1, json.dumps(sorted(sys.modules)).encode())
+    os._exit(0)
+
+
+sys.meta_path.insert(0, Finder())
+from cryotx_cli.__main__ import main
+
+main()
+"""
+
+
+def test_picking_loads_nothing_before_its_network_runs_that_it_does_not_need_for_it(tmp_path: Path) -> None:
+    with mrcfile.new(tmp_path / "m.mrc") as mrc:
+        mrc.set_data(np.random.default_rng(0).standard_normal((256, 256), np.float32))
+        mrc.voxel_size = 2.0
+    words = ["pick", "m.mrc", "--out", "p.star", "--diameter", "100", "--device", "cpu"]
+
+    finished = subprocess.run(
+        [sys.executable, "-c", UNTIL_THE_NETWORK, *words], cwd=tmp_path, capture_output=True, check=True
+    )
+
+    loaded = set(json.loads(finished.stdout))
+    assert {"torch", "numpy", "cv2"} <= loaded
+    assert not NOT_NEEDED & loaded
+
+
+def test_plugins_are_not_looked_for_unless_the_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYDANTIC_DISABLE_PLUGINS", raising=False)
+    monkeypatch.setenv("TORCH_DEVICE_BACKEND_AUTOLOAD", "1")
+
+    pass_over_plugins()
+
+    assert os.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__"
+    assert os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] == "1"
+
+
+def test_garbage_is_looked_for_again_after_an_import_that_fails() -> None:
+    def fails() -> None:
+        with uncollected():
+            assert not gc.isenabled()
+            raise ImportError("no such library")
+
+    with pytest.raises(ImportError):
+        fails()
+    assert gc.isenabled()
+
+
+def test_who_has_turned_the_collector_off_finds_it_off() -> None:
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
