@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,39 @@ def wait_for(kind: str, count: int = 1) -> None:
     raise AssertionError(f"no {count} lines of {kind}")
 
 
+def wait_for_rest(kind: str, count: int = 1) -> None:
+    """Wait until so many lines of a kind have come and the session has nothing more to do."""
+    wait_for(kind, count)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        text = Path("events.jsonl").read_text()
+        if '"event": "waiting"' in text[text.rindex(f'"event": "{kind}"') :]:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no line of waiting after those of {kind}")
+
+
+@contextmanager
+def beside(session: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
+    """Do something while a session goes on in this context, and end that, whatever has happened."""
+
+    def session_with_end() -> None:
+        try:
+            session()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            end()
+
+    failures: list[BaseException] = []
+    thread = threading.Thread(target=session_with_end)
+    thread.start()
+    yield
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
 def test_the_schema_is_one_and_refuses_what_is_none() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     head = {"schema": "cryotx-pick-events-1", "time": "2026-11-30T17:04:05.678Z", "start": "0123456789ab", "number": 0}
@@ -141,20 +176,15 @@ def test_the_totals_tell_of_classes_in_words_and_in_numbers(mics: Path) -> None:
 
 def test_a_watched_session_with_a_broken_file_a_pause_and_ctrl_c(mics: Path) -> None:
     def session() -> None:
-        wait_for("picked", 2)
-        wait_for("waiting", 2)
+        wait_for_rest("picked", 2)
         (mics / "bad.mrc").write_bytes(b"no micrograph")
-        wait_for("skipped")
-        wait_for("waiting", 3)
+        wait_for_rest("skipped")
         write_mrc(mics / "c.mrc", 3)
         wait_for("picked", 3)
         wait_for("overview")
-        os.kill(os.getpid(), signal.SIGINT)
 
-    beside = threading.Thread(target=session)
-    beside.start()
-    result = pick("--watch", "--events", "events.jsonl")
-    beside.join()
+    with beside(session, lambda: os.kill(os.getpid(), signal.SIGINT)):
+        result = pick("--watch", "--events", "events.jsonl")
 
     assert result.exit_code == 3, result.stderr
     found = read_events()
@@ -303,19 +333,14 @@ def test_counts_for_prometheus_follow_the_session(mics: Path) -> None:
     seen: list[dict[tuple[str, str], float]] = []
 
     def session() -> None:
-        wait_for("picked", 2)
-        wait_for("waiting", 2)  # the first time nothing had stood still yet
+        wait_for_rest("picked", 2)
         seen.append(scraped(port))
         (mics / "bad.mrc").write_bytes(b"no micrograph")
-        wait_for("skipped")
-        wait_for("waiting", 3)
+        wait_for_rest("skipped")
         seen.append(scraped(port))
-        Path("p/stop").touch()
 
-    beside = threading.Thread(target=session)
-    beside.start()
-    result = pick("--watch", "--events", "events.jsonl", "--metrics", str(port))
-    beside.join()
+    with beside(session, Path("p/stop").touch):
+        result = pick("--watch", "--events", "events.jsonl", "--metrics", str(port))
 
     assert result.exit_code == 3, result.stderr
     assert f"http://127.0.0.1:{port}/metrics" in result.stderr

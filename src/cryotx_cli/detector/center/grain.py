@@ -10,7 +10,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, binary_opening
 
 from cryotx_cli.detector.center.film import CELL
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, padding
@@ -35,6 +34,8 @@ def is_grainy(image: NDArray[np.float32]) -> NDArray[np.bool_]:
         h and w are the image's sides over 4, rounded up. All False where the image is less than nine diameters wide in
         both directions, or its louder part is more than 0.6 of it.
     """
+    from scipy.ndimage import binary_opening  # not loaded before a network has run
+
     height, width = (-(-side // CELL) for side in image.shape)
     grainy = np.zeros((height, width), bool)
     top, bottom, left, right = padding(image)
@@ -78,6 +79,8 @@ def _around(louder: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.boo
         ((np.arange(side) - _DIAMETER) // _DIAMETER).clip(0, count - 1)
         for side, count in zip(shape, louder.shape, strict=True)
     )
+    from scipy.ndimage import binary_dilation
+
     wide = binary_dilation(louder, np.ones((7, 7)))
     return np.asarray(wide[rows[:, None], columns[None]])
 
