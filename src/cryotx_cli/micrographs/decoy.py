@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import rfft2
 
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise
 
@@ -70,6 +69,8 @@ def noise_power(image: Image, tiles: int = _MOST_TILES) -> NDArray[np.float64] |
     ndarray of float64, shape (n, n // 2 + 1), or None
         At the frequencies of `numpy.fft.rfft2`. None where `radial_spectrum` returns None for want of tiles.
     """
+    from scipy.fft import rfft2  # not loaded before a network has run
+
     side = min(_TILE, *(n // 3 for n in image.shape)) // 2 * 2
     if side < _SMALLEST_TILE:
         return None
