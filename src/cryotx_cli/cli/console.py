@@ -14,6 +14,8 @@ from textwrap import wrap
 from threading import Timer
 from typing import TYPE_CHECKING, Literal
 
+import typer
+
 from cryotx_cli.wording import shortened
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def typed() -> str:
 
 def status(line: str) -> None:
     """Print one line about the run on stderr."""
-    print(line.translate(_CONTROL), file=sys.stderr, flush=True)
+    typer.echo(line.translate(_CONTROL), err=True)
 
 
 @contextmanager
