@@ -25,17 +25,17 @@ def odd_optics_groups(star: Path, tables: Sequence[Table], table: Table) -> Iter
         return
     stated = dict(optics.optional_numbers(_GROUP, _SIZE).tolist())
     groups = table.optional_numbers(_GROUP)[:, 0].tolist()
-    odd: dict[str, list[str]] = defaultdict(list)
+    odd: dict[tuple[float, str], list[str]] = defaultdict(list)
     for name, group in zip(table.texts("rlnMicrographName"), groups, strict=True):
         size = stated.get(group, np.nan)
-        if group in stated and not (size > 0 and np.isfinite(size)):
-            odd[f"optics group {group:g} has a pixel size of {size:g}"].append(name)
-        elif group not in stated:
-            which = "" if np.isnan(group) else f" {group:g}"
-            odd[f"there is no optics group{which}"].append(name)
-    for what, names in odd.items():
+        if group not in stated:
+            odd[group if group > 0 else 0, "is not in the table of optics groups"].append(name)
+        elif not (size > 0 and np.isfinite(size)):
+            odd[group, f"has a pixel size of {size:g}"].append(name)
+    for (group, reason), names in odd.items():
+        whose = f"{counted(len(names), 'micrographs')} such as {names[0]}"
         yield Event(
-            f"{star}: {what}, which is that of {counted(len(names), 'micrographs')}, such as {names[0]}. The pixel "
-            "size in their headers is taken instead, or that of --pixel-size.",
+            f"{star}: optics group {group:g}, that of {whose}, {reason}."
+            " The pixel size in their headers is taken instead, or that of --pixel-size.",
             "warning",
         )
