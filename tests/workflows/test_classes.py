@@ -429,7 +429,7 @@ def test_what_auto_drops(with_classes: Path, scores: tuple, resolutions: tuple, 
     shown = content["classes"][:3]
     assert len(content["classes"]) >= 3
     for row, score, resolution in zip(shown, scores, resolutions, strict=True):
-        row |= {"mean_score": score, "resolution": resolution}
+        row |= {"mean_score": score, "resolution": resolution, "verdict": "noise" if resolution is None else "agrees"}
     content["classes"] = shown
     path.write_text(json.dumps(content))
     expected = places(with_classes / "p.star") - of_classes(with_classes, *dropped)
