@@ -9,7 +9,7 @@ import { following, nextOpen, onOpen, shortName } from "./list.js";
 import { hiddenOf, picksOf } from "./picks.js";
 import { enlarge, onTileProblem, prepare, showAll, showPicture } from "./picture.js";
 import { ask, follow, isBusy, tell } from "./server.js";
-import { onDistance, setUpSliders } from "./sliders.js";
+import { isChoosing, onDistance, setUpSliders } from "./sliders.js";
 import { changed, onChange, state } from "./state.js";
 import "./pointing.js";
 import "./keys.js";
@@ -89,7 +89,7 @@ const take = async (news) => {
   }
   const others = news.changed.some((one) => one.position === state.view?.position && one.last > state.view.seq);
   const cutMoved = news.cut.threshold !== state.review.cut.threshold || news.cut.distance !== state.review.cut.distance;
-  if (cutMoved && !isBusy()) {
+  if (cutMoved && !isBusy() && !isChoosing()) {
     state.review.cut = news.cut;
     const moved = news.cut.threshold !== state.cut.threshold || news.cut.distance !== state.cut.distance;
     Object.assign(state.cut, news.cut);

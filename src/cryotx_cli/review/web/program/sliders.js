@@ -23,7 +23,12 @@ const recount = settled(async () => {
   changed();
 }, 120);
 
+let choosing = false;
+/** Whether somebody is choosing a cut that is not sent yet: that of the server is older. */
+export const isChoosing = () => choosing;
+
 const keep = settled(() => {
+  choosing = false;
   send(
     { kind: "cut", ...state.cut },
     () => reload(),
@@ -32,6 +37,7 @@ const keep = settled(() => {
 }, 250);
 
 const choose = (cut) => {
+  choosing = true;
   Object.assign(state.cut, cut);
   recount();
   keep();
