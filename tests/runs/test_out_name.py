@@ -96,9 +96,16 @@ def test_files_of_others_in_the_folder_beside_it_are_kept(name):
     assert [path for path in Path("particles").rglob("*") if path.is_file()] == [theirs]
 
 
-def test_a_folder_of_micrographs_may_become_that_of_the_run():
-    assert len(pick("mics.star")) == 2
-    assert len(pick("mics.star")) == 2
+def test_a_folder_of_micrographs_may_become_that_of_the_run_with_a_word_of_warning():
+    told = []
+    assert len(list(start_pick("mics", "mics.star", CONFIG, QuickPicker(), told.append))) == 2
+    assert [event.text for event in told if "among the micrographs" in event.text and event.level == "warning"] == [
+        "The run writes into mics, among the micrographs. --out mics_picks.star would keep them apart."
+    ]
+
+    told.clear()
+    assert len(list(start_pick("mics", "mics.star", CONFIG, QuickPicker(), told.append))) == 2
+    assert not any("among the micrographs" in event.text for event in told)  # said once
 
 
 @pytest.mark.parametrize("left", [[], ["config.toml"], ["diameter.json"]])

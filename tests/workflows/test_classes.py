@@ -337,6 +337,16 @@ def test_what_is_out_is_counted_and_a_run_without_picks_says_why(with_classes: P
     assert f"cryotx threshold {with_classes / 'p'} --drop-classes none brings them back" in text
 
 
+def test_what_is_out_are_picks_of_the_new_choice_only_and_that_it_stays_out_is_said(with_classes: Path) -> None:
+    drop(with_classes, drop_classes="1")
+    few = drop(with_classes, expected_count=1)
+    told = [event.text for event in few.events if "stays out" in event.text]
+
+    assert few.out_with_classes == few.micrographs - few.after  # one of each micrograph, without those of class 1
+    assert told and f"cryotx threshold {with_classes / 'p'} --drop-classes none" in told[0]
+    assert not [event for event in drop(with_classes, drop_classes="none").events if "stays out" in event.text]
+
+
 def test_dropped_picks_stay_out_when_another_threshold_is_chosen(with_classes: Path) -> None:
     drop(with_classes, drop_classes="1")
 

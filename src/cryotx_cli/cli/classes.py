@@ -31,7 +31,7 @@ def classes(
     from cryotx_cli.cli.console import said_if_slow, status
     from cryotx_cli.workflows.classes import classes as average
 
-    with said_if_slow("Reading the micrographs once more, then sorting their picks into classes"):
+    with said_if_slow("Sorting the picks of the run into classes"):
         made = average(run, config, lambda event: status(event.text))
     print_summary(made)
 

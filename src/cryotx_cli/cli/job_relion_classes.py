@@ -34,7 +34,7 @@ def relion_classes(
     """
     from cryotx_cli.cli.classes import print_summary
 
-    typer.echo("Reading the micrographs once more, then sorting their picks into classes")
+    typer.echo("Sorting the picks of the job into classes")
     from cryotx_cli.workflows.classes import classes
     from cryotx_cli.workflows.job_relion import use_threads
     from cryotx_cli.workflows.job_relion_classes import finish_classes, run_to_average

@@ -20,7 +20,9 @@ from cryotx_cli.config.fields import (
 _Fdr = Annotated[
     float | None, Gt(0), Le(1), Doc("Keep as many as give this share of false picks in the whole run, 0 to 1.")
 ]
-_Percentile = Annotated[float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates.")]
+_Percentile = Annotated[
+    float | None, Ge(0), Le(100), Doc("Drop this percentage of each image's candidates that are not improbable.")
+]
 _ExpectedCount = Annotated[int | None, Ge(1), Doc("Keep this many best candidates of each micrograph.")]
 _MaxPerMicrograph = Annotated[
     int | None, Ge(1), Doc("Keep at most this many of the picks of each micrograph, the best ones.")
@@ -30,6 +32,7 @@ _Box = Annotated[
 ]
 _Exposures = Annotated[Path | None, Doc("CryoSPARC exposures (.cs) of these micrographs: writes particles.cs, too.")]
 _THRESHOLD = Doc("Smallest score a pick may have, 0 to 1, or auto.")
+_UNSURE = "With threshold auto, picks far less sure than their fellows"
 _EDGE = Doc("Drop picks closer than this to the image border, in Å.")
 _FORMATS = Doc(f"Formats to write beside the merged STAR file: {', '.join(get_args(RunFormatName))}.")
 
@@ -52,7 +55,7 @@ class PickConfig:
     threshold: Annotated[Probability | Auto, _THRESHOLD] = "auto"
     unsure: Annotated[
         Literal["auto", "drop", "keep"],
-        Doc("With threshold auto, picks far less sure than their fellows; auto: keep those of adapted weights."),
+        Doc(f"{_UNSURE}; auto: keep those of adapted weights."),
     ] = "auto"
     fdr: _Fdr = None
     percentile: _Percentile = None
@@ -138,13 +141,14 @@ class ThresholdConfig:
     """Settings of ``cryotx threshold``; what is unset stays as it was in the run."""
 
     threshold: Annotated[Probability | Auto | None, Panel("Choice of picks"), _THRESHOLD] = None
+    unsure: Annotated[Literal["drop", "keep"] | None, Doc(f"{_UNSURE}.")] = None
     fdr: _Fdr = None
     percentile: _Percentile = None
     expected_count: _ExpectedCount = None
     max_per_micrograph: _MaxPerMicrograph = None
     drop_classes: Annotated[
         str | None,
-        Doc("Drop the picks in these classes of cryotx classes, 3,7; auto: in those of noise that score low; or none."),
+        Doc("Drop the picks in these classes of cryotx classes, 3,7; auto: those most likely dirt; or none."),
     ] = None
     keep_classes: Annotated[str | None, Doc("Drop the picks in all other classes.")] = None
     min_distance: Annotated[Length | None, Doc("Smallest distance between picks in Å.")] = None

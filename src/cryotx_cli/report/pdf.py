@@ -34,9 +34,8 @@ def write_pdf(path: Path, title: str, lines: Sequence[str], pictures: Iterable[P
     first = Image.new("RGB", _PAGE_PX, "white")
     draw, letters = ImageDraw.Draw(first), ImageFont.load_default(_LETTER_PX)
     for i, line in enumerate([title, "", *lines]):
-        draw.text(
-            (_MARGIN_PX, _MARGIN_PX + i * _LINE_PX), line.replace("Å", "A"), "black", letters
-        )  # its font has no Å
+        text = line.replace("Å", "A").replace("–", "-")  # its font has neither
+        draw.text((_MARGIN_PX, _MARGIN_PX + i * _LINE_PX), text, "black", letters)
     pages = [Image.open(picture).convert("RGB") for picture in pictures if picture.is_file()]
     with whole_binary_file(path) as file:
         first.save(file, "PDF", save_all=True, append_images=pages, resolution=_DPI)

@@ -79,7 +79,7 @@ class RunSubjects:
     @property
     def cuts_of_rates(self) -> list[tuple[float, float]]:
         """Shares of false picks, and the threshold of each as its decoys say."""
-        found = self._stored.false_discovery
+        found = self._stored.false_among_kept
         cuts = [] if found is None else [(rate, found.cut_at(rate)) for rate in _RATES]
         return [(rate, cut) for rate, cut in cuts if math.isfinite(cut)]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from cryotx_cli.config import PickConfig, load_config
 from cryotx_cli.coordinates.formats.star import is_particles_star_of_ours
 from cryotx_cli.coordinates.formats.table import micrograph_formats, table_formats
 from cryotx_cli.errors import ConfigError, CryotxError
-from cryotx_cli.micrographs.find import Inputs, listed
+from cryotx_cli.events import Event, Tell
+from cryotx_cli.micrographs.find import Inputs, MicrographFile, listed
 from cryotx_cli.runs.folder import is_run
 
 _ANOTHER = "Give --out another name, or move what is there away."
@@ -63,6 +65,15 @@ def require_apart(file: Path, flag: str, out: Path, inputs: Inputs) -> None:
     else:
         return
     raise ConfigError(f"{flag} {file}: {reason}", f"Give {flag} another name.")
+
+
+def tell_of_shared_folder(out: Path, files: Iterable[MicrographFile], tell: Tell) -> None:
+    """Warn where a new run writes among its micrographs: whoever removes the run's folder removes them, too."""
+    folder = out.with_suffix("")
+    if not is_run(out) and any(os.path.realpath(file.path.parent) == os.path.realpath(folder) for file in files):
+        other = out.with_name(f"{out.stem}_picks.star")
+        text = f"The run writes into {folder}, among the micrographs. --out {other} would keep them apart."
+        tell(Event(text, "warning"))
 
 
 def require_own_star(star: Path, flag: str = "") -> None:

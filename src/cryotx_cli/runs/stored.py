@@ -73,6 +73,13 @@ class StoredRun:
         picks = self.settled.selection.choose(candidates)
         return replace(picks, particles=self.dropped.kept(row.micrograph, picks.particles))
 
+    def out_with_classes(self, row: LedgerRow, candidates: Candidates) -> int:
+        """Return how many picks of a micrograph are out with the classes that were dropped."""
+        if not self.dropped.places.get(row.micrograph):
+            return 0
+        chosen = self.settled.selection.choose(candidates).particles
+        return len(chosen) - len(self.dropped.kept(row.micrograph, chosen))
+
     def picks_key(self, row: LedgerRow, candidates_key: str) -> str:
         """Return the fingerprint of these picks among candidates that have this one."""
         return self.dropped.picks_key(row.micrograph, self.settled.picks_key(candidates_key))

@@ -34,7 +34,7 @@ from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder
 from cryotx_cli.runs.followers import Followers, Stage
 from cryotx_cli.runs.jobs import PickJob, PickJobs
-from cryotx_cli.runs.out_name import check_star_name
+from cryotx_cli.runs.out_name import check_star_name, tell_of_shared_folder
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult, PickSummary
 
@@ -88,6 +88,7 @@ def start_pick(
     names = [file.name for file in files]
     require_names(names, config.formats)
     exposures = exposures_of_run(files, config, events.tell)
+    tell_of_shared_folder(out, files, events.tell)
     folder = PickFolder(out)
     folder.remove_unfinished()
     folder.stop.unlink(missing_ok=True)

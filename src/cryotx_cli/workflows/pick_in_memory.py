@@ -36,6 +36,7 @@ class Settings(TypedDict, total=False):
     weights: str | Path
     on_film: bool
     threshold: float | Literal["auto"]
+    unsure: Literal["auto", "drop", "keep"]
     fdr: float | None
     percentile: float | None
     expected_count: int | None
@@ -62,6 +63,7 @@ def pick(
     weights: str | Path = "default",
     on_film: bool = False,
     threshold: float | Literal["auto"] = "auto",
+    unsure: Literal["auto", "drop", "keep"] = "auto",
     fdr: float | None = None,
     percentile: float | None = None,
     expected_count: int | None = None,
@@ -92,10 +94,12 @@ def pick(
         Pick on support film and in large ice crystals, too.
     threshold
         Smallest score that a pick may have, 0 to 1, or ``"auto"``.
+    unsure
+        With `threshold` ``"auto"``, picks far less sure than their fellows; ``"auto"``: keep those of adapted weights.
     fdr
         Instead of `threshold`: keep as many as give this share of false picks over all these micrographs, 0 to 1.
     percentile
-        Instead of `threshold`: drop this percentage of each image's candidates.
+        Instead of `threshold`: drop this percentage of each image's candidates that are not improbable.
     expected_count
         Instead of `threshold`: keep this many best candidates of each micrograph.
     max_per_micrograph
@@ -148,6 +152,7 @@ def pick(
         "weights": str(weights),
         "on_film": on_film,
         "threshold": threshold,
+        "unsure": unsure,
         "fdr": fdr,
         "percentile": percentile,
         "expected_count": expected_count,

@@ -49,6 +49,7 @@ class _Chosen:
     shape: tuple[int, int]
     film: Region | None
     unchanged: bool  # the picks are those from before: what shows them stays right
+    out_with_classes: int
 
 
 class ThresholdRun:
@@ -69,7 +70,7 @@ class ThresholdRun:
     dropped_at_border, dropped_beside_better : int
         Would-be picks dropped now because they lay too close to the border, or to a better pick.
     out_with_classes : int
-        How many candidates are out with the classes that were dropped, now and before.
+        How many picks there would be more without the classes that were dropped, now or before.
     film : int or None
         On how many micrographs support film or large ice crystals were seen; None where they were not looked for.
     seconds : float
@@ -110,7 +111,7 @@ class ThresholdRun:
         self.expected_false = sum(one.row.expected_false or 0.0 for one in chosen) if self._found else None
         self.dropped_at_border = sum(one.row.dropped_at_border for one in chosen)
         self.dropped_beside_better = sum(one.row.dropped_beside_better for one in chosen)
-        self.out_with_classes = sum(map(len, after.dropped.places.values()))
+        self.out_with_classes = sum(one.out_with_classes for one in chosen)
         if self.out_with_classes and not self.after:
             back = choose_again(self.folder, "--drop-classes none")
             out = counted(self.out_with_classes, "picks")
@@ -163,7 +164,9 @@ class ThresholdRun:
             dropped_beside_better=picks.dropped_beside_better,
             expected_false=self._settled.selection.expected_false(candidates, picks.particles, self._found),
         )
-        return _Chosen(row, picks.particles, (candidates.height, candidates.width), candidates.film, unchanged)
+        shape = (candidates.height, candidates.width)
+        out = self._after.out_with_classes(row, candidates)
+        return _Chosen(row, picks.particles, shape, candidates.film, unchanged, out)
 
     def _compare(self, chosen: Sequence[_Chosen], exposures: Mapping[str, Exposure]) -> None:
         """Refuse exposures of other images before anything is changed, and tell of those in other pixels."""
@@ -261,7 +264,7 @@ def threshold(run: str | Path, config: ThresholdConfig, command: str = "") -> Th
 def _dropped(before: StoredRun, config: ThresholdConfig) -> tuple[Dropped, list[Event]]:
     """Return the picks to leave out with their classes, and what to tell of these."""
     if config.drop_classes is None and config.keep_classes is None:
-        return before.dropped, []
+        return before.dropped, _told_of_earlier(before)
     classes = read_classes(before.folder.path)
     numbers = classes.to_drop(config.drop_classes, config.keep_classes)
     places, found = {}, 0
@@ -282,6 +285,13 @@ def _dropped(before: StoredRun, config: ThresholdConfig) -> tuple[Dropped, list[
             f"Make them again: cryotx classes {word_of(before.folder.path)}",
         )
     return Dropped(places), [_told_of(classes, numbers)]
+
+
+def _told_of_earlier(before: StoredRun) -> list[Event]:
+    if not any(before.dropped.places.values()):
+        return []
+    back = choose_again(before.folder.path, "--drop-classes none")
+    return [Event(f"What was dropped with classes stays out; {back} brings it back.")]
 
 
 def _told_of(classes: StoredClasses, numbers: frozenset[int]) -> Event:
@@ -308,7 +318,7 @@ def _changes(before: StoredRun, config: ThresholdConfig) -> dict[str, object]:
                 "Choose them with cryotx pick --percentile, or with weights that give probabilities.",
             )
         changes = {**rule, "threshold": "auto" if config.threshold is None else config.threshold}
-    for name in ("max_per_micrograph", "min_distance", "edge", "box", "formats", "exposures"):
+    for name in ("unsure", "max_per_micrograph", "min_distance", "edge", "box", "formats", "exposures"):
         if getattr(config, name) is not None:
             changes[name] = getattr(config, name)
     if config.images:  # cryotx pick keeps them from now on
