@@ -20,7 +20,7 @@ GRAIN_IS_FILM = 0.95
 _DIAMETER = round(PIXELS_PER_DIAMETER / CELL)  # cells
 _WINDOW = 3 * _DIAMETER
 _LOUDER = 1.4  # times the noise of the quieter parts; from window to window of one ice it differs by a tenth
-_MOST = 0.6  # of the micrograph: more is what it shows, and the rest is an empty hole
+_MOST = 0.5  # of the micrograph: more is what it shows, and the rest is an empty hole or in the shadow of something
 _QUIET = 25  # percent: of the cells of a window, which particles leave free, and of the windows, which film does
 _MOSTLY_WRONG = 0.5
 
@@ -32,7 +32,7 @@ def is_grainy(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (h, w)
         h and w are the image's sides over 4, rounded up. All False where the image is less than nine diameters wide in
-        both directions, or its louder part is more than 0.6 of it.
+        both directions, or its louder part is more than half of it.
     """
     from scipy.ndimage import binary_opening  # not loaded before a network has run
 
