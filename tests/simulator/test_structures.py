@@ -156,11 +156,11 @@ def write_map(path, volume, voxel=2.0):
     [
         ("x.pdb", pdb_text().encode()),
         ("x.ent", pdb_text().encode()),
-        ("x.PDB.gz", gzip.compress(pdb_text().encode())),
+        ("x.PDB.gz", gzip.compress(pdb_text().encode(), mtime=0)),
         ("x.pdb.bz2", bz2.compress(pdb_text().encode())),
         ("x.cif", mmcif_text().encode()),
         ("x.cif", mmcif_text('"').encode()),
-        ("x.mmcif.gz", gzip.compress(mmcif_text().encode())),
+        ("x.mmcif.gz", gzip.compress(mmcif_text().encode(), mtime=0)),
     ],
 )
 def test_one_bead_for_each_c_alpha_and_phosphorus_of_the_first_model(tmp_path, name, content):
@@ -340,12 +340,12 @@ def corrupted(content):
         ("empty.pdb", b""),
         ("garbled.pdb", pdb_line("CA", 1, 2, 3).replace("1.000", "one  ").encode() * 30),
         ("nowhere.cif", mmcif_text().replace("_atom_site.Cartn_x\n", "_atom_site.Cartn_x_esd\n").encode()),
-        ("half.pdb.gz", gzip.compress(pdb_text().encode())[:500]),
-        ("spoiled.pdb.gz", corrupted(gzip.compress(pdb_text().encode()))),
+        ("half.pdb.gz", gzip.compress(pdb_text().encode(), mtime=0)[:500]),
+        ("spoiled.pdb.gz", corrupted(gzip.compress(pdb_text().encode(), mtime=0))),
         ("not.pdb.gz", b"this is no gzip stream"),
         ("not.pdb.bz2", b"this is no bzip2 stream"),
         ("not.mrc", b"this is no map"),
-        ("half.mrc.gz", gzip.compress(bytes(5000))[:20]),
+        ("half.mrc.gz", gzip.compress(bytes(5000), mtime=0)[:20]),
     ],
 )
 def test_a_file_that_is_no_structure_is_named(tmp_path, name, content):
