@@ -201,8 +201,8 @@ def _nothing(run: Run, sweep: SizeSweep, film: float, other_pixel_size: float | 
     return Diagnosis(
         "noise",
         f"There are no more candidates than in noise of the same spectrum, {sizes}: {picks} found that differs "
-        f"from it. {stated}If you see particles in the pictures, mark some hundred of them in another program, and "
-        f"teach the model (LABELS: where its coordinates are):\n{run.commands.train(run.settled)}",
+        f"from it. {stated}If you see particles, mark those of five micrographs on a page and press Adapt there:\n"
+        f"{run.commands.review()}",
         commands,
     )
 

@@ -43,6 +43,10 @@ class NextCommands:
         """Return the command that chooses its picks anew, without its network."""
         return choose_again(self.folder.path, flags)
 
+    def review(self) -> str:
+        """Return the command that opens a page to correct its picks on."""
+        return f"cryotx review {word_of(self.folder.path)}"
+
     def train(self, settled: Settled) -> str:
         """Return the command that adapts its weights to labels, which the user has to name in place of LABELS.
 
