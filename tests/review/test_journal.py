@@ -157,6 +157,28 @@ def test_changes_that_are_written_together_are_in_the_file_as_if_each_had_been_a
     again.close()
 
 
+def test_of_changes_that_are_written_together_a_kill_leaves_all_or_none(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    filled(path)
+    journal = Journal(path)
+    append_together(journal, 2)
+    before = path.read_bytes()
+    append_together(journal, 3)
+    journal.close()
+    content = path.read_bytes()
+    for length in range(len(before) + 1, len(content)):  # wherever a killed server has stopped writing
+        path.write_bytes(content[:length])
+        journal = Journal(path)
+        assert (journal.last, journal.torn) == (5, length - len(before))
+        assert path.read_bytes() == before
+        assert journal.append(ADD)["seq"] == 6
+        journal.close()
+    path.write_bytes(content)
+    journal = Journal(path)
+    assert (journal.last, journal.torn) == (8, 0)
+    journal.close()
+
+
 def test_what_was_answered_before_a_kill_is_there(tmp_path):
     path = tmp_path / "journal.jsonl"
     writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)

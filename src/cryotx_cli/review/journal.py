@@ -1,7 +1,8 @@
 """The journal of a review: every change as a line of JSON, on disk before it is answered, in the order of its number.
 
 It is only ever added to. Undoing is a line of its own, so nothing that somebody has done is lost. A server that is
-killed leaves at most a last line that is torn; it was never answered, and is cut off when the journal is opened again.
+killed leaves at most a last line that is torn, or the first lines of changes that count only together; they were never
+answered, and are cut off when the journal is opened again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,9 @@ Entry = dict[str, Any]
 
 JOURNAL = "journal.jsonl"
 """Its name in the folder of a review."""
+
+_LEFT = "left"
+"""Of a change that counts only together with those after it: how many these are."""
 
 _FIRST = {"journal": "cryotx review", "version": 1}
 _BEGINNING = b'{"journal": "cryotx review"'
@@ -41,7 +45,7 @@ class StoredJournal:
     entries
         All changes, in their order.
     torn
-        How many bytes at its end are a line that was never finished.
+        How many bytes at its end are changes that were never finished.
     """
 
     run: Path | None
@@ -78,6 +82,9 @@ def read_journal(path: Path) -> StoredJournal | None:
         if flaw := flaw_of(line):
             raise CryotxError(f"{path}: damaged: line {number + 1}: {flaw}", _DAMAGED)
         entries.append(entry)
+    while entries and entries[-1].get(_LEFT):  # those that it counts with are not there
+        whole -= len(lines[len(entries)]) + 1
+        del entries[-1]
     run = first.get("run")
     return StoredJournal(path.parent / str(run) if run is not None else None, entries, len(content) - whole)
 
@@ -97,7 +104,7 @@ class Journal:
     entries : list of dict
         All changes, in their order; the number `seq` of the first is 1.
     torn : int
-        How many bytes of a line that was never finished were cut off.
+        How many bytes of changes that were never finished were cut off.
 
     Raises
     ------
@@ -132,7 +139,7 @@ class Journal:
         return len(self.entries)
 
     def append(self, change: Entry) -> Entry:
-        """Write a change to the disk and return it with its number and time.
+        """Write a change to the disk, within `together` at its end, and return it with its number and time.
 
         Raises
         ------
@@ -141,7 +148,8 @@ class Journal:
         """
         self._require_open()
         entry = {"seq": self.last + 1, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **change}
-        self._write(entry)
+        if not self._together:
+            self._write([entry])
         self.entries.append(entry)
         return entry
 
@@ -155,18 +163,15 @@ class Journal:
             They cannot be written; the journal is as it was.
         """
         self._require_open()
-        size, last = os.fstat(self._file.fileno()).st_size, self.last
+        last = self.last
         self._together = True
         try:
             yield
-            if self.last > last:
-                with self._or_as_it_was(size):
-                    os.fsync(self._file.fileno())
+            several = self.entries[last:]
+            left = range(len(several) - 1, 0, -1)
+            self._write([*({**one, _LEFT: more} for one, more in zip(several, left, strict=False)), *several[-1:]])
         except BaseException:
-            if self.last > last:
-                with suppress(OSError):
-                    os.truncate(self.path, size)
-                del self.entries[last:]
+            del self.entries[last:]
             raise
         finally:
             self._together = False
@@ -193,7 +198,7 @@ class Journal:
         stored = read_journal(self.path)
         if stored is None:
             os.truncate(self.path, 0)
-            self._write(self._first)
+            self._write([self._first])
             return
         self._require_same_run(stored.run)
         self.entries, self.torn = stored.entries, stored.torn
@@ -212,12 +217,11 @@ class Journal:
         owner = "micrographs that no run has picked" if other is None else absolute_path(other)
         raise CryotxError(f"{self.path}: the review of {owner}", "Give --out another folder.")
 
-    def _write(self, line: Entry) -> None:
-        data = (json.dumps(line) + "\n").encode()
+    def _write(self, lines: Sequence[Entry]) -> None:
+        data = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
         with self._or_as_it_was(os.fstat(self._file.fileno()).st_size):
-            written = self._file.write(data)
-            if not self._together:
-                os.fsync(self._file.fileno())
+            written = self._file.write(data) if data else 0
+            os.fsync(self._file.fileno())
             if written != len(data):
                 raise OSError(0, "only a part could be written")
 
