@@ -5,6 +5,11 @@ from __future__ import annotations
 import time
 
 SECONDS = 30
+_ASK = """async ([path, body]) => {
+    const answered = async (...of) => (await fetch(...of)).json();
+    const { run } = await answered("/api/review");
+    return answered(`${path}?run=${run}`, body === null ? {} : { method: "POST", body });
+}"""
 
 
 class Page:
@@ -76,4 +81,8 @@ class Page:
         self.tab.keyboard.press(key)
 
     def candidates(self):
-        return self.tab.evaluate("() => fetch('/api/micrographs/0').then((answer) => answer.json())")["candidates"]
+        return self.answer("/api/micrographs/0")["candidates"]
+
+    def answer(self, path, body=None):
+        """Return what the server answers the page; with a body to what is sent."""
+        return self.tab.evaluate(_ASK, [path, body])

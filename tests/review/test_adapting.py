@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
+from asking_page import asking_page
 from cryotx_cli.config import AdaptConfig, ReviewConfig
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.review.adapting import Adapting
 from cryotx_cli.review.changes import RemovePicks, SetMark
-from cryotx_cli.review.gate import Gate
 from cryotx_cli.review.labels import labels_of_review
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
@@ -144,15 +143,8 @@ def test_one_micrograph_is_too_few(opened):
         Adapting(opened.session, opened.session.subjects, opened.folder).start(None)
 
 
-def client_of(opened, adapting):
-    gate = Gate(Server(opened.session, Tiles(), dict, adapting).app(), 8118, is_open=False)
-    client = TestClient(gate, base_url="http://localhost:8118")
-    client.get(f"/?token={gate.token}")
-    return client
-
-
 def test_a_page_starts_and_stops_it(stage, opened):
-    page = client_of(opened, stage.adapting)
+    page = asking_page(Server(opened.session, Tiles(), dict, stage.adapting))
     assert page.get("/api/adapt").json()["labelled"] == 2
     for wrong in ({"steps": 0}, {"steps": "; rm"}, {"steps": 1, "init": "x"}, []):
         assert page.post("/api/adapt", json=wrong).status_code == 422
@@ -164,7 +156,7 @@ def test_a_page_starts_and_stops_it(stage, opened):
 
 def test_without_a_run_there_is_nothing_to_adapt(run):
     opened = review([str(run.parent / "mics")], ReviewConfig(diameter=60.0, out=run.parent / "by_hand"))
-    answer = client_of(opened, None).post("/api/adapt", json={})
+    answer = asking_page(Server(opened.session, Tiles(), dict)).post("/api/adapt", json={})
     assert answer.status_code == 422
     assert "no run to adapt" in answer.json()["error"]
     opened.close()

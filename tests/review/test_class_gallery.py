@@ -3,21 +3,17 @@
 import cv2
 import numpy as np
 import pytest
-from starlette.testclient import TestClient
 
+from asking_page import asking_page
 from averaged_runs import CLASSES, average
 from cryotx_cli.averages.choice import read_classes
-from cryotx_cli.review.gate import Gate
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
 
 
 @pytest.fixture
 def page(opened):
-    gate = Gate(Server(opened.session, Tiles(), dict).app(), 8118, is_open=False)
-    client = TestClient(gate, base_url="http://localhost:8118")
-    client.get(f"/?token={gate.token}")
-    return client
+    return asking_page(Server(opened.session, Tiles(), dict))
 
 
 def test_a_run_without_classes_shows_none(page):

@@ -6,6 +6,7 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
+from asking_page import AskingPage
 from cryotx_cli.review.gate import MOST_BYTES, Gate
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
@@ -34,9 +35,7 @@ def client(gate, base="http://localhost:8118"):
 
 @pytest.fixture
 def inside(gate):
-    found = client(gate)
-    assert found.get(f"/?token={gate.token}").status_code == 200
-    return found
+    return AskingPage(gate)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -265,7 +265,7 @@ def test_many_changes_on_two_pages_leave_both_with_the_same_picks(page, chromium
     lines = [json.loads(line) for line in (run / "review/journal.jsonl").read_text().splitlines()[1:]]
     assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
     assert len({line["id"] for line in lines}) == len(lines) > 100
-    server = page.tab.evaluate("() => fetch('/api/review').then((answer) => answer.json())")
+    server = page.answer("/api/review")
     assert server["micrographs"][0]["picks"] == page.picks == other.picks
     assert not other.problems
     other.context.close()
@@ -298,6 +298,51 @@ def test_adapting_shows_how_far_it_is_and_how_the_picks_have_changed(run, chromi
         assert page.tab.locator("#adapt-difference tr").nth(1).inner_text().split() == ["All", "60", "9", "0", "51"]
         assert not page.problems
         page.context.close()
+        assert served.interrupt() == 0
+    finally:
+        served.kill()
+
+
+def test_a_page_that_slept_while_another_went_on_says_which_changes_were_not_taken(run, chromium, tmp_path):
+    served = Served(run, python=stand_in(run, tmp_path))
+    try:
+        page = Page(chromium, served.url())
+        for name in ("m0", "m1"):
+            page.until(lambda name=name: name in page.text("#name"))
+            page.key("d")
+            page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
+            page.saved()
+            page.key("PageDown")
+        asleep = Page(chromium, served.url(1))
+        asleep.key("PageDown")
+        asleep.key("PageDown")
+        asleep.until(lambda: "m2" in asleep.text("#name"))
+        asleep.settle()
+        asleep.context.set_offline(True)
+        asleep.click(99, 101)
+        asleep.key("d")
+        asleep.until(lambda: "2 changes not saved" in asleep.text("#saved"))
+        page.key("a")
+        page.until(lambda: page.tab.is_enabled("#adapt-start"))
+        page.tab.click("#adapt-start")
+        page.until(lambda: page.text("#adapt-phase") == "Done")
+        page.tab.click("#adapt-show")
+        page.until(lambda: page.text("#title") == "p_adapted1.star")
+        page.until(lambda: page.text("#progress") == "3 micrographs, 2 done")
+        asleep.context.set_offline(False)
+        asleep.until(lambda: asleep.text("#title") == "p_adapted1.star")
+        assert "2 changes of this page came after" in asleep.text("#turned")
+        assert "m2" in asleep.text("#turned-names")
+        asleep.tab.reload()  # it stays until somebody has seen it
+        asleep.until(lambda: "2 changes of this page came after" in asleep.text("#turned"))
+        asleep.tab.click("#turned button")
+        asleep.tab.reload()
+        asleep.until(lambda: asleep.text("#progress") == "3 micrographs, 2 done")
+        assert not asleep.tab.is_visible("#turned")
+        lines = (run.with_name("p_adapted1") / "review/journal.jsonl").read_text().splitlines()
+        assert [json.loads(line)["mark"] for line in lines[1:]] == ["done", "done"]
+        for one in (page, asleep):
+            one.context.close()
         assert served.interrupt() == 0
     finally:
         served.kill()

@@ -7,10 +7,9 @@ from uuid import uuid4
 import cv2
 import numpy as np
 import pytest
-from starlette.testclient import TestClient
 
+from asking_page import asking_page
 from cryotx_cli.review.changes import parsed_change
-from cryotx_cli.review.gate import Gate
 from cryotx_cli.review.histories import Histories
 from cryotx_cli.review.server import Server
 from cryotx_cli.review.tiles import Tiles
@@ -20,10 +19,7 @@ from reviewed_run import HEIGHT, WIDTH, write_micrographs
 
 @pytest.fixture
 def page(opened):
-    gate = Gate(Server(opened.session, Tiles(), dict).app(), 8118, is_open=False)
-    client = TestClient(gate, base_url="http://localhost:8118")
-    client.get(f"/?token={gate.token}")
-    return client
+    return asking_page(Server(opened.session, Tiles(), dict))
 
 
 def change(page, **what):

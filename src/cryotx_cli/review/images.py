@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.review.subject import Subject
-from cryotx_cli.runs.jobs import has_changed
+from cryotx_cli.runs.jobs import checksum_of, has_changed
+
+_Stamp = tuple[str, int, int]  # path, size and time
 
 
 class Images:
-    """The files of micrographs, each looked at again when its size or time is another one."""
+    """The files of micrographs, each looked at again when its size or time is another one.
+
+    A file of the right size and another time than the run has noted may be a copy: only reading it tells, which takes a
+    while for a large one, so it is done where somebody wants the micrograph, and once.
+    """
 
     def __init__(self) -> None:
-        self._replaced: dict[tuple[str, str, int, int], bool] = {}
+        self._checksums: dict[_Stamp, int | None] = {}
 
     def is_replaced(self, subject: Subject) -> bool:
         """Return whether a file is another one than the run has picked, as far as anybody knows."""
-        try:
-            status = subject.path.stat()
-            now = str(subject.path), subject.row.key, status.st_size, status.st_mtime_ns
-            if now not in self._replaced:  # reading a large file for its checksum takes a while
-                self._replaced[now] = bool(subject.row.key) and has_changed(subject.path, subject.row)
-        except OSError:  # it is gone: opening it says so
-            return False
-        return self._replaced[now]
+        return _is_replaced(subject, self._checksum)
+
+    def is_known_as_replaced(self, subject: Subject) -> bool:
+        """Return the same without reading the file: False where nobody has wanted it yet and only reading it tells."""
+        return _is_replaced(subject, lambda path: self._checksums.get(_stamp(path), subject.row.checksum))
 
     def require_same(self, subject: Subject) -> None:
         """Refuse a file that is another one than the run has picked.
@@ -36,6 +41,24 @@ class Images:
         """
         if self.is_replaced(subject):
             raise CryotxError(other_image(subject))
+
+    def _checksum(self, path: Path) -> int | None:
+        stamp = _stamp(path)
+        if stamp not in self._checksums:
+            self._checksums[stamp] = checksum_of(path)
+        return self._checksums[stamp]
+
+
+def _is_replaced(subject: Subject, checksum: Callable[[Path], int | None]) -> bool:
+    try:
+        return bool(subject.row.key) and has_changed(subject.path, subject.row, checksum)
+    except OSError:  # it is gone: opening it says so
+        return False
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns
 
 
 def other_image(subject: Subject) -> str:

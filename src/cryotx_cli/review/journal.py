@@ -34,6 +34,10 @@ _BEGINNING = b'{"journal": "cryotx review"'
 _DAMAGED = "Restore it from a backup, or move it away to begin the review anew."
 
 
+class ReviewEndedError(CryotxError):
+    """Something is asked of a review that has gone on to another run."""
+
+
 @dataclass(frozen=True)
 class StoredJournal:
     """What lies in the file of a review.
@@ -182,7 +186,7 @@ class Journal:
 
     def _require_open(self) -> None:
         if self._file.closed:
-            raise CryotxError(f"{self.path}: this review has ended", "Load the page again.")
+            raise ReviewEndedError(f"{self.path}: this review has ended", "Load the page again.")
 
     def _lock(self) -> None:
         try:

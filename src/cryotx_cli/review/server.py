@@ -1,10 +1,15 @@
-"""The addresses of a review: the page, its tiles, what it asks and what it changes."""
+"""The addresses of a review: the page, its tiles, what it asks and what it changes.
+
+Adapting goes on to another run, and a page may sleep meanwhile. So each request says of which run its page knows, and
+one of another run is refused: its positions are of other micrographs, its changes of picks that nobody sees any more.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -18,6 +23,7 @@ from starlette.routing import Route
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.review.adapting import Adapting
 from cryotx_cli.review.changes import parsed_change, parsed_changes
+from cryotx_cli.review.journal import ReviewEndedError
 from cryotx_cli.review.session import Session
 from cryotx_cli.review.subject import Cut
 from cryotx_cli.review.tiles import Look, Tiles
@@ -68,6 +74,7 @@ class Server:
         turn: Callable[[], None] | None = None,
     ) -> None:
         self._tiles, self._write, self._turn = tiles, write, turn
+        self._turning = Lock()
         self._tile_slots: anyio.CapacityLimiter | None = None
         self.show(session, adapting)
 
@@ -94,7 +101,17 @@ class Server:
             Route("/api/adapt/show", self._show_adapted, methods=["POST"]),
             Route("/tiles/{position:int}/{level:int}/{column:int}/{row:int}", self._tile),
         ]
-        return Starlette(routes=routes, exception_handlers={CryotxError: _told, OSError: _told_of_file})
+        handlers: Any = {CryotxError: _told, ReviewEndedError: _told_of_other_run, OSError: _told_of_file}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    def _asked(self, request: Request, is_first: bool = False) -> Session:
+        """Return the review, if it is that of the run that the page knows; the first request knows none."""
+        session, known = self._session, request.query_params.get("run")
+        if known != session.run and not (is_first and known is None):
+            raise ReviewEndedError(
+                f"This review shows {session.subjects.title} now; the page is of another run.", "Load the page again."
+            )
+        return session
 
     async def _page(self, request: Request) -> Response:
         return web_file("page.html")
@@ -103,62 +120,69 @@ class Server:
         return web_file(request.path_params["name"])
 
     async def _listing(self, request: Request) -> Response:
-        return JSONResponse(await _in_thread(self._session.listing))
+        return JSONResponse(await _in_thread(self._asked(request, is_first=True).listing))
 
     async def _micrograph(self, request: Request) -> Response:
         distance = _number(request, "distance", None, math.inf)
-        return JSONResponse(await _in_thread(self._session.view, request.path_params["position"], distance))
+        return JSONResponse(await _in_thread(self._asked(request).view, request.path_params["position"], distance))
 
     async def _counts(self, request: Request) -> Response:
         cut = Cut(_number(request, "threshold", None, 1.0), _number(request, "distance", None, math.inf))
-        return JSONResponse(await _in_thread(self._session.counts, cut))
+        return JSONResponse(await _in_thread(self._asked(request).counts, cut))
 
     async def _changes(self, request: Request) -> Response:
         after = _number(request, "after", 0.0, math.inf)
-        return JSONResponse(await _in_thread(self._session.since, int(after or 0)))
+        return JSONResponse(await _in_thread(self._asked(request).since, int(after or 0)))
 
     async def _change(self, request: Request) -> Response:
-        body = await request.body()
+        session, body = self._asked(request), await request.body()
         if body.lstrip()[:1] == b"[":  # a page sends all that have come together while it waited
-            return JSONResponse(await _in_thread(self._session.change_all, parsed_changes(body)))
-        return JSONResponse(await _in_thread(self._session.change, parsed_change(body)))
+            return JSONResponse(await _in_thread(session.change_all, parsed_changes(body)))
+        return JSONResponse(await _in_thread(session.change, parsed_change(body)))
 
     async def _edition(self, request: Request) -> Response:
+        self._asked(request)
         return JSONResponse(await _in_thread(self._write))
 
     async def _classes(self, request: Request) -> Response:
-        classes = self._session.subjects.classes
+        classes = self._asked(request).subjects.classes
         return JSONResponse([] if classes is None else await _in_thread(classes.rows))
 
     async def _class_picture(self, request: Request) -> Response:
-        classes = self._session.subjects.classes
+        classes = self._asked(request).subjects.classes
         if classes is None:
             raise CryotxError("there are no classes without a run")
         picture = await _in_thread(classes.picture, request.path_params["number"])
         return Response(picture, media_type="image/png")
 
     async def _adapt(self, request: Request) -> Response:
-        return JSONResponse(await _in_thread(self._adapter().status))
+        return JSONResponse(await _in_thread(self._adapter(request).status))
 
     async def _start_adapting(self, request: Request) -> Response:
         try:
             start = AdaptStart.model_validate_json(await request.body())
         except ValidationError as error:
             raise CryotxError(f"steps: {error.errors(include_url=False, include_input=False)[0]['msg']}") from error
-        await _in_thread(self._adapter().start, start.steps)
+        await _in_thread(self._adapter(request).start, start.steps)
         return await self._adapt(request)
 
     async def _stop_adapting(self, request: Request) -> Response:
-        await _in_thread(self._adapter().stop)
+        await _in_thread(self._adapter(request).stop)
         return await self._adapt(request)
 
     async def _show_adapted(self, request: Request) -> Response:
-        if self._turn is None or self._adapter().status()["phase"] != "done":
-            raise CryotxError("there are no adapted picks to show")
-        await _in_thread(self._turn)
+        await _in_thread(self._turn_for, request)
         return JSONResponse({})
 
-    def _adapter(self) -> Adapting:
+    def _turn_for(self, request: Request) -> None:
+        with self._turning:  # two pages may ask for it at once
+            adapting = self._adapter(request)
+            if self._turn is None or adapting.status()["phase"] != "done":
+                raise CryotxError("there are no adapted picks to show")
+            self._turn()
+
+    def _adapter(self, request: Request) -> Adapting:
+        self._asked(request)
         if self._adapting is None:
             raise CryotxError("there is no run to adapt: pick the micrographs first", "See cryotx train --data.")
         return self._adapting
@@ -172,13 +196,14 @@ class Server:
         if self._tile_slots is None:
             self._tile_slots = anyio.CapacityLimiter(_TILES_AT_ONCE)
         found = request.path_params
-        make = partial(self._picture, found["position"], found["level"], found["column"], found["row"], look)
+        place = found["position"], found["level"], found["column"], found["row"]
+        make = partial(self._picture, self._asked(request), *place, look)
         tile = await anyio.to_thread.run_sync(make, limiter=self._tile_slots)
         return Response(tile, media_type="image/jpeg", headers=_OPEN_CACHE)
 
-    def _picture(self, position: int, level: int, column: int, row: int, look: Look) -> bytes:
-        subject = self._session.subject(position)
-        pixel_size = self._session.pixel_size(subject)
+    def _picture(self, session: Session, position: int, level: int, column: int, row: int, look: Look) -> bytes:
+        subject = session.subject(position)
+        pixel_size = session.pixel_size(subject)
         return self._tiles.tile(subject.path, pixel_size, level, column, row, look)
 
 
@@ -202,6 +227,11 @@ def _number(request: Request, name: str, default: float | None, most: float) -> 
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, CryotxError)
     return JSONResponse({"error": error.message, "hint": error.hint}, 422)
+
+
+async def _told_of_other_run(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ReviewEndedError)
+    return JSONResponse({"error": error.message, "hint": error.hint}, 409)
 
 
 async def _told_of_file(request: Request, error: Exception) -> Response:

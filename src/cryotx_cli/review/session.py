@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
 from threading import RLock
 from typing import Any
 from uuid import uuid4
@@ -20,23 +22,8 @@ from cryotx_cli.review.corrections import History, rows_of
 from cryotx_cli.review.histories import Histories
 from cryotx_cli.review.images import Images, image_of, other_image
 from cryotx_cli.review.journal import Entry, Journal
+from cryotx_cli.review.standing import Marked, Standing
 from cryotx_cli.review.subject import Cut, Proposed, Subject, Subjects
-
-
-@dataclass(frozen=True, eq=False)
-class Standing:
-    """The corrected picks of a moment.
-
-    Parameters
-    ----------
-    moment
-        Number of the last change, and version of the list of micrographs.
-    picks
-        Each micrograph that was not skipped, its mark, and its picks.
-    """
-
-    moment: tuple[int, int]
-    picks: list[tuple[Subject, str | None, Particles]]
 
 
 class Session:
@@ -48,23 +35,28 @@ class Session:
         The micrographs.
     journal
         Where changes are kept; those that are in it count.
+    images
+        What is known of the files of micrographs.
 
     Attributes
     ----------
+    run : str
+        Tells the review from those of other runs; stays the same when a server is started again.
     cut : Cut
         What chooses the picks of micrographs that are not done.
     version : int
         Becomes another one where the list of micrographs is another one.
     """
 
-    def __init__(self, subjects: Subjects, journal: Journal) -> None:
+    def __init__(self, subjects: Subjects, journal: Journal, images: Images | None = None) -> None:
         self.subjects, self.cut, self.version = subjects, Cut(), 1
+        self.run = sha256(os.path.realpath(journal.path.parent).encode()).hexdigest()[:16]
         self._journal = journal
         self._lock = RLock()
         self._histories = Histories()
         self._known: set[str] = set()
         self._pixel_sizes: dict[str, float] = {}
-        self._images = Images()
+        self._images = images or Images()
         self._scores: dict[tuple[int, str, float | None], NDArray[np.float64]] = {}
         self._replay()
 
@@ -94,7 +86,7 @@ class Session:
         """Say which corrections of the journal do not count now, which micrographs are left out, and why."""
         subjects = self.subjects.all()
         found = self._histories.warnings(subjects, any(one.row.key for one in subjects))
-        replaced = filter(self._images.is_replaced, subjects)
+        replaced = filter(self._images.is_known_as_replaced, subjects)
         return [*found, *(Event(other_image(one), "warning", one.name) for one in replaced)]
 
     def refresh(self) -> None:
@@ -119,8 +111,9 @@ class Session:
         CryotxError
             Candidates are missing or damaged.
         """
+        self.refresh()
+        self._look_at(self.subjects.all())
         with self._lock:
-            self.refresh()
             picked = [one for one in self.subjects.all() if one.row.error is None]
             subjects = [one for one in picked if not self._images.is_replaced(one)]
             picks = [(one, self.history(one).corrections.mark, self.picks(one)) for one in subjects]
@@ -186,7 +179,21 @@ class Session:
             last = {_about(one): number for number, one in enumerate(changes)}
             return [self._answer(one) if last[_about(one)] == number else None for number, one in enumerate(changes)]
 
-    def take_over(self, other: Session) -> None:
+    @contextmanager
+    def at_rest(self) -> Iterator[list[Marked]]:
+        """Give what is marked, and let nobody change anything meanwhile.
+
+        Raises
+        ------
+        CryotxError
+            Candidates are missing or damaged.
+        """
+        self._look_at(self._marked())
+        with self._lock:
+            same = [one for one in self._marked() if not self._images.is_replaced(one)]
+            yield [(one, self.history(one).corrections.mark, self.picks(one)) for one in same]
+
+    def take_over(self, marked: Sequence[Marked]) -> None:
         """Mark micrographs as in another review of the same images: done with the picks that they have there, or bad.
 
         Raises
@@ -194,7 +201,7 @@ class Session:
         CryotxError
             The marks cannot be written.
         """
-        marks = {os.path.realpath(one.path): (mark, picks) for one, mark, picks in other.standing().picks if mark}
+        marks = {os.path.realpath(one.path): (mark, picks) for one, mark, picks in marked}
         with self._lock, self._journal.together():
             for subject in self.subjects.all():
                 mark, picks = marks.get(os.path.realpath(subject.path), (None, None))
@@ -212,9 +219,9 @@ class Session:
         CryotxError
             There is no such micrograph, or its candidates are missing or damaged.
         """
+        subject = self.subject(position)
+        self._images.require_same(subject)  # outside the lock: reading a large file takes a while
         with self._lock:
-            subject = self.subject(position)
-            self._images.require_same(subject)
             cut = self.cut if distance is None else replace(self.cut, distance=distance)
             found = self.subjects.proposed(subject, cut)
             classes = self.subjects.classes
@@ -240,7 +247,7 @@ class Session:
             return {
                 "seq": self.last,
                 "version": self.version,
-                "run": self._journal.path.parent.as_posix(),
+                "run": self.run,
                 "title": self.subjects.title,
                 "picked": bool(self.subjects.all() and any(one.row.key for one in self.subjects.all())),
                 "diameter": self.subjects.diameter,
@@ -256,8 +263,7 @@ class Session:
             self.refresh()
             names = {entry.get("micrograph") for entry in self._journal.entries[max(0, seq) :]}
             changed = [self._about(one) for one in self.subjects.all() if one.name in names] if names else []
-            run = self._journal.path.parent.as_posix()
-            return {"seq": self.last, "version": self.version, "run": run, "cut": vars(self.cut), "changed": changed}
+            return {"seq": self.last, "version": self.version, "cut": vars(self.cut), "changed": changed}
 
     def counts(self, cut: Cut) -> list[int]:
         """Return how many picks each micrograph would have with another cut, before corrections; done ones stay."""
@@ -271,6 +277,14 @@ class Session:
             return len(self.picks(subject))
         except CryotxError:
             return 0
+
+    def _look_at(self, subjects: Iterable[Subject]) -> None:
+        """Find out which files are other ones before the lock is taken: pages go on while large ones are read."""
+        for one in subjects:
+            self._images.is_replaced(one)
+
+    def _marked(self) -> list[Subject]:
+        return [one for one in self.subjects.all() if self.history(one).corrections.mark and one.row.error is None]
 
     def _known_count(self, subject: Subject, cut: Cut) -> int:
         try:

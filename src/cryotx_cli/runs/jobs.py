@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -250,8 +250,17 @@ def stored_candidates(job: PickJob, settled: Settled) -> Candidates | None:
     return read_candidates(job.outputs.candidates, job.candidates_key)
 
 
-def has_changed(path: Path, row: LedgerRow) -> bool:
+def has_changed(path: Path, row: LedgerRow, checksum: Callable[[Path], int | None] | None = None) -> bool:
     """Return whether a micrograph of a run is not what was picked, as far as the ledger knows.
+
+    Parameters
+    ----------
+    path
+        The file.
+    row
+        Its row of the ledger.
+    checksum
+        Returns that of a file of the right size and another time; None to read it.
 
     Raises
     ------
@@ -262,7 +271,9 @@ def has_changed(path: Path, row: LedgerRow) -> bool:
     if row.size not in (0, status.st_size):
         return True
     # A copy may have another time.
-    return status.st_mtime_ns != row.modified and row.checksum is not None and row.checksum != checksum_of(path)
+    if status.st_mtime_ns == row.modified or row.checksum is None:
+        return False
+    return row.checksum != (checksum or checksum_of)(path)
 
 
 def checksum_of(path: Path) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -17,6 +17,7 @@ from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.events import Event, Events
 from cryotx_cli.micrographs.find import find_micrographs
 from cryotx_cli.review.edition import Written, write_edition
+from cryotx_cli.review.images import Images
 from cryotx_cli.review.journal import JOURNAL, Journal
 from cryotx_cli.review.of_files import FileSubjects
 from cryotx_cli.review.of_run import RunSubjects
@@ -25,6 +26,7 @@ from cryotx_cli.runs.folder import is_run
 from cryotx_cli.wording import counted
 
 if TYPE_CHECKING:
+    from cryotx_cli.coordinates.formats.entry import Exposure
     from cryotx_cli.review.subject import Subjects
 
 _FORMATS = ("relion", "box")
@@ -47,6 +49,30 @@ class Address:
     tunnel: str
 
 
+@dataclass
+class _Opened:
+    """A review of one run or of micrographs; it belongs to this process.
+
+    Parameters
+    ----------
+    folder
+        Where journal and edition lie.
+    journal, session
+        What was changed, and what there is to review.
+    formats, exposures
+        See `write_edition`.
+    written
+        The moment of the edition; None before the first.
+    """
+
+    folder: Path
+    journal: Journal
+    session: Session
+    formats: tuple[str, ...]
+    exposures: Mapping[str, Exposure]
+    written: tuple[int, int] | None = None
+
+
 class Review:
     """A review that is open: its journal belongs to this process until `close`.
 
@@ -59,10 +85,6 @@ class Review:
 
     Attributes
     ----------
-    folder : Path
-        Where journal and edition lie.
-    session : Session
-        What there is to review.
     events : Events
         What the user should know.
 
@@ -78,21 +100,35 @@ class Review:
         self.events = Events()
         self._config = config
         self._writing = Lock()
-        self._open(*_subjects(inputs, config, self.events))
+        self._images = Images()
+        self._now = self._open(*_subjects(inputs, config, self.events))
+        self._warn()
 
-    def _open(self, subjects: Subjects, folder: Path) -> None:
+    @property
+    def folder(self) -> Path:
+        """Where journal and edition lie."""
+        return self._now.folder
+
+    @property
+    def session(self) -> Session:
+        """What there is to review."""
+        return self._now.session
+
+    def _open(self, subjects: Subjects, folder: Path) -> _Opened:
         formats = self._config.formats or subjects.formats
         _require_own(folder)
         names, exposures = [one.name for one in subjects.all()], self._config.exposures
         of_cryosparc = exposures_of(exposures, names, self.events.tell) if exposures else {}
         run = subjects.folder if isinstance(subjects, RunSubjects) else None
-        self._journal = Journal(folder / JOURNAL, run)
-        if self._journal.torn:
+        journal = Journal(folder / JOURNAL, run)
+        try:
+            session = Session(subjects, journal, self._images)
+        except BaseException:
+            journal.close()
+            raise
+        if journal.torn:
             self.events.tell(Event("The last change of the journal was never finished, and is left out.", "warning"))
-        self.folder, self._formats, self._exposures = folder, formats, of_cryosparc
-        self.session = Session(subjects, self._journal)
-        self._written: tuple[int, int] | None = None
-        self._warn()
+        return _Opened(folder, journal, session, formats, of_cryosparc)
 
     def turn_to(self, run: Path) -> None:
         """Go on with another run of the same micrographs, after writing what has changed in this one.
@@ -102,15 +138,22 @@ class Review:
         Raises
         ------
         CryotxError
-            There is no such run, its review is open elsewhere, or a file cannot be written.
+            There is no such run, its review is open elsewhere, or a file cannot be written. The review goes on with
+            this run.
         """
         if not self.is_written:
             self.write()
-        before, journal = self.session, self._journal
-        subjects = RunSubjects(run)
-        self._open(subjects, subjects.folder / "review")
-        journal.close()
-        self.session.take_over(before)
+        before, subjects = self._now, RunSubjects(run)
+        after = self._open(subjects, subjects.folder / "review")
+        try:
+            with before.session.at_rest() as marked:  # a change meanwhile would not be taken over
+                after.session.take_over(marked)
+                before.journal.close()
+        except BaseException:
+            after.journal.close()
+            raise
+        self._now = after
+        self._warn()
         self.events.tell(Event(f"The page shows {subjects.folder} now."))
 
     def write(self) -> Written:
@@ -122,18 +165,20 @@ class Review:
             Candidates are missing or damaged, or a file cannot be written.
         """
         with self._writing:
-            written = write_edition(self.session, self.folder, self._formats, self._exposures)
-            self._written = written.moment
+            now = self._now
+            written = write_edition(now.session, now.folder, now.formats, now.exposures)
+            now.written = written.moment
             self._warn()
         return written
 
     @property
     def is_written(self) -> bool:
         """Whether the files have all changes, those of the run included; a review without a change needs none."""
-        if self._written is None:
-            return not self.session.last
-        self.session.refresh()
-        return self._written == (self.session.last, self.session.version)
+        session, written = self._now.session, self._now.written
+        if written is None:
+            return not session.last
+        session.refresh()
+        return written == (session.last, session.version)
 
     def serve(self, tell: Callable[[Address], None]) -> None:
         """Serve the page until Ctrl-C.
@@ -184,7 +229,7 @@ class Review:
 
     def close(self) -> None:
         """Let others open it."""
-        self._journal.close()
+        self._now.journal.close()
 
     def _warn(self) -> None:
         """Tell what is left out of the files, each of it once."""

@@ -2,7 +2,7 @@
 
 import { at, counted, make, number } from "./dom.js";
 import { shortName } from "./list.js";
-import { ask } from "./server.js";
+import { allSent, ask } from "./server.js";
 import { micrograph } from "./state.js";
 
 const LOOK_MS = 1000;
@@ -104,6 +104,7 @@ at("adapt-start").addEventListener("click", () =>
 );
 at("adapt-show").addEventListener("click", async () => {
   try {
+    await allSent();
     await ask("/api/adapt/show", { method: "POST" });
     location.reload();
   } catch (problem) {

@@ -2,7 +2,7 @@
 
 import { colourOfClass } from "./colours.js";
 import { at, counted, make, press } from "./dom.js";
-import { ask } from "./server.js";
+import { addressOf, ask } from "./server.js";
 import { changed, state } from "./state.js";
 
 const words = () => {
@@ -23,7 +23,7 @@ const cardOf = (one) => {
   const [item, button, picture] = [make("li"), make("button"), make("img")];
   button.type = "button";
   press(button, !state.hiddenClasses.has(one.number));
-  picture.src = `/classes/${one.number}`;
+  picture.src = addressOf(`/classes/${one.number}`);
   picture.alt = "";
   picture.style.borderColor = colourOfClass(one.number);
   button.append(picture, make("span", "", `${one.number}: ${counted(one.picks, "picks")}, ${one.words}`));

@@ -97,7 +97,7 @@ const isOwn = (event) => {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (at("help").open || at("adapt").open || at("classes").open || event.altKey || !state.review) return;
+  if (document.querySelector("dialog[open]") || event.altKey || !state.review) return;
   if (event.ctrlKey || event.metaKey) {
     const work = event.target.matches('input[type="search"]') ? null : withControl(event);
     if (work && state.view) {

@@ -8,9 +8,10 @@ import { at, counted, number, onceAFrame, press } from "./dom.js";
 import { following, nextOpen, onOpen, shortName } from "./list.js";
 import { hiddenOf, picksOf } from "./picks.js";
 import { enlarge, onTileProblem, prepare, showAll, showPicture } from "./picture.js";
-import { ask, follow, isBusy, tell } from "./server.js";
+import { ask, follow, isBusy, know, tell } from "./server.js";
 import { isChoosing, onDistance, setUpSliders } from "./sliders.js";
 import { changed, onChange, state } from "./state.js";
+import "./turned.js";
 import "./pointing.js";
 import "./keys.js";
 
@@ -68,6 +69,7 @@ onRefusal((reason) => {
 const list = async () => {
   const sliders = !state.review;
   state.review = await ask("/api/review");
+  know(state.review.run);
   if (sliders) {
     Object.assign(state.cut, state.review.cut);
     setUpSliders();
@@ -78,10 +80,6 @@ const list = async () => {
 
 /** Take what others have changed, or the run has picked, since the last look. */
 const take = async (news) => {
-  if (news.run !== state.review.run) {
-    location.reload(); // another page has gone on to the adapted picks
-    return;
-  }
   if (news.version !== state.review.version) await list();
   for (const one of news.changed) {
     const listed = state.review.micrographs.find((other) => other.position === one.position);

@@ -1,6 +1,7 @@
 /** The micrograph as tiles, at any size; and where its pixels lie in the window. */
 
 import { at, settled } from "./dom.js";
+import { addressOf } from "./server.js";
 import { state } from "./state.js";
 
 const { OpenSeadragon: Seadragon } = window; // a script of the page, no module
@@ -45,7 +46,7 @@ const sourceOf = (view) => {
     tileSize: TILE_PX,
     minLevel: 0,
     maxLevel: levels,
-    getTileUrl: (level, x, y) => `/tiles/${view.position}/${levels - level}/${x}/${y}?${query}`,
+    getTileUrl: (level, x, y) => addressOf(`/tiles/${view.position}/${levels - level}/${x}/${y}?${query}`),
   };
 };
 
@@ -75,7 +76,7 @@ export const refreshPicture = settled(() => {
 
 /** Have the server read a micrograph that is likely to be shown next. */
 export const prepare = (position) => {
-  new Image().src = `/tiles/${position}/0/0/0?lowpass=0&contrast=1.000&invert=0`;
+  new Image().src = addressOf(`/tiles/${position}/0/0/0?lowpass=0&contrast=1.000&invert=0`);
 };
 
 /** How px of the micrograph become those of the window: x' = scale x + left, y' = scale y + top. */

@@ -7,7 +7,39 @@ const [MOST_CHANGES, MOST_LETTERS] = [200, 400_000];
 const waiting = [];
 let sending = false;
 
+/** Of the run whose picks the page shows; null before it knows. */
+let run = null;
+/** Whether the review has gone on to another run, and the page is about to. */
+let isLeaving = false;
+const NOT_TAKEN = "not taken";
+
 const random = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (one) => one.toString(16)).join("");
+
+/** The address of something of this run. */
+export const addressOf = (path) => {
+  const found = new URL(path, location.href);
+  if (run !== null) found.searchParams.set("run", run);
+  return found.pathname + found.search;
+};
+
+/** From now on all requests are for what the page knows of this run. */
+export const know = (one) => {
+  run = one;
+};
+
+/** Show the other run that the review has gone on to; what waits was meant for picks that are shown no more. */
+const leave = () => {
+  if (isLeaving) return;
+  isLeaving = true;
+  const before = JSON.parse(sessionStorage.getItem(NOT_TAKEN) ?? "[]");
+  const lost = waiting.splice(0).map((one) => JSON.parse(one.text).micrograph ?? "");
+  if (lost.length) sessionStorage.setItem(NOT_TAKEN, JSON.stringify([...before, ...lost]));
+  location.reload();
+};
+
+/** Names of micrographs, one for each change that was not taken because the page was of another run. */
+export const notTaken = () => JSON.parse(sessionStorage.getItem(NOT_TAKEN) ?? "[]");
+export const forgetNotTaken = () => sessionStorage.removeItem(NOT_TAKEN);
 
 /** Whether changes wait for their answers. */
 export const isBusy = () => waiting.length > 0;
@@ -20,15 +52,16 @@ const say = (text, look = "") => {
 const ended = () => say("This address holds no longer: open the new one that cryotx review prints.", "lost");
 
 export const ask = async (path, options = {}) => {
-  const answer = await fetch(path, options);
+  const answer = await fetch(addressOf(path), options);
   if (answer.status === 403) ended();
+  if (answer.status === 409) leave();
   const content = await answer.json().catch(() => ({ error: `The server answers ${answer.status}.` }));
   if (!answer.ok) throw new Error(content.error ?? `The server answers ${answer.status}.`);
   return content;
 };
 
 const post = (changes) =>
-  fetch("/api/changes", {
+  fetch(addressOf("/api/changes"), {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: `[${changes.map((one) => one.text).join(",")}]`,
@@ -63,11 +96,16 @@ const drain = async () => {
         ended();
         break;
       }
+      if (answer.status === 409) {
+        leave();
+        break;
+      }
       most = answer.ok ? MOST_CHANGES : 1; // none counts because of one: by themselves the others do
       if (!answer.ok && part.length > 1) continue;
       waiting.splice(0, part.length);
       hand(part, answer, content);
     } catch {
+      if (isLeaving) break;
       // A change has an identity: sent twice, it counts once.
       say(`The server does not answer: ${counted(waiting.length, "changes")} not saved`, "lost");
       await new Promise((again) => setTimeout(again, RETRY_MS));
@@ -78,9 +116,15 @@ const drain = async () => {
 
 /** Send a change; `done` gets the answer, `failed` the reason of a refusal. */
 export const send = (change, done, failed = (reason) => say(reason, "lost")) => {
+  if (isLeaving) return;
   waiting.push({ text: JSON.stringify({ ...change, id: random() }), done, failed });
   say("Saving …", "waiting");
   drain();
+};
+
+/** Wait until no change waits. */
+export const allSent = async () => {
+  while (isBusy()) await new Promise((again) => setTimeout(again, 50));
 };
 
 /** Ask again and again what others have changed; `take` gets each answer. */
@@ -94,6 +138,7 @@ export const follow = (seq, take) => {
       if (!waiting.length && at("saved").className === "lost") say("The server answers again");
       setTimeout(look, 1000);
     } catch (problem) {
+      if (isLeaving) return null;
       if (!at("saved").textContent.startsWith("This address"))
         say(waiting.length ? at("saved").textContent : "The server does not answer: is it still running?", "lost");
       setTimeout(look, RETRY_MS);

@@ -1,17 +1,13 @@
 /** Files of the corrected picks. */
 
 import { at, counted } from "./dom.js";
-import { ask, isBusy, tell } from "./server.js";
-
-const ready = async () => {
-  while (isBusy()) await new Promise((again) => setTimeout(again, 50));
-};
+import { allSent, ask, tell } from "./server.js";
 
 /** Have the server write the files of the edition, and say where. */
 export const writeFiles = async () => {
   at("write").disabled = true;
   try {
-    await ready();
+    await allSent();
     tell("Writing …");
     const written = await ask("/api/edition", { method: "POST" });
     tell(`Wrote ${counted(written.picks, "picks")} of ${counted(written.micrographs, "micrographs")}: ${written.star}`);
