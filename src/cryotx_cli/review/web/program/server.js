@@ -45,16 +45,23 @@ export const forgetNotTaken = () => sessionStorage.removeItem(NOT_TAKEN);
 export const isBusy = () => waiting.length > 0;
 
 const say = (text, look = "") => {
+  if (isLeaving) return;
   at("saved").textContent = text;
   at("saved").className = look;
 };
 
 const ended = () => say("This address holds no longer: open the new one that cryotx review prints.", "lost");
 
+/** Whether the server takes nothing more from this page; tell why, or show what there is instead. */
+const isNoMore = ({ status }) => {
+  if (status === 403) ended();
+  if (status === 409) leave();
+  return status === 403 || status === 409;
+};
+
 export const ask = async (path, options = {}) => {
   const answer = await fetch(addressOf(path), options);
-  if (answer.status === 403) ended();
-  if (answer.status === 409) leave();
+  isNoMore(answer);
   const content = await answer.json().catch(() => ({ error: `The server answers ${answer.status}.` }));
   if (!answer.ok) throw new Error(content.error ?? `The server answers ${answer.status}.`);
   return content;
@@ -92,20 +99,12 @@ const drain = async () => {
     try {
       const answer = await post(part);
       const content = await answer.json().catch(() => ({}));
-      if (answer.status === 403) {
-        ended();
-        break;
-      }
-      if (answer.status === 409) {
-        leave();
-        break;
-      }
+      if (isNoMore(answer)) break;
       most = answer.ok ? MOST_CHANGES : 1; // none counts because of one: by themselves the others do
       if (!answer.ok && part.length > 1) continue;
       waiting.splice(0, part.length);
       hand(part, answer, content);
     } catch {
-      if (isLeaving) break;
       // A change has an identity: sent twice, it counts once.
       say(`The server does not answer: ${counted(waiting.length, "changes")} not saved`, "lost");
       await new Promise((again) => setTimeout(again, RETRY_MS));

@@ -16,7 +16,8 @@ if (lost.length) {
   const were = lost.length > 1 ? "were" : "was";
   at("turned-words").textContent =
     `${counted(lost.length, "changes")} of this page came after the review had gone on to other picks, and ${were} not taken.`;
-  at("turned-names").textContent = names(lost) && `On: ${names(lost)}. Look at them again on the picks that are shown now.`;
+  at("turned-names").textContent =
+    names(lost) && `On: ${names(lost)}. Look at them again on the picks that are shown now.`;
   at("turned").addEventListener("close", forgetNotTaken); // not before somebody has seen it
   at("turned").showModal();
 }
