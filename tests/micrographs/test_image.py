@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import uniform_filter
 
 from cryotx_cli.micrographs.image import (
     CLIP,
@@ -238,3 +239,13 @@ def test_padding_becomes_zero_and_changes_nothing_inside():
     assert not whole[:16].any()
     assert not whole[:, :12].any()
     assert_allclose(whole[16:, 12:], normalise(inner[1:, 1:]), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(200, 333), (20, 90)])
+def test_an_image_is_normalised_to_the_same_bits_as_with_scipy(shape):
+    image = np.random.default_rng(3).normal(100, 20, shape).astype(np.float32)
+    flat = image - uniform_filter(uniform_filter(image, 49, mode="reflect"), 49, mode="reflect")
+    flat -= np.median(flat)
+    flat /= 1.4826 * np.median(np.abs(flat))
+
+    assert_array_equal(normalise(image), np.clip(flat, -CLIP, CLIP))

@@ -135,14 +135,23 @@ def normalise(image: Image) -> Image:
     return normalised
 
 
-def _normalised(image: Image) -> Image:
+def _running_mean(image: Image) -> Image:
+    """Return the mean of the window around each pixel: ``scipy.ndimage.uniform_filter``, bit by bit.
+
+    The noise that a run is compared with is drawn anew where an image differs in its last bit. And SciPy is not loaded
+    before the network has run.
+    """
     import cv2
 
+    for window in ((1, _BACKGROUND_WINDOW), (_BACKGROUND_WINDOW, 1)):
+        total = cv2.boxFilter(image, cv2.CV_64F, window, normalize=False, borderType=cv2.BORDER_REFLECT)
+        image = np.asarray(total / _BACKGROUND_WINDOW, np.float32)
+    return image
+
+
+def _normalised(image: Image) -> Image:
     image = image.astype(np.float32, copy=False)
-    background = image
-    for _ in range(2):
-        mean = cv2.blur(background, (_BACKGROUND_WINDOW, _BACKGROUND_WINDOW), borderType=cv2.BORDER_REFLECT)
-        background = np.asarray(mean, np.float32)
+    background = _running_mean(_running_mean(image))
     flat = image - background
     flat -= np.median(flat)
     spread = 1.4826 * np.median(np.abs(flat))
