@@ -175,7 +175,7 @@ def test_weights_that_agree_worse_are_not_kept_as_the_best(config, tmp_path, mon
     *_, end = train(tmp_path / "run", config)
     initial, best = load_checkpoint("default"), load_checkpoint(tmp_path / "run" / "best.safetensors")
     assert not end.helped
-    assert end.after == end.before
+    assert end.after.counts.f1 < end.before.counts.f1  # of the weights that were tried and not kept
     assert best.calibration == initial.calibration
     for name, value in initial.weights.items():
         assert torch.equal(best.weights[name], value), name
