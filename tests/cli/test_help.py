@@ -51,8 +51,8 @@ def test_pick_is_told_from_what_goes_in_to_where_it_runs() -> None:
     for heading, flags in {
         "Input": "INPUT... --pixel-size --diameter --contrast --watch --stop-after",
         "Model": "--weights",
-        "Choice of picks": "--on-film --threshold --fdr --percentile --expected-count --max-per-micrograph --selection "
-        "--min-distance --edge --box --decoys",
+        "Choice of picks": "--on-film --threshold --unsure --fdr --percentile --expected-count --max-per-micrograph "
+        "--selection --min-distance --edge --box --decoys",
         "Output": "--out --formats --exposures --images --boxes --report --classes --no-classes --restart",
         "Where it runs": "--device --scheduler",
         "For other programs": "--events --metrics",
