@@ -271,6 +271,16 @@ def test_many_changes_on_two_pages_leave_both_with_the_same_picks(page, chromium
     other.context.close()
 
 
+def mark_done(page, *names):
+    """Mark the micrographs of these names as done, one after the other, and go on to the next."""
+    for name in names:
+        page.until(lambda name=name: name in page.text("#name"))
+        page.key("d")
+        page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
+        page.saved()
+        page.key("PageDown")
+
+
 def test_adapting_shows_how_far_it_is_and_how_the_picks_have_changed(run, chromium, tmp_path):
     (tmp_path / "wait").touch()
     served = Served(run, python=stand_in(run, tmp_path))
@@ -280,12 +290,7 @@ def test_adapting_shows_how_far_it_is_and_how_the_picks_have_changed(run, chromi
         page.until(lambda: "two micrographs at least" in page.text("#adapt-words"))
         assert page.tab.is_disabled("#adapt-start")
         page.key("Escape")
-        for name in ("m0", "m1"):
-            page.until(lambda name=name: name in page.text("#name"))
-            page.key("d")
-            page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
-            page.saved()
-            page.key("PageDown")
+        mark_done(page, "m0", "m1")
         page.key("a")
         page.until(lambda: page.tab.is_enabled("#adapt-start"))
         page.tab.click("#adapt-start")
@@ -307,12 +312,7 @@ def test_a_page_that_slept_while_another_went_on_says_which_changes_were_not_tak
     served = Served(run, python=stand_in(run, tmp_path))
     try:
         page = Page(chromium, served.url())
-        for name in ("m0", "m1"):
-            page.until(lambda name=name: name in page.text("#name"))
-            page.key("d")
-            page.until(lambda: page.tab.get_attribute("#done", "aria-pressed") == "true")
-            page.saved()
-            page.key("PageDown")
+        mark_done(page, "m0", "m1")
         asleep = Page(chromium, served.url(1))
         asleep.key("PageDown")
         asleep.key("PageDown")
