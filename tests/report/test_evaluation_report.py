@@ -160,6 +160,18 @@ def test_what_is_on_one_side_only_is_named(data, tmp_path):
     assert page.data["names"] == ["m0", "m1", "m2", "m4"]
 
 
+def test_micrographs_without_picks_are_named_for_they_lower_recall(data, tmp_path):
+    page, result, _ = reported(tmp_path / "r.html", data / "p.star", data / "truth")
+    missed = list(result.truth_without_picks)
+    assert missed
+    assert f"Without picks, all their particles counted as missed: {', '.join(missed)}." in " ".join(page.text.split())
+    (tmp_path / "all").mkdir()
+    for i, name in enumerate(NAMES):
+        write_csv(tmp_path / f"all/{name}.csv", other_picks(i))
+    page, _, _ = reported(tmp_path / "all.html", tmp_path / "all", data / "truth")
+    assert "Without picks" not in page.text
+
+
 def test_names_are_text_and_never_markup(data, tmp_path):
     hostile = "<img src=x onerror=alert(1)>&amp;"
     write_csv(tmp_path / f"truth/{hostile}.csv", other_picks(0))

@@ -29,6 +29,7 @@ from cryotx_cli.report.thumbnail import write_thumbnail
 from cryotx_cli.report.truth import Disagreement, Truth, disagreements_to_show
 from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun, run_of_picks
+from cryotx_cli.wording import some_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,12 +186,15 @@ class EvaluationReport:
 
 
 def _about(picks: Path, run: StoredRun | None, judged: Sequence[JudgedPicks], agreement: RunAgreement) -> ReportRun:
+    missed = [one.name for one in judged if one.picks_name is None]
+    text = f"Without picks, all their particles counted as missed: {some_of(missed)}."
+    events = (Event(text, "warning"),) if missed else ()
     if run is not None:
-        return replace(about_run(run), agreement=agreement)
+        return replace(about_run(run), agreement=agreement, events=events)
     scores = np.concatenate([one.picks.scores for one in judged] or [np.zeros(0)])
     scores = scores[np.isfinite(scores)]
     low, high = float(scores.min(initial=0.0)), float(scores.max(initial=1.0))
-    return ReportRun(picks, None, None, (low, high), agreement)
+    return ReportRun(picks, None, None, (low, high), agreement, events=events)
 
 
 def _available(run: StoredRun, row: LedgerRow, picks: int) -> tuple[Particles, int, int, Region | None] | None:
