@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
 from cryotx_cli.config import CenterConfig
+from cryotx_cli.detector.center.deformable import DeformableAttention, RowMap
 from cryotx_cli.detector.center.network import (
     STRIDE,
     CenterDETR,
-    DeformableAttention,
     DenseMap,
     fold_batch_norms,
     query_limit,
@@ -233,6 +234,41 @@ def test_deformable_attention_looks_where_it_should():
     rays = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     expected = centres[:, None] + 0.625 * radii[:, None, None] * rays
     assert_close(found[0], expected.flatten(1), atol=1e-4, rtol=1e-5)
+
+
+def test_inference_computes_what_training_differentiates(model):
+    """On a processor, what nobody differentiates is computed in fewer passes."""
+    stir(model)
+    for layer in model.decoder:
+        torch.nn.init.normal_(layer.cross.offsets.weight, std=0.2)  # some places lie outside the image
+        torch.nn.init.normal_(layer.cross.weights.weight)
+    for projection in model.values:
+        torch.nn.init.normal_(projection.bias)
+    batch = images(3, 64, 96).contiguous(memory_format=torch.channels_last)
+    slow = model(batch)
+    with torch.inference_mode():
+        fast = model(batch)
+    assert slow.final.logits.requires_grad
+    assert slow.final.logits.shape[1] > 20
+    for name in ("logits", "centres", "radii"):
+        assert_close(getattr(fast.final, name), getattr(slow.final, name).detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [4, 16], ids=["sums projected", "map projected"])
+def test_a_table_of_rows_is_sampled_like_a_grid(channels):
+    heads, points, n, height, width = 2, 3, 50, 5, 7
+    level = torch.randn(2, channels, height, width)
+    weight, bias = torch.randn(16, channels), torch.randn(16)
+    places, weights = torch.rand(2, heads, n, points, 2) * 1.6 - 0.3, torch.rand(2, heads, n, points)
+    table = RowMap.of(level, weight, bias, heads)
+    by_query = [places[..., axis].permute(1, 3, 0, 2).flatten(2) for axis in (0, 1)]
+    image = torch.tensor([0, 1], dtype=torch.int32).repeat_interleave(n)
+    got = table.attended(*by_query, weights.permute(1, 3, 0, 2).flatten(2), image)
+
+    values = F.conv2d(level, weight[:, :, None, None], bias).unflatten(1, (heads, -1)).flatten(0, 1)
+    sampled = F.grid_sample(values, 2 * places.flatten(0, 1) - 1, align_corners=False)
+    wanted = (sampled * weights.flatten(0, 1)[:, None]).sum(-1).view(2, heads, -1, n).permute(1, 0, 3, 2).flatten(1, 2)
+    assert_close(got, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_the_default_size_is_that_of_the_specification():

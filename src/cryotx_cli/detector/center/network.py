@@ -13,6 +13,7 @@ pixel is (0.5, 0.5). `picker.py` converts.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from cryotx_cli.config import CenterConfig
+from cryotx_cli.detector.center.deformable import DeformableAttention, RowMap
 
 STRIDE = 4
 _NO_PARTICLE = -20.0  # logit of a padded query slot
@@ -83,18 +85,20 @@ class CenterDETR(nn.Module):
         self.stage4 = _stage(stem, w4, config.depths[0])
         self.stage8 = _stage(w4, w8, config.depths[1])
         self.stage16 = _stage(w8, w16, config.depths[2])
-        self.project16 = nn.Conv2d(w16, d, 1)
+        self.project16 = PointwiseConvolution(w16, d, 1)
         self.encoder = nn.ModuleList(EncoderLayer(d, config.heads) for _ in range(config.encoder_layers))
-        self.lateral8, self.smooth8 = nn.Conv2d(w8, d, 1), convolution(d, d)
+        self.lateral8, self.smooth8 = PointwiseConvolution(w8, d, 1), convolution(d, d)
         self.lateral4, self.narrow8, self.smooth4 = (
-            nn.Conv2d(w4, thin, 1),
-            nn.Conv2d(d, thin, 1),
+            PointwiseConvolution(w4, thin, 1),
+            PointwiseConvolution(d, thin, 1),
             convolution(thin, thin),
         )
-        self.dense_head = nn.Sequential(convolution(thin, thin), nn.Conv2d(thin, 5, 1))
+        self.dense_head = nn.Sequential(convolution(thin, thin), PointwiseConvolution(thin, 5, 1))
         self.query_content = nn.Linear(thin, d)
         self.query_score = nn.Linear(2, d)
-        self.values = nn.ModuleList([nn.Conv2d(thin, d, 1), nn.Conv2d(d, d, 1), nn.Conv2d(d, d, 1)])
+        self.values = nn.ModuleList(
+            [PointwiseConvolution(thin, d, 1), PointwiseConvolution(d, d, 1), PointwiseConvolution(d, d, 1)]
+        )
         self.decoder = nn.ModuleList(DecoderLayer(d, config.heads) for _ in range(config.decoder_layers))
         self.score_heads = nn.ModuleList(nn.Linear(d, 1) for _ in range(config.decoder_layers))
         self.shape_heads = nn.ModuleList(
@@ -172,7 +176,7 @@ class CenterDETR(nn.Module):
 
     def _decode(self, peaks: Queries, content: Tensor, levels: list[Tensor]) -> list[Queries]:
         heads = self.config.heads
-        values = [project(level).unflatten(1, (heads, -1)) for project, level in zip(self.values, levels, strict=True)]
+        values = [_values(project, level, heads) for project, level in zip(self.values, levels, strict=True)]
         size = content.new_tensor([levels[0].shape[-1] * STRIDE, levels[0].shape[-2] * STRIDE], dtype=torch.float32)
         centres, radii, logits, valid = peaks.centres, peaks.radii, peaks.logits, peaks.valid
         mask = None if bool(valid.all()) else valid[:, None, None, :]
@@ -228,7 +232,7 @@ class DecoderLayer(EncoderLayer):
         position: Tensor,
         centres: Tensor,
         radii: Tensor,
-        values: list[Tensor],
+        values: Sequence[Tensor | RowMap],
         mask: Tensor | None,
     ) -> Tensor:
         """Content and positions (batch, n, d); centres and radii (batch, n, 2) as shares of the image."""
@@ -236,38 +240,6 @@ class DecoderLayer(EncoderLayer):
         normed = self.norm_cross(content)
         content = content + self.cross(normed + position.to(normed.dtype), centres, radii, values)
         return content + self.feed_forward(self.norm2(content))  # type: ignore[no-any-return]
-
-
-class DeformableAttention(nn.Module):
-    """Attention to a few points around each query, placed in units of its radius, on three feature maps."""
-
-    def __init__(self, d: int, heads: int, levels: int = 3, points: int = 4) -> None:
-        super().__init__()
-        self.heads, self.levels, self.points = heads, levels, points
-        self.offsets = nn.Linear(d, heads * levels * points * 2)
-        self.weights = nn.Linear(d, heads * levels * points)
-        self.out = nn.Linear(d, d)
-        # Each head starts out looking in a direction of its own, its points a quarter radius apart.
-        angles = torch.arange(heads) * (2 * math.pi / heads)
-        rays = torch.stack([angles.cos(), angles.sin()], -1).view(heads, 1, 1, 2)
-        steps = (torch.arange(points) + 1.0).view(1, 1, points, 1) / points
-        nn.init.zeros_(self.offsets.weight)
-        with torch.no_grad():
-            self.offsets.bias.copy_((rays * steps).expand(heads, levels, points, 2).flatten())
-
-    def forward(self, query: Tensor, centres: Tensor, radii: Tensor, values: list[Tensor]) -> Tensor:
-        """Query (batch, n, d); centres, radii (batch, n, 2) as shares; values: (batch, heads, d / heads, h, w) each."""
-        batch, n, _ = query.shape
-        offsets = self.offsets(query).float().view(batch, n, self.heads, self.levels, self.points, 2)
-        weights = self.weights(query).view(batch, n, self.heads, self.levels * self.points).softmax(-1)
-        places = centres[:, :, None, None, None] + offsets * radii[:, :, None, None, None]
-        places = (2 * places - 1).permute(0, 2, 3, 1, 4, 5)  # batch, heads, levels, n, points, 2
-        sampled = [
-            F.grid_sample(value.flatten(0, 1), places[:, :, level].flatten(0, 1).to(value.dtype), align_corners=False)
-            for level, value in enumerate(values)
-        ]
-        mixed = torch.cat(sampled, -1) * weights.transpose(1, 2).flatten(0, 1)[:, None].to(sampled[0].dtype)
-        return self.out(mixed.sum(-1).view(batch, -1, n).transpose(1, 2))  # type: ignore[no-any-return]
 
 
 class _Residual(nn.Module):
@@ -315,6 +287,31 @@ def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> 
     """Convolution, batch norm and SiLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
+
+
+class PointwiseConvolution(nn.Conv2d):
+    """A convolution of one pixel. On a processor nothing but a matrix product of what `torch.channels_last` stores."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Do what `Conv2d` does."""
+        if not _for_inference(x):
+            return super().forward(x)
+        # Conv2d writes all of it twice: channels first, and then last again.
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+def _values(project: nn.Module, level: Tensor, heads: int) -> Tensor | RowMap:
+    """Return what the decoder may look at: the projection of a map, or the map and what projects it."""
+    if not _for_inference(level):
+        return project(level).unflatten(1, (heads, -1))  # type: ignore[no-any-return]
+    assert isinstance(project, PointwiseConvolution)
+    assert project.bias is not None
+    return RowMap.of(level, project.weight.flatten(1), project.bias, heads)
+
+
+def _for_inference(x: Tensor) -> bool:
+    """Whether a processor computes from this in single precision, and nobody differentiates it."""
+    return x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
 
 
 def _stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
