@@ -10,19 +10,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.averages.crops import MASK_RADIUS, REACH, SIDE
-
-Crops = NDArray[np.float32] | NDArray[np.float16]
+from cryotx_cli.averages.crops import MASK_RADIUS, REACH, SIDE, Kept, in_numbers
 
 LEAST_CENTRED = 0.005
 """Of the power of crops. Places anywhere in crowded micrographs reach 0.003, picks of particles 0.008 to 0.07."""
 MOST_SPREAD = 0.56 * REACH
 """px on each axis. Picks of particles stay below 0.5 of the reach, places anywhere and lines come to 0.5 to 0.7."""
-_RING, _AT_ONCE = 2.0, 4096
+_RING, _AT_ONCE = 2.0, 512
 _RADIUS = MASK_RADIUS + 4  # px: a particle has a rim, too
 
 
-def centred_power(crops: Crops, numbers: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+def centred_power(crops: Kept, numbers: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Return (classes,) the share of the power of the crops of each class that they share round their middle.
 
     The crops are taken as they were cut, neither turned nor moved, and averaged over rings. What a crop shares with
@@ -41,13 +39,12 @@ def centred_power(crops: Crops, numbers: NDArray[np.int64], classes: int) -> NDA
     inside = radius < _RADIUS
     ring = (radius[inside] / _RING).astype(int)
     area = np.bincount(ring)
-    means = np.zeros((len(ring), len(area)), np.float32)
-    means[np.arange(len(ring)), ring] = 1 / area[ring]
+    means = np.zeros((SIDE * SIDE, len(area)), np.float32)
+    means[np.flatnonzero(inside), ring] = 1 / area[ring]
     sums, own = np.zeros((classes, len(area))), np.zeros((classes, len(area)))
     for start in range(0, len(crops), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        flat = np.asarray(crops[some], np.float32).reshape(-1, SIDE * SIDE)[:, inside]
-        profiles = flat @ means
+        profiles = in_numbers(crops[some]).reshape(-1, SIDE * SIDE) @ means
         np.add.at(sums, numbers[some], profiles)
         np.add.at(own, numbers[some], profiles**2)
     counts = np.bincount(numbers, minlength=classes)

@@ -13,6 +13,8 @@ from cryotx_cli.micrographs.image import clipped_and_rescaled, padding
 from cryotx_cli.micrographs.micrograph import Micrograph
 
 Image = NDArray[np.float32]
+Kept = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8]
+"""Crops as they wait in memory or in a file: numbers, or whole ones, `SCALE` a standard deviation."""
 
 SIDE = 64
 """Pixels of a crop: 1.6 diameters."""
@@ -22,9 +24,12 @@ MASK_RADIUS = DIAMETER_PX / 2
 """Pixels around the middle of a crop that belong to the particle."""
 REACH = 0.1 * DIAMETER_PX
 """Pixels by which the centre of a pick may be wrong."""
+SCALE = 20
+"""Whole numbers a standard deviation: crops reach 6 of these, and noise of 1/70 of one is added."""
 _BACKGROUND = 81  # px: two diameters
 _CLIP = 5.0
 _TILES = 100  # that tell the noise: its amplitude to 5 % at each frequency
+_EVERY, _LARGE = 4, 512  # px
 _STANDS_OUT = 1.5  # times the power of its ring
 
 
@@ -60,7 +65,7 @@ class Crops:
         (n, side, side) float32: protein is bright, the noise is white, the background of each has mean 0, the crop a
         standard deviation of 1. What lies outside the micrograph is 0.
     whole
-        (n,) whether the micrograph holds the particle as a whole.
+        (n,) whether the micrograph holds the particle as a whole, in what is no padding.
     noise
         (side / 2 + 1,) amplitude of the micrograph's noise at the frequencies k / side, which was taken away.
     flipped
@@ -91,29 +96,47 @@ def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame,
     factor = micrograph.pixel_size / frame.pixel_size
     height, width = micrograph.image.shape
     step = min(1.0, 1 / factor)  # px of the image that is cut from one pixel of a crop to the next
-    flat = _flattened(clipped_and_rescaled(micrograph.image, min(1.0, factor)))
+    flat, inside = _flattened(clipped_and_rescaled(micrograph.image, min(1.0, factor)))
     image, noise = _whitened(flat, None if ctf is None else (ctf, micrograph.pixel_size / min(1.0, factor)))
     frequencies = np.arange(SIDE // 2 + 1) / SIDE / step
     noise = np.interp(frequencies, np.linspace(0, 0.5, len(noise)), noise)
     scale = np.array([image.shape[1] / width, image.shape[0] / height])
     images = np.empty((len(centres), SIDE, SIDE), np.float32)
-    for one, centre in zip(images, (centres + 0.5) * scale - 0.5, strict=True):
-        one[:] = _cut(image, centre, step)
-    radius = (MASK_RADIUS + REACH) / factor
-    whole = ((centres > radius - 0.5) & (centres < (width - 0.5 - radius, height - 0.5 - radius))).all(1)
+    places = (centres + 0.5) * scale - 0.5
+    for one, place in zip(images, places, strict=True):
+        one[:] = _cut(image, place, step)
+    radius, (rows, columns) = (MASK_RADIUS + REACH) * step, inside
+    first, last = np.array([columns.start, rows.start]), np.array([columns.stop, rows.stop])
+    whole = ((places > first + radius - 0.5) & (places < last - radius - 0.5)).all(1)
     return Crops(levelled(images), np.asarray(whole, bool), noise, ctf is not None)
+
+
+def in_numbers(crops: Kept) -> Image:
+    """Return crops (n, side, side) with a standard deviation of 1."""
+    numbers = np.asarray(crops, np.float32)
+    return numbers * np.float32(1 / SCALE) if crops.dtype == np.int8 else numbers
 
 
 def levelled(images: Image) -> Image:
     """Bring the background of each crop to 0 and its standard deviation to 1: no lump of ice outweighs the others."""
-    radius = np.hypot(*np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2)
-    images = images - images[:, radius > MASK_RADIUS + REACH].mean(1)[:, None, None]
-    spread = images.std((1, 2))
-    return np.asarray(images / np.where(spread > 0, spread, 1)[:, None, None], np.float32)
+    radius = np.hypot(*np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2).ravel()
+    outside = (radius > MASK_RADIUS + REACH).astype(np.float32)
+    flat = images.reshape(len(images), SIDE * SIDE)
+    flat = flat - (flat @ outside / outside.sum())[:, None]
+    mean = flat.mean(1)
+    spread = np.sqrt(np.maximum(np.einsum("ij,ij->i", flat, flat) / flat.shape[1] - mean**2, 0))
+    flat *= (1 / np.where(spread > 0, spread, 1))[:, None].astype(np.float32)
+    return np.asarray(flat.reshape(images.shape), np.float32)
 
 
-def _flattened(image: Image) -> Image:
-    """Turn contrast round and take away what changes over more than two diameters; padding at the borders is 0."""
+def _flattened(image: Image) -> tuple[Image, tuple[slice, slice]]:
+    """Turn contrast round and take away what changes over more than two diameters; padding at the borders is 0.
+
+    Returns
+    -------
+    flat, inside
+        The rows and columns inside are no padding.
+    """
     import cv2
 
     top, bottom, left, right = padding(image)
@@ -125,10 +148,13 @@ def _flattened(image: Image) -> Image:
     for _ in range(2):
         background = np.asarray(cv2.blur(background, (window, window), borderType=cv2.BORDER_REFLECT), np.float32)
     inner = background - inner
-    inner -= np.median(inner)
-    spread = 1.4826 * float(np.median(np.abs(inner)))
+    # Some of the pixels tell the middle and the deviation well enough.
+    some = inner[::_EVERY, ::_EVERY] if min(inner.shape) > _LARGE else inner
+    middle = np.float32(np.median(some))
+    spread = 1.4826 * float(np.median(np.abs(some - middle)))
+    inner -= middle
     flat[inside] = np.clip(inner / (spread or 1.0), -_CLIP, _CLIP)
-    return flat
+    return flat, inside
 
 
 def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, NDArray[np.float64]]:
@@ -147,8 +173,6 @@ def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, ND
         The amplitude (n,) at frequencies from 0 to half a cycle per pixel; where the noise cannot be told, it is 1 and
         the image as it was.
     """
-    from scipy.ndimage import map_coordinates
-
     power = noise_power(image, _TILES)
     radial = None if power is None else over_rings(power)
     if radial is None or power is None:
@@ -159,16 +183,25 @@ def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, ND
     expected = np.interp(rings, np.arange(len(radial)), radial)
     # The grid of a JPG's blocks and of a camera's columns stands out at single frequencies.
     amplitude = np.sqrt(np.where(power > _STANDS_OUT * expected, power, expected))
-    height, width = _transformed(image.shape)
-    rows = np.fft.fftfreq(height)[:, None] * side + side // 2
-    columns = np.fft.rfftfreq(width)[None] * side
-    places = np.broadcast_arrays(rows, columns)
-    gain = 1 / map_coordinates(np.fft.fftshift(amplitude, 0), places, np.float32, order=1, mode="nearest")
+    gain = np.float32(1) / _at_frequencies(amplitude, *_transformed(image.shape))
     white = _filtered(image, gain, optics)
     white /= np.float32(white.std() or 1.0)
     np.clip(white, -_CLIP, _CLIP, out=white)
     white[image == 0] = 0
     return white, np.sqrt(radial)
+
+
+def _at_frequencies(amplitude: NDArray[np.float64], height: int, width: int) -> Image:
+    """Return what amplitudes at the frequencies of a small transform are at those of a large one, in between linear."""
+    side = len(amplitude)
+    rows = np.fft.fftfreq(height) * side + side // 2
+    columns = np.fft.rfftfreq(width) * side
+    values = np.fft.fftshift(amplitude, 0).astype(np.float32)
+    for places in (rows, columns):  # one axis after the other; the second time they have changed places
+        low = np.minimum(places.astype(int), len(values) - 1)
+        part = (places - low).astype(np.float32)[:, None]
+        values = (values[low] * (1 - part) + values[np.minimum(low + 1, len(values) - 1)] * part).T
+    return np.asarray(values, np.float32)
 
 
 def _filtered(image: Image, gain: Image | np.float32, optics: tuple[Ctf, float] | None) -> Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from cryotx_cli.averages.crops import MASK_RADIUS, SIDE
+from cryotx_cli.averages.crops import MASK_RADIUS, SIDE, Kept, in_numbers
 from cryotx_cli.averages.leftovers import fits_beyond_noise
 from cryotx_cli.averages.polar import PolarFourier
 from cryotx_cli.averages.search import Poses, Search
 from cryotx_cli.averages.training import best_poses, ring_weights, trained_averages
 
-Crops = NDArray[np.float32] | NDArray[np.float16]
 Images = NDArray[np.float64]
 
 _SOFT = 8.0  # px over which the mask falls: a sharp one would carry strong rings into weak ones
 _FIRST, _LAST = 3, 12  # rings that count for `strength`: a blob agrees with any other below
 _CERTAIN = 0.99  # no more is believed of one ring
-_AT_ONCE = 4096
+_AT_ONCE, _CUT_AT_ONCE = 4096, 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ class HalvesOfCrops:
     def __init__(
         self,
         polar: PolarFourier,
-        crops: Crops,
+        crops: Kept,
         second: NDArray[np.bool_],
         trains: NDArray[np.bool_],
         classes: int,
@@ -122,12 +121,15 @@ class HalvesOfCrops:
             sums, counts = sums + added, counts + number
         return Half(averages, sums / np.maximum(counts, 1)[:, None, None], Poses.joined(parts), counts)
 
-    def fits(self, noise: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return how each crop fits averages of the half that it is not in, beyond crops of noise (m, side, side)."""
+    def fits(self, noise: NDArray[np.float32], asked: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return how crops fit averages of the half that they are not in, beyond crops of noise (m, side, side).
+
+        Those that were not asked for, of a mask (n,), have NaN.
+        """
         parts = []
+        of_noise = _harmonics(self._polar, noise, np.arange(len(noise))) * self._weights
         for half, of_other in zip(self.halves, (True, False), strict=True):
-            search, members = Search(self._polar, half.averages), self._second == of_other
-            of_noise = _harmonics(self._polar, noise, np.arange(len(noise))) * self._weights
+            search, members = Search(self._polar, half.averages), asked & (self._second == of_other)
             parts.append((members, self._coarse(search, members), search.coarse(of_noise)[0].cpu().double().numpy()))
         return fits_beyond_noise(parts)
 
@@ -135,7 +137,7 @@ class HalvesOfCrops:
         members = np.flatnonzero(some)
         parts = [
             search.coarse(self._weighted(members[start : start + _AT_ONCE]))[0]
-            for start in range(0, len(members), _AT_ONCE)
+            for start in range(0, max(1, len(members)), _AT_ONCE)
         ]
         return np.asarray(torch.cat(parts).cpu().double().numpy())
 
@@ -163,7 +165,7 @@ class HalvesOfCrops:
         def matched(one: NDArray[np.int64], other: NDArray[np.int64]) -> Matches:
             of_one, of_other = (torch.from_numpy(which).to(self._polar.device) for which in (one, other))
             onto = search.fine(harmonics[of_other], of_one, shifts[of_other, of_one])
-            images = np.stack([_moved(second.images[k], onto, i) for i, k in enumerate(other.tolist())])
+            images = sharpened(np.stack(list(_moved(second.images[other], onto))).astype(np.float64))
             return Matches(one, other, onto, images, ring_correlation(first.images[one], images))
 
         pairs = linear_sum_assignment(scores, maximize=True)
@@ -214,29 +216,41 @@ def _masked(images: Images, mask: Images) -> Images:
     return np.asarray((images - means[:, None, None]) * mask)
 
 
-def _harmonics(polar: PolarFourier, crops: Crops, members: NDArray[np.intp]) -> Tensor:
+def _harmonics(polar: PolarFourier, crops: Kept, members: NDArray[np.intp]) -> Tensor:
     parts = [
-        polar.harmonics_of(torch.from_numpy(np.asarray(crops[members[start : start + _AT_ONCE]], np.float32)))
-        for start in range(0, len(members), _AT_ONCE)
+        polar.harmonics_of(torch.from_numpy(in_numbers(crops[members[start : start + _CUT_AT_ONCE]])))
+        for start in range(0, len(members), _CUT_AT_ONCE)
     ]
     return torch.cat(parts)
 
 
-def _put_back(crops: Crops, members: NDArray[np.intp], poses: Poses, classes: int) -> tuple[Images, NDArray[np.int64]]:
+def _put_back(crops: Kept, members: NDArray[np.intp], poses: Poses, classes: int) -> tuple[Images, NDArray[np.int64]]:
     """Return the sums (classes, side, side) of crops put back as their poses say, and how many each class has."""
     sums = np.zeros((classes, SIDE, SIDE))
-    for i, (member, number) in enumerate(zip(members.tolist(), poses.classes.tolist(), strict=True)):
-        sums[number] += _moved(np.asarray(crops[member], np.float32), poses, i)
-    return sums, np.asarray(np.bincount(poses.classes.cpu().numpy(), minlength=classes), np.int64)
+    numbers = poses.classes.cpu().numpy()
+    for start in range(0, len(members), _CUT_AT_ONCE):
+        part = slice(start, start + _CUT_AT_ONCE)
+        images, own = in_numbers(crops[members[part]]), poses.select(part)
+        for moved, number in zip(_moved(images, own), numbers[part].tolist(), strict=True):
+            sums[number] += moved
+    return sharpened(sums), np.asarray(np.bincount(numbers, minlength=classes), np.int64)
 
 
-def _moved(image: NDArray[np.float64] | NDArray[np.float32], poses: Poses, i: int) -> Images:
-    """Return an image put back as pose number i says."""
+def _moved(images: NDArray[np.float32] | Images, poses: Poses) -> Iterator[NDArray[np.float32]]:
+    """Yield images, each put back as its pose says, as sharp as linear interpolation leaves them."""
     import cv2
 
-    angle, middle = float(poses.angles[i]), (SIDE - 1) / 2
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    angles, shifts, middle = poses.angles.cpu().double().numpy(), poses.shifts.cpu().double().numpy(), (SIDE - 1) / 2
+    cos, sin = np.cos(angles), np.sin(angles)
+    turns = np.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2)
     # From a pixel of the average to the place in the image.
-    matrix = np.column_stack([turn, turn @ (poses.shifts[i].cpu().numpy() - middle) + middle])
-    moved = cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-    return np.asarray(moved, np.float64)
+    matrices = np.concatenate([turns, turns @ (shifts - middle)[..., None] + middle], 2)
+    for image, matrix in zip(images, matrices, strict=True):
+        yield cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def sharpened(images: Images) -> Images:
+    """Give back to sums of images (n, side, side) what interpolating each between pixels has taken."""
+    frequencies = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None])
+    # Between pixels, at places anywhere, linear interpolation is a triangle.
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(images) / np.sinc(np.minimum(frequencies, 0.5)) ** 2, s=(SIDE, SIDE)))

@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotx_cli.averages.crops import SIDE, Crops, Frame, crops_of
+from cryotx_cli.averages.crops import SCALE, SIDE, Crops, Frame, crops_of
 from cryotx_cli.errors import ParticleFileError
 from cryotx_cli.files.whole_file import whole_binary_file
 from cryotx_cli.micrographs.ctf import Ctf
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.runs.folder import fingerprint
 
-_VERSION = 1  # of how crops are cut
-_SCALE = 20  # whole numbers a standard deviation: crops reach 6 of these, and noise of 1/70 of one is added
+_VERSION = 2  # of how crops are cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class KeptCrops:
     Parameters
     ----------
     images
-        (n, side, side) int8: those of `Crops` times 20.
+        (n, side, side) int8: those of `Crops` times `SCALE`.
     whole, noise, flipped
         As in `Crops`.
     """
@@ -45,12 +44,9 @@ class KeptCrops:
     @classmethod
     def of(cls, crops: Crops) -> KeptCrops:
         """Round crops."""
-        images = np.clip(np.rint(crops.images * _SCALE), -127, 127).astype(np.int8)
-        return cls(images, crops.whole, crops.noise, crops.flipped)
-
-    def as_numbers(self) -> NDArray[np.float16]:
-        """Return the images as they were, but for the rounding."""
-        return np.asarray(self.images / np.float16(_SCALE), np.float16)
+        images = crops.images * np.float32(SCALE)
+        images = np.clip(np.rint(images, out=images), -127, 127, out=images)
+        return cls(images.astype(np.int8), crops.whole, crops.noise, crops.flipped)
 
 
 def crops_key(candidates_key: str, frame: Frame, ctf: Mapping[str, float] | None) -> str:

@@ -27,10 +27,25 @@ _PROMISED = 0.02  # share of the particles that scores may promise among them: f
 _DETECTED = (2.1, 1.5)
 _PARTED = 2.5  # deviations of noise by which the middle particle fits better: averages that tell less part nothing
 _FEWEST = 5
+_SOME = 1000  # picks that tell what the middle particle is like
+
+
+def asked_for(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which picks (n,) have to be compared with averages: those that may be left over, and some of all.
+
+    None where too few may be left over.
+    """
+    asked = scores < UNSURE
+    if asked.sum() < _FEWEST:
+        return np.zeros(len(scores), bool)
+    asked[:: max(1, len(scores) // _SOME)] = True
+    return asked
 
 
 def fits_beyond_noise(halves: Sequence[tuple[NDArray[np.bool_], Fits, Fits]]) -> Fits:
     """Return by how many deviations of places in noise picks fit the averages that suit them best better than these do.
+
+    Picks that are in neither mask have NaN.
 
     Parameters
     ----------
@@ -38,7 +53,7 @@ def fits_beyond_noise(halves: Sequence[tuple[NDArray[np.bool_], Fits, Fits]]) ->
         For the averages of each half, which picks (n,) they were made without, how these fit them (some, classes), and
         how places in noise do (m, classes).
     """
-    fits = np.zeros(len(halves[0][0]))
+    fits = np.full(len(halves[0][0]), np.nan)
     for others, of_others, of_noise in halves:
         usual, spread = of_noise.mean(0), np.maximum(of_noise.std(0), 1e-9)
         best = ((of_noise - usual) / spread).max(1)
@@ -52,7 +67,7 @@ def leftovers(fits: Fits, scores: NDArray[np.float64], spared: NDArray[np.bool_]
     Parameters
     ----------
     fits
-        (n,) as `fits_beyond_noise` gives them.
+        (n,) as `fits_beyond_noise` gives them; NaN but for those of `asked_for`.
     scores
         (n,) probabilities that they are particles, as the detector gave them.
     spared
@@ -84,6 +99,8 @@ def _least_sure(some: NDArray[np.intp], scores: NDArray[np.float64]) -> NDArray[
 
 def _middle(fits: Fits, scores: NDArray[np.float64]) -> float:
     """Return the median of fits, each weighted by the probability that it is one of a particle."""
+    known = ~np.isnan(fits)
+    fits, scores = fits[known], scores[known]
     order = np.argsort(fits)
     weights = np.cumsum(scores[order])
     return float(fits[order][np.searchsorted(weights, weights[-1] / 2)])

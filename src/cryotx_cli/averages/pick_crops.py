@@ -32,7 +32,7 @@ class PickCrops:
     Parameters
     ----------
     images
-        (n, side, side) half precision.
+        (n, side, side) whole numbers, see `cryotx_cli.averages.crops.in_numbers`.
     whole
         (n,) whether the micrograph holds the particle as a whole.
     noise
@@ -47,7 +47,7 @@ class PickCrops:
         On how many of the micrographs phases were flipped.
     """
 
-    images: NDArray[np.float16]
+    images: NDArray[np.int8]
     whole: NDArray[np.bool_]
     noise: NDArray[np.float64]
     picks: list[tuple[LedgerRow, Particles]]
@@ -80,7 +80,7 @@ def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Ca
     with tempfile.TemporaryFile(prefix="cryotx-crops-") as file:
         for row, particles, outcome in _read_ahead(run, rows, frame):
             if isinstance(outcome, KeptCrops):
-                file.write(outcome.as_numbers().tobytes())
+                file.write(outcome.images.data)
                 picks.append((row, particles))
                 whole.append(outcome.whole)
                 noise.append(outcome.noise)
@@ -96,7 +96,7 @@ def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Ca
             )
         file.flush()
         shape = (sum(map(len, whole)), SIDE, SIDE)
-        images = np.memmap(file, np.float16, "r", shape=shape)  # keeps the file, which has no name any more
+        images = np.memmap(file, np.int8, "r", shape=shape)  # keeps the file, which has no name any more
     return PickCrops(
         images,
         np.concatenate(whole),
