@@ -59,6 +59,19 @@ def test_which_picks_the_micrograph_holds_as_a_whole() -> None:
     assert np.isfinite(found.images).all()
 
 
+def test_padding_is_no_part_of_the_micrograph() -> None:
+    """Motion correction leaves borders of one value: a particle that reaches into one is not there as a whole."""
+    padded = micrograph(np.zeros((0, 2)), 1, 2.0)
+    padded.image[:40] = padded.image.mean()
+    padded.image[:, -30:] = padded.image.mean()
+
+    centres = np.array([[250.0, 300], [250, 45], [250, 62], [250, 70], [460, 300], [440, 300]])
+    found = crops_of(padded, centres, Frame(80.0))
+
+    # 20 px of the particle, and 4 by which its centre may be wrong
+    assert found.whole.tolist() == [True, False, False, True, False, True]
+
+
 def test_mean_of_the_background_and_deviation() -> None:
     centres = np.array([[250.0, 300], [120, 90]])
     found = crops_of(micrograph(centres, 12, 2.0), centres, Frame(80.0))
