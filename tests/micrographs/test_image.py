@@ -241,7 +241,20 @@ def test_padding_becomes_zero_and_changes_nothing_inside():
     assert_allclose(whole[16:, 12:], normalise(inner[1:, 1:]), atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(200, 333), (20, 90)])
+def test_limits_are_those_of_the_median_to_the_last_bit():
+    image = noise((55, 57), mean=100.0)
+    image[3, 4] = 1e6
+    middle = np.median(image)
+    assert clip_outliers(image)[3, 4] == np.float32(middle + 10 * 1.4826 * np.median(np.abs(image - middle)))
+
+
+def test_what_is_no_number_is_not_taken_for_the_largest():
+    image = noise((60, 60))
+    image[5, 5] = np.nan
+    assert np.isnan(normalise(image)).all()
+
+
+@pytest.mark.parametrize("shape", [(200, 333), (20, 90), (21, 91)])
 def test_an_image_is_normalised_to_the_same_bits_as_with_scipy(shape):
     image = np.random.default_rng(3).normal(100, 20, shape).astype(np.float32)
     flat = image - uniform_filter(uniform_filter(image, 49, mode="reflect"), 49, mode="reflect")

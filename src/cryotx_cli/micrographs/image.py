@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,11 +90,23 @@ def clip_outliers(image: Image, deviations: float = _DEVIATIONS) -> Image:
 
 def _limits(image: Image, deviations: float) -> Limits | None:
     sample = image[::8, ::8] if min(image.shape) >= 256 else image
-    middle = np.median(sample)
-    spread = 1.4826 * np.median(np.abs(sample - middle))
+    middle = _median(sample)
+    spread = 1.4826 * _median(np.abs(sample - middle))
     if spread == 0:
         return None
     return np.float32(middle - deviations * spread), np.float32(middle + deviations * spread)
+
+
+def _median(values: NDArray[Any]) -> Any:
+    """Return what `numpy.median` does, for which that takes five times as long."""
+    ordered = values.flatten()
+    middle = ordered.size // 2
+    ordered.partition(middle)  # around a single place NumPy does it by the processor's vector instructions
+    upper = ordered[middle:]
+    if np.isnan(last := upper.max()):
+        return last
+    pair = [ordered[:middle].max(), upper[0]] if ordered.size % 2 == 0 else [upper[0]]
+    return np.mean(pair, dtype=ordered.dtype)
 
 
 def padding(image: Image) -> tuple[int, int, int, int]:
@@ -104,8 +117,14 @@ def padding(image: Image) -> tuple[int, int, int, int]:
     middle of the image, and 0.7 and more where there is noise. A few rows beyond such a border may have come from the
     opposite side of the image, by filters that wrap around.
     """
-    rows, columns = (np.abs(np.diff(image, axis=axis)).mean(1 - axis) for axis in (0, 1))
+    rows, columns = (_changes(image, axis) for axis in (0, 1))
     return _still(rows), _still(rows[::-1]), _still(columns), _still(columns[::-1])
+
+
+def _changes(image: Image, axis: int) -> Image:
+    """Mean absolute change from each row (axis 0) or column (axis 1) to the next."""
+    changes = np.diff(image, axis=axis)
+    return np.asarray(np.abs(changes, out=changes).mean(1 - axis))
 
 
 def _still(changes: NDArray[np.float32]) -> int:
@@ -145,16 +164,17 @@ def _running_mean(image: Image) -> Image:
 
     for window in ((1, _BACKGROUND_WINDOW), (_BACKGROUND_WINDOW, 1)):
         total = cv2.boxFilter(image, cv2.CV_64F, window, normalize=False, borderType=cv2.BORDER_REFLECT)
-        image = np.asarray(total / _BACKGROUND_WINDOW, np.float32)
+        image = np.empty(total.shape, np.float32)
+        np.divide(total, _BACKGROUND_WINDOW, out=image, casting="same_kind")  # divided in double precision
     return image
 
 
 def _normalised(image: Image) -> Image:
     image = image.astype(np.float32, copy=False)
     background = _running_mean(_running_mean(image))
-    flat = image - background
-    flat -= np.median(flat)
-    spread = 1.4826 * np.median(np.abs(flat))
+    flat = np.subtract(image, background, out=background)
+    flat -= _median(flat)
+    spread = 1.4826 * _median(np.abs(flat))
     if spread > 0:
         flat /= spread
-    return np.asarray(np.clip(flat, -CLIP, CLIP), np.float32)
+    return np.clip(flat, -CLIP, CLIP, out=flat)
