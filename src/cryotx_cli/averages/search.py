@@ -73,9 +73,11 @@ class Search:
         (classes, rings, angles) values, with rings weighted like those of the crops.
     rings
         Look at so many of them in the first of the two steps; None for all that it can take.
+    exact
+        Whether the second step looks between the moves and the turns of the first one; otherwise it finds the turn.
     """
 
-    def __init__(self, polar: PolarFourier, averages: Tensor, rings: int | None = None) -> None:
+    def __init__(self, polar: PolarFourier, averages: Tensor, rings: int | None = None, *, exact: bool = True) -> None:
         self._polar = polar
         norms = averages.abs().square().sum((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
         self._averages = averages / norms
@@ -87,10 +89,10 @@ class Search:
         moved = polar.from_samples(self._averages[:, None, : self._rings] * moves)[..., : self._low]
         self._banks, self._turns = _by_parity(moved.flatten(0, 1).permute(2, 1, 0)), _half_turns(self._low, polar)
         # Of each coarse shift the numbers of those around it.
-        near = self._shifts[:, None] + _disc(1.5 * _FINE_STEP, _FINE_STEP, polar.device)
+        near = self._shifts[:, None] + _disc(1.5 * _FINE_STEP if exact else 0.0, _FINE_STEP, polar.device)
         self._places, self._around = torch.unique(near.flatten(0, 1), dim=0, return_inverse=True)
         self._around = self._around.view(near.shape[:2])
-        self._fine = FineSearch(polar, self._averages, self._places, _FINE_ANGLES)
+        self._fine = FineSearch(polar, self._averages, self._places, _FINE_ANGLES if exact else _COARSE_ANGLES)
 
     def coarse(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best correlation (n, classes) of crops with averages, and the shifts (n, classes, 2) it needs.

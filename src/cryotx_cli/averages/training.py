@@ -35,9 +35,10 @@ def trained_averages(polar: PolarFourier, crops: Tensor, classes: int, seed: int
     draw = torch.Generator().manual_seed(seed)
     averages = polar.samples(crops[_some(draw, len(crops), classes).to(polar.device)])
     for round_ in range(_ROUNDS):
-        poses = best_poses(Search(polar, averages, _FIRST_RINGS + round_), crops)
+        settles = round_ >= _ROUNDS - _SETTLED
+        poses = best_poses(Search(polar, averages, _FIRST_RINGS + round_, exact=settles), crops)
         averages, counts = averaged(polar, crops, poses, classes)
-        if round_ < _ROUNDS - _SETTLED:
+        if not settles:
             averages, counts = _begun_anew(polar, crops, poses, averages, counts, draw)
         averages = _without_noise(polar, averages, counts)
     return averages
