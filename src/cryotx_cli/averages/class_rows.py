@@ -11,19 +11,16 @@ from cryotx_cli.averages.crops import SIDE, Frame
 from cryotx_cli.averages.output import ClassRow
 from cryotx_cli.averages.pick_crops import PickCrops
 from cryotx_cli.averages.power import verdict
-from cryotx_cli.averages.surroundings import Surroundings, Whereabouts, surroundings, whereabouts
-from cryotx_cli.runs.stored import StoredRun
+from cryotx_cli.averages.surroundings import Whereabouts, whereabouts
 
 _BESIDE = "neighbours, nothing of its own"
 
 
-def class_rows(run: StoredRun, found: Classes, crops: PickCrops, frame: Frame) -> list[ClassRow]:
+def class_rows(found: Classes, crops: PickCrops, frame: Frame) -> list[ClassRow]:
     """Return what is known of each class.
 
     Parameters
     ----------
-    run
-        The run.
     found
         The classes of its picks.
     crops
@@ -34,7 +31,7 @@ def class_rows(run: StoredRun, found: Classes, crops: PickCrops, frame: Frame) -
     scores = np.concatenate([particles.scores for _, particles in crops.picks])
     counts = np.bincount(found.numbers, minlength=len(found.classes))
     sums = np.bincount(found.numbers, scores, minlength=len(found.classes))
-    where = _surroundings(run, crops, frame)
+    where = crops.around
     everywhere = whereabouts(where, np.ones(len(scores), bool))
     rows = []
     for i, one in enumerate(found.classes):
@@ -65,14 +62,3 @@ def _looks(one: Class, chance: float, own: Whereabouts, everywhere: Whereabouts)
     if one.strength > chance and not one.has_its_own:
         return _BESIDE
     return own.looks_like(everywhere)
-
-
-def _surroundings(run: StoredRun, crops: PickCrops, frame: Frame) -> Surroundings:
-    parts = []
-    for row, particles in crops.picks:
-        stored = run.candidates(row)
-        height, width, film = (
-            (stored[1].height, stored[1].width, stored[1].film) if stored else (math.inf, math.inf, None)
-        )
-        parts.append(surroundings(particles.centres, height, width, film, frame.diameter / particles.pixel_size))
-    return Surroundings.joined(parts)

@@ -141,7 +141,7 @@ def sorted_into_classes(
     """
     polar = PolarFourier(SIDE, MASK_RADIUS, min(_SEARCHED_RINGS, rings), device)
     second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
-    # Side by side: each of the two is a row of small steps, which leave a second core idle.
+    # Side by side, as the halves are.
     with ThreadPoolExecutor(1) as beside:
         by_noise = beside.submit(_shared_by_noise, polar, crops, trains, rings, classes, seed)
         sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)

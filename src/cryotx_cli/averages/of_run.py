@@ -124,7 +124,7 @@ def average_run(
     number = min(number, int(trains.sum()) // 10)
     scores = np.concatenate([particles.scores for _, particles in crops.picks])
     found = sorted_into_classes(crops.images, trains, frame.rings(crops.coarsest), number, config.seed, device, scores)
-    shown = class_rows(run, found, crops, frame)
+    shown = class_rows(found, crops, frame)
     about = {
         "of": picks_fingerprint(run, config) if len(rows) == len(micrographs_with_picks(run)) else "",
         "picks": len(crops.images),

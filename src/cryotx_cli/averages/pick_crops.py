@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.averages.crops import SIDE, Frame
 from cryotx_cli.averages.kept_crops import KeptCrops, crops_key, cut_and_keep, read_kept
+from cryotx_cli.averages.surroundings import Surroundings, surroundings
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.micrographs.micrograph import MicrographFile, read_micrograph
@@ -23,6 +25,7 @@ from cryotx_cli.runs.ledger import LedgerRow
 from cryotx_cli.runs.stored import StoredRun
 
 _READERS = 2
+_Read: TypeAlias = "tuple[LedgerRow, Particles, tuple[KeptCrops, Surroundings] | str]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,8 @@ class PickCrops:
         Å per pixel of the coarsest micrograph.
     flipped
         On how many of the micrographs phases were flipped.
+    around
+        Where each of the picks lies.
     """
 
     images: NDArray[np.int8]
@@ -54,6 +59,7 @@ class PickCrops:
     left_out: dict[str, str]
     coarsest: float
     flipped: int
+    around: Surroundings
 
 
 def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Callable[[], None]) -> PickCrops:
@@ -76,17 +82,19 @@ def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Ca
         Not one micrograph with picks can be read.
     """
     picks: list[tuple[LedgerRow, Particles]] = []
-    whole, noise, left_out, flipped = [], [], {}, 0
+    whole, noise, around, left_out, flipped = [], [], [], {}, 0
     with tempfile.TemporaryFile(prefix="cryotx-crops-") as file:
         for row, particles, outcome in _read_ahead(run, rows, frame):
-            if isinstance(outcome, KeptCrops):
-                file.write(outcome.images.data)
-                picks.append((row, particles))
-                whole.append(outcome.whole)
-                noise.append(outcome.noise)
-                flipped += outcome.flipped
-            else:
+            if isinstance(outcome, str):
                 left_out[row.micrograph] = outcome
+            else:
+                crops, places = outcome
+                file.write(crops.images.data)
+                picks.append((row, particles))
+                whole.append(crops.whole)
+                noise.append(crops.noise)
+                around.append(places)
+                flipped += crops.flipped
             done()
         if not picks:
             reason = next(iter(left_out.values()), "it has no picks")
@@ -105,6 +113,7 @@ def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Ca
         left_out,
         max(particles.pixel_size for _, particles in picks),
         flipped,
+        Surroundings.joined(around),
     )
 
 
@@ -113,13 +122,11 @@ def micrographs_with_picks(run: StoredRun) -> list[LedgerRow]:
     return [row for row in run.picked if row.picks]
 
 
-def _read_ahead(
-    run: StoredRun, rows: Sequence[LedgerRow], frame: Frame
-) -> Iterator[tuple[LedgerRow, Particles, KeptCrops | str]]:
+def _read_ahead(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame) -> Iterator[_Read]:
     """Yield micrographs with their picks and crops, or with the reason why there are none, in order."""
     with ThreadPoolExecutor(_READERS) as readers:
         coming = iter(rows)
-        ahead: deque[Future[tuple[LedgerRow, Particles, KeptCrops | str]]] = deque()
+        ahead: deque[Future[_Read]] = deque()
         while True:
             ahead.extend(readers.submit(_read, run, row, frame) for row in islice(coming, _READERS + 1 - len(ahead)))
             if not ahead:
@@ -127,7 +134,7 @@ def _read_ahead(
             yield ahead.popleft().result()
 
 
-def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Particles, KeptCrops | str]:
+def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> _Read:
     particles = Particles.empty(1.0)
     try:
         stored = run.candidates(row)
@@ -136,7 +143,10 @@ def _read(run: StoredRun, row: LedgerRow, frame: Frame) -> tuple[LedgerRow, Part
         available = run.choosable(row, stored[1])
         # As many as the run has picked, whatever this version would choose.
         particles = available.select(np.arange(min(row.picks, len(available))))
-        return row, particles, _crops(run, row, particles, stored, frame)
+        crops, candidates = _crops(run, row, particles, stored, frame), stored[1]
+        diameter_px = frame.diameter / particles.pixel_size
+        size = candidates.height, candidates.width
+        return row, particles, (crops, surroundings(particles.centres, *size, candidates.film, diameter_px))
     except CryotxError as error:
         return row, particles, error.message
     except OSError as error:
