@@ -40,17 +40,22 @@ def places_anywhere(count: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_places_anywhere_in_a_crowd_make_no_class_and_particles_do() -> None:
-    field, centres = crowd(1)
+def test_places_anywhere_in_a_crowd_make_next_to_no_class_and_particles_do() -> None:
+    """Some of the places happen to lie on particles, and a class of these shows one."""
     everything, cpu = np.ones(300, bool), torch.device("cpu")
-
-    anywhere = sorted_into_classes(cut(field, places_anywhere(300, 2)), everything, 28, 5, 1, cpu)
-    picked = sorted_into_classes(cut(field, centres[:300]), everything, 28, 5, 1, cpu)
+    agree, pass_, made, of_picks = 0, 0, 0, 0
+    for seed in range(1, 4):
+        field, centres = crowd(seed)
+        anywhere = sorted_into_classes(cut(field, places_anywhere(300, seed)), everything, 28, 5, seed, cpu)
+        picked = sorted_into_classes(cut(field, centres[:300]), everything, 28, 5, seed, cpu)
+        agree += sum(one.strength > anywhere.chance for one in anywhere.classes)
+        pass_ += sum(one.ring is not None for one in anywhere.classes)
+        made, of_picks = made + len(picked.classes), of_picks + sum(one.ring is not None for one in picked.classes)
 
     # The neighbours are there, and their halves agree; it is not for want of that that these are none.
-    assert [one for one in anywhere.classes if one.strength > anywhere.chance]
-    assert not [one for one in anywhere.classes if one.ring is not None]
-    assert [one for one in picked.classes if one.ring is not None]
+    assert agree >= 8
+    assert pass_ <= agree / 4
+    assert of_picks >= 0.8 * made
 
 
 def test_what_lies_round_the_middle_counts_and_what_lies_beside_it_does_not() -> None:

@@ -1,6 +1,7 @@
 """Which classes ``--drop-classes auto`` takes out, and what is left of the orientations."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +28,20 @@ def test_auto_drops_what_fits_no_average_and_never_what_has_too_few_picks_to_tel
     rows += [ClassRow(i, 50, 0.1, 0.15, None, 0.5, verdict=told) for i, told in enumerate((TOO_FEW, LEFTOVER), 2)]
 
     assert StoredClasses(tuple(rows), {}, {}).to_drop("auto", None) == {3}
+
+
+def test_auto_drops_nothing_where_no_class_is_more_than_noise_not_even_what_fits_none() -> None:
+    rows = [ClassRow(1, 1000, 0.8, 0.9, None, 0.5, verdict=TOO_FEW), ClassRow(2, 50, 0.1, 0.15, None, 0.5)]
+
+    assert StoredClasses((rows[0], replace(rows[1], verdict=LEFTOVER)), {}, {}).to_drop("auto", None) == frozenset()
+
+
+def test_what_fits_no_average_and_noise_promise_no_more_together_than_one_of_them() -> None:
+    rows = [ClassRow(1, 1000, 0.8, 0.9, 10.0, 0.5, verdict=AGREES)]
+    rows += [ClassRow(2, 60, 0.1, 0.2, None, 0.5, verdict=LEFTOVER), ClassRow(3, 30, 0.1, 0.1, None, 0.5)]
+
+    # 12 and 3 of 915 particles; 13.7 may go
+    assert StoredClasses(tuple(rows), {}, {}).to_drop("auto", None) == {2}
 
 
 def test_auto_never_drops_a_class_that_is_more_than_noise() -> None:

@@ -79,6 +79,16 @@ def test_noise_makes_no_class(seed: int) -> None:
 
 
 @pytest.mark.slow
+def test_nothing_fits_no_average_where_no_average_is_more_than_noise() -> None:
+    rng = np.random.default_rng(1)
+    crops = rng.standard_normal((200, 64, 64)).astype(np.float32)
+
+    found = sorted_into_classes(crops, np.ones(200, bool), 28, 5, 1, CPU, rng.uniform(0.05, 0.9, 200))
+
+    assert found.leftover is None
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_places_in_noise_that_look_like_the_particle_make_no_class(seed: int) -> None:
     """Einstein from noise: each average shows the template, and yet there is nothing."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryotx_cli.averages.leftovers import LOST, UNSURE, fits_beyond_noise, leftovers
+from cryotx_cli.averages.leftovers import LOST, UNSURE, asked_for, fits_beyond_noise, leftovers
 
 
 def made_up(particles: int, junk: int, fit: float, seed: int = 0):
@@ -50,7 +50,24 @@ def test_the_least_sure_go_first_and_their_scores_promise_next_to_nothing() -> N
         left = leftovers(fits, scores, spared)
         bound = max(bound, scores[left].sum() / scores.sum())
 
-    assert 0.015 < bound <= 0.02  # all of the junk would promise a tenth
+    assert 0.012 < bound <= LOST  # all of the junk would promise a tenth
+
+
+def test_picks_whose_fit_was_not_asked_for_change_next_to_nothing() -> None:
+    """The sure ones tell what the middle particle is like, and a part of them does."""
+    fits, scores, spared = made_up(3000, 400, 15)
+    known = asked_for(scores)
+    some = np.where(known, fits, np.nan)
+
+    alike = leftovers(fits, scores, spared) == leftovers(some, scores, spared)
+
+    assert known.mean() < 0.6
+    assert known[scores < UNSURE].all()
+    assert np.count_nonzero(~alike) < 20
+
+
+def test_nothing_is_asked_for_where_the_detector_is_sure() -> None:
+    assert not asked_for(np.full(1000, 0.9)).any()
 
 
 def test_spared_picks_are_never_left_over() -> None:

@@ -80,7 +80,7 @@ class StoredClasses:
         if drop is None:
             return everything - self._numbers(keep or "", "--keep-classes")
         if drop == "auto":
-            return self._noise() | {row.number for row in self.rows if row.told == LEFTOVER}
+            return self._least_likely()
         return frozenset() if drop == "none" else self._numbers(drop, "--drop-classes")
 
     def _numbers(self, text: str, flag: str) -> frozenset[int]:
@@ -94,17 +94,20 @@ class StoredClasses:
             )
         return frozenset(known[part] for part in parts)
 
-    def _noise(self) -> frozenset[int]:
-        """Return the classes that are noise and most of whose picks are no particles, the lowest scores first.
+    def _least_likely(self) -> frozenset[int]:
+        """Return the class of picks that fit no average, and those that are noise by averages and by scores, too.
+
+        These are classes most of whose picks are no particles by their scores, the lowest first.
 
         The scores are probabilities: their sum is how many particles a class holds. No more are dropped than cost one
         or two particles of a hundred; and where all classes are noise, that says nothing of any of them.
         """
+        left = [row for row in self.rows if row.told == LEFTOVER]
         noise = [row for row in self.rows if row.told == NOISE]
         if all(row.resolution is None for row in self.rows):
             return frozenset()
         most = _LOST * sum(row.mean_score * row.picks for row in self.rows)
-        dropped, lost = [], 0.0
+        dropped, lost = [row.number for row in left], sum(row.mean_score * row.picks for row in left)
         for row in sorted(noise, key=lambda row: row.mean_score):
             lost += row.mean_score * row.picks
             if row.mean_score < _MORE_DIRT_THAN_PARTICLES and lost <= most:

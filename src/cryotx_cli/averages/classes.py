@@ -151,7 +151,8 @@ def sorted_into_classes(
     if scores is None:
         return found
     asked = asked_for(scores)
-    if not asked.any():
+    # Where no class is more than noise, that a pick fits none says nothing of it.
+    if not asked.any() or all(one.ring is None for one in found.classes):
         return found
     places = crops_of_noise(_template(crops, trains), _NOISE_PLACES, seed)
     return _with_leftovers(found, crops, leftovers(sorted_.fits(places, asked), scores, _unknown(found, scores)))

@@ -1,9 +1,9 @@
 """Picks that fit no average better than places in noise do, and of which the detector is not sure, either.
 
 How well a pick fits says little where the average was made with it: it fits itself. So picks are compared with the
-averages of the half that they are not in, and so are places in noise. Were all picks noise, half of them would fit less
-well than the middle place in noise does; twice those that do are about as many as noise explains. From that follows how
-many particles there are below each fit, and the leftovers end where more than a few would go with them.
+averages of the half that they are not in, and so are places in noise. The detector's score is the probability that a
+pick is a particle before it is compared. How much more often particles fit so than noise does makes it another one. The
+least likely picks are left over, only as many as together promise next to no particle by either of the two.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 Fits = NDArray[np.float64]
 
-LOST = 0.005
-"""Share of the particles that may be among the leftovers, as far as fits and noise tell."""
+LOST = 0.015
+"""Share of the particles that may be among the leftovers by the scores alone, and by scores and fits: a faint protein
+scores low, and whether it fits is not always seen."""
 UNSURE = 0.5
 """Picks with a higher score are never among them."""
-_PROMISED = 0.02  # share of the particles that scores may promise among them: faint proteins fit badly, too
 # By how many deviations what a detector takes for particles in noise fits better than the places in noise that are most
 # like the average pick, and how widely that varies: the middle of simulated runs (benchmarks/classes.py).
 _DETECTED = (2.1, 1.5)
-_PARTED = 2.5  # deviations of noise by which the middle particle fits better: averages that tell less part nothing
+_PARTED = 1.5  # deviations of noise by which the middle particle fits better: averages that tell less part nothing
 _FEWEST = 5
+_SURE = 100.0  # times: fits say no more, for neither distribution is known that far out
+_NARROW, _GRID = 0.5, 512  # of the kernel that is best for a Gaussian: fits of several views have several maxima
 _SOME = 1000  # picks that tell what the middle particle is like
 
 
@@ -75,32 +76,47 @@ def leftovers(fits: Fits, scores: NDArray[np.float64], spared: NDArray[np.bool_]
     """
     unsure = (scores < UNSURE) & ~spared
     nothing = np.zeros(len(scores), bool)
-    beyond = (fits - _DETECTED[0]) / _DETECTED[1]
-    if unsure.sum() < _FEWEST or _middle(beyond, scores) < _PARTED:
+    beyond, usual = (fits - _DETECTED[0]) / _DETECTED[1], _of_all(fits, scores)
+    if unsure.sum() < _FEWEST or _middle(beyond, usual) < _PARTED:
         return nothing
-    ordered = np.sort(beyond[unsure])
-    seen = min(len(ordered), 2 * int(np.count_nonzero(ordered < 0)))
-    noise = seen - math.sqrt(seen)  # one deviation fewer: what looks like noise may be faint
-    below = ndtr(ordered)
-    number = np.arange(1, len(ordered) + 1)
-    few = (number - noise * below <= LOST * scores.sum()) & (noise * below >= number / 2)
-    if not few.any():
-        return nothing
-    return _least_sure(np.flatnonzero(unsure & (beyond <= ordered[np.flatnonzero(few)[-1]])), scores)
+    some = np.flatnonzero(unsure)
+    times = np.clip(
+        _density(beyond, usual, beyond[some]) / np.maximum(_of_noise(beyond[some]), 1e-12), 1 / _SURE, _SURE
+    )
+    # What fits worse than noise does is none of the particles that there are averages of, however few noise explains.
+    times = np.where(beyond[some] < -1, np.minimum(times, 1), times)
+    before = scores[some]
+    after = before * times / (before * times + 1 - before)
+    order = np.argsort(after, kind="stable")
+    few = (np.cumsum(after[order]) <= LOST * scores.sum()) & (np.cumsum(before[order]) <= LOST * scores.sum())
+    nothing[some[order[few]]] = True
+    return nothing
 
 
-def _least_sure(some: NDArray[np.intp], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return those of some picks with the lowest scores, as a mask (n,), that promise next to no particle together."""
-    order = some[np.argsort(scores[some], kind="stable")]
-    chosen = np.zeros(len(scores), bool)
-    chosen[order[np.cumsum(scores[order]) <= _PROMISED * scores.sum()]] = True
-    return chosen
+def _of_all(fits: Fits, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n,) how many particles each pick whose fit is known stands for; 0 for the others."""
+    known, sure = ~np.isnan(fits), scores >= UNSURE
+    stands_for = np.where(sure, sure.sum() / max(1, np.count_nonzero(sure & known)), 1.0)
+    return np.where(known, scores * stands_for, 0.0)
 
 
-def _middle(fits: Fits, scores: NDArray[np.float64]) -> float:
-    """Return the median of fits, each weighted by the probability that it is one of a particle."""
-    known = ~np.isnan(fits)
-    fits, scores = fits[known], scores[known]
-    order = np.argsort(fits)
-    weights = np.cumsum(scores[order])
-    return float(fits[order][np.searchsorted(weights, weights[-1] / 2)])
+def _of_noise(beyond: Fits) -> Fits:
+    return np.asarray(np.exp(-(beyond**2) / 2) / math.sqrt(2 * math.pi))
+
+
+def _density(values: Fits, weights: NDArray[np.float64], at: Fits) -> Fits:
+    """Return how densely values lie, those of weight 0 left out, by a kernel."""
+    values, weights = values[weights > 0], weights[weights > 0] / weights.sum()
+    mean = (weights * values).sum()
+    width = max(1e-3, _NARROW * math.sqrt((weights * (values - mean) ** 2).sum()) * len(values) ** -0.2)
+    grid = np.linspace(values.min() - 3 * width, values.max() + 3 * width, _GRID)
+    counts = np.histogram(values, np.append(grid - (grid[1] - grid[0]) / 2, np.inf), weights=weights)[0]
+    kernel = _of_noise((grid[:, None] - grid[None]) / width) / width
+    return np.asarray(np.interp(at, grid, kernel @ counts))
+
+
+def _middle(fits: Fits, weights: NDArray[np.float64]) -> float:
+    """Return the weighted median of fits."""
+    order = np.argsort(fits)  # those that are not known come last
+    summed = np.cumsum(weights[order])
+    return float(fits[order][np.searchsorted(summed, summed[-1] / 2)])
