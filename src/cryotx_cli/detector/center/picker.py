@@ -23,6 +23,7 @@ from cryotx_cli.detector.center.film import (
 )
 from cryotx_cli.detector.center.grain import GRAIN_IS_FILM, is_grainy, is_guesswork
 from cryotx_cli.detector.center.network import CenterDETR, CenterOutput, Queries, fold_batch_norms
+from cryotx_cli.detector.center.winograd import speed_up
 from cryotx_cli.detector.checkpoint import weights_digest
 from cryotx_cli.detector.detections import Detections
 from cryotx_cli.detector.particle_picker import Located
@@ -60,6 +61,8 @@ class Picker:
             model, finder = CenterDETR(checkpoint.model), FilmFinder()
         model.load_state_dict(checkpoint.weights, assign=True)
         fold_batch_norms(model.eval())
+        if self.device.type == "cpu":
+            speed_up(model)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.film_finder: FilmFinder | None = None
         if checkpoint.film:
