@@ -204,7 +204,7 @@ def _decoys(picker: Picker, data: Sequence[Micrograph], diameter: float, seed: i
         prepared = picker.prepare(one, diameter)
         spectrum = radial_spectrum(prepared)
         assert spectrum is not None
-        noise = decoy_from(spectrum, (prepared.shape[0], prepared.shape[1]), 1000 * seed + number)
+        noise = decoy_from(spectrum, (prepared.shape[0], prepared.shape[1]), seed, number)
         yield Micrograph(noise, diameter / PIXELS_PER_DIAMETER, one.source)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from scipy.spatial import cKDTree
 from cryotx_cli.coordinates.agreement import Counts, match
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.center.picker import Picker
-from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
+from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
 from cryotx_cli.runs.expected_f1 import automatic_cut
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
 from scoring import Scene
@@ -84,7 +83,7 @@ def look(picker: Picker, scene: Scene) -> tuple[Judged, Scores]:
 
     spectrum = radial_spectrum(prepared)
     assert spectrum is not None
-    noise = decoy_from(spectrum, prepared.shape, zlib.crc32(prepared.tobytes()))
+    noise = decoy_from(spectrum, prepared.shape, noise_seed(scene.micrograph.image))
     return judge(located(prepared), scene), located(noise).scores
 
 

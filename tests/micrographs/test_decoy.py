@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
+from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
 from cryotx_cli.micrographs.image import normalise
 
 
@@ -103,3 +103,27 @@ def test_twenty_grey_levels_are_enough() -> None:
     coarse = np.round(image * 3) / 3
 
     assert ring_power(of(coarse), 0.06, 0.12) == pytest.approx(ring_power(of(image), 0.06, 0.12), rel=0.1)
+
+
+def test_what_a_decoy_is_drawn_from_is_in_the_pixels_as_they_were_read() -> None:
+    image = np.random.default_rng(9).normal(900, 30, (700, 500)).astype(np.float32)
+    other = image.copy()
+    other[::7] += 1
+    turned_over = image.byteswap().view(image.dtype.newbyteorder())
+
+    assert noise_seed(image) == noise_seed(image.copy("F")) == noise_seed(turned_over)
+    assert noise_seed(image) != noise_seed(other)
+
+
+@pytest.mark.parametrize("more", [(0, 0), (1, 0), (0, 1)])
+def test_noise_hardly_differs_where_its_spectrum_or_its_size_hardly_does(more: tuple[int, int]) -> None:
+    spectrum = radial_spectrum(coloured(np.random.default_rng(3), blur=1.0))
+    assert spectrum is not None
+    height, width = 400 + more[0], 300 + more[1]
+
+    here = decoy_from(spectrum, (400, 300), 5, 2)
+    there = decoy_from(spectrum * (1 + 1e-6), (height, width), 5, 2)
+
+    inside = np.s_[60:-60, 60:-60]
+    assert np.corrcoef(here[inside].ravel(), there[:400, :300][inside].ravel())[0, 1] > 0.99
+    assert np.corrcoef(here.ravel(), decoy_from(spectrum, (400, 300), 5, 3).ravel())[0, 1] < 0.1

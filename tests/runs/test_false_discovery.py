@@ -339,3 +339,15 @@ def test_a_rate_that_is_just_reached_is_kept() -> None:
 
     assert found.cut_at(found.rate(np.array([0.7]))) == 0.7
     assert found.cut_at(found.rate(np.array([0.7])) - 1e-9) == np.inf
+
+
+@pytest.mark.parametrize(("right", "low", "high"), [(0, 0.0, 0.0), (12, 0.05, 0.6), (200, 1.0, 1.0)])
+def test_how_clearly_a_run_differs_from_noise_has_degrees(right: int, low: float, high: float) -> None:
+    rng = np.random.default_rng(3)
+    noise = 1 / (1 + np.exp(-rng.normal(-4, 0.5, 400)))
+    real = [np.concatenate([1 / (1 + np.exp(-rng.normal(-4, 0.5, 400))), np.full(right, 0.7)])]
+
+    found = false_discovery(real, [noise], 1.0)
+
+    assert low <= found.distinctness <= high
+    assert found.is_noise == (found.distinctness == 0)

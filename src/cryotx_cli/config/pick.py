@@ -71,7 +71,7 @@ class PickConfig:
     decoys: Annotated[
         int,
         Ge(0),
-        Doc("Compare so many micrographs with as many images of noise at most, for the false picks; 0: none."),
+        Doc("Compare so many micrographs at most with images of noise, for the false picks; 0: none."),
     ] = 10
     device: Annotated[
         str,

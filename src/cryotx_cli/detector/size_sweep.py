@@ -8,7 +8,6 @@ enough to see which particles there are, and what is said of their size at two o
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import ENOUGH_PARTICLES, DiameterEstimate, ParticlePicker
 from cryotx_cli.errors import MicrographError
-from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
+from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.runs.expected_f1 import highest_expected_f1
@@ -38,7 +37,8 @@ _NARROWEST = 4.0  # px: nothing is seen of a smaller particle
 _WITH_DECOYS = 3  # micrographs
 _ENOUGH_AGREE = 3  # micrographs that say the same size alone: then the others are looked at near it only
 _NEAR = 2  # steps either way
-_PLACES, _MOST_DECOYS = 1000, 12  # for particles in all decoys of a size; decoys of one micrograph
+_PLACES, _PLACES_OF_FEW = 1000, 2000  # for particles in all decoys of a size: of many micrographs, and of three at most
+_MOST_DECOYS = 12  # of one micrograph
 _FIRST = 4  # sizes that are compared with noise before others are
 _CONVINCING = 0.35  # least expected F1 of what noise does not explain
 _AS_GOOD = 0.8  # of the best evidence
@@ -63,7 +63,8 @@ class SizeSeen:
     told
         The diameter that the network was told, in Å.
     evidence
-        Expected F1 of the candidates that noise does not explain; 0 where there are no more candidates than in noise.
+        Expected F1 of the candidates that noise does not explain, less where that rests on few decoys; 0 where there
+        are no more candidates than in noise.
     count
         How many particles a micrograph is expected to show in the field that was looked at.
     implied
@@ -114,6 +115,7 @@ class SizeSweep:
     def __init__(self, picker: ParticlePicker, sizes: Sequence[float], micrographs: int) -> None:
         self._picker, self._sizes = picker, tuple(sizes)
         self._field = int(np.clip(_FIELD * math.sqrt(_MANY / max(1, micrographs)), _FIELD, _LARGEST_FIELD))
+        self._wanted = _PLACES if micrographs > _WITH_DECOYS else _PLACES_OF_FEW
         self._looks: list[list[_Look]] = [[] for _ in self._sizes]
         self._noise: dict[tuple[float, int], tuple[list[NDArray[np.float64]], float]] = {}
         self._near: int | None = None
@@ -242,7 +244,7 @@ class SizeSweep:
         empty = replace(middle, image=np.broadcast_to(np.float32(0), middle.image.shape))
         height, width = prepared.shape
         sizes = found.diameters * found.pixel_size
-        return _Look(found.scores, sizes, (height, width), spectrum, empty, zlib.crc32(prepared.tobytes()))
+        return _Look(found.scores, sizes, (height, width), spectrum, empty, noise_seed(micrograph.image))
 
     def _judge(self, place: int) -> SizeSeen:
         if place not in self._together:
@@ -256,9 +258,8 @@ class SizeSweep:
         if found is None or found.is_noise or not len(scores):
             return SizeSeen(diameter, 0.0, 0.0, math.nan)
         real = scores * (1 - found.noise_of(scores))
-        return SizeSeen(
-            diameter, highest_expected_f1(real), float(real.sum()) / len(looks), _implied(diameter, sizes, real)
-        )
+        evidence = found.distinctness * highest_expected_f1(real)
+        return SizeSeen(diameter, evidence, float(real.sum()) / len(looks), _implied(diameter, sizes, real))
 
     def _in_noise(self, diameter: float, looks: Sequence[_Look]) -> FalseDiscovery | None:
         with_spectrum = [look for look in looks if look.spectrum is not None]
@@ -273,12 +274,12 @@ class SizeSweep:
     def _decoys(self, diameter: float, looks: Sequence[_Look]) -> tuple[list[NDArray[np.float64]], float]:
         """Return scores of the candidates in decoys, and the area of these together."""
         places = sum(map(_area, looks)) / PIXELS_PER_DIAMETER**2
-        each = min(math.ceil(_PLACES / places), _MOST_DECOYS)
+        each = min(math.ceil(self._wanted / places), _MOST_DECOYS)
         decoys = []
         for look in looks:
             assert look.spectrum is not None
             for number in range(each):
-                noise = decoy_from(look.spectrum, look.shape, look.seed + number)
+                noise = decoy_from(look.spectrum, look.shape, look.seed, number)
                 decoys.append(apart(self._picker.locate(noise, look.empty).particles, diameter).scores)
         return decoys, each * sum(map(_area, looks))
 

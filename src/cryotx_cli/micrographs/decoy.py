@@ -7,6 +7,7 @@ decoy it would have found in the micrograph, too, had there been no particles.
 from __future__ import annotations
 
 import math
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ _SMALLEST_TILE = round(PIXELS_PER_DIAMETER)  # px: below it the spectrum has no 
 _MOST_TILES = 400  # they fix the median of each frequency's power to some 7 %, before it is averaged over rings
 _UNKNOWN = 0.2  # largest share of a tile that may be padding
 _FEWEST_TILES = 5
+_SEEDING_ROWS = 16  # of a micrograph as it was read: enough that no two have the same
+_DRAWN_COLUMNS = 128  # noise is drawn so wide, or a multiple of it
 
 
 def radial_spectrum(image: Image) -> NDArray[np.float64] | None:
@@ -92,8 +95,23 @@ def noise_power(image: Image, tiles: int = _MOST_TILES) -> NDArray[np.float64] |
     return np.asarray(np.median(powers, axis=0) / math.log(2), np.float64)
 
 
-def decoy_from(spectrum: NDArray[np.float64], shape: tuple[int, int], seed: int) -> Image:
+def noise_seed(pixels: Image) -> int:
+    """Return what the decoys of a micrograph are drawn from: the same on every machine, another for another micrograph.
+
+    Parameters
+    ----------
+    pixels
+        (height, width), as they were read. What is made of them differs in its last bits from one processor to the
+        next, and so would all decoys.
+    """
+    rows = pixels[:: max(1, len(pixels) // _SEEDING_ROWS)]
+    return zlib.crc32(np.ascontiguousarray(rows, "<f4"))
+
+
+def decoy_from(spectrum: NDArray[np.float64], shape: tuple[int, int], seed: int, number: int = 0) -> Image:
     """Draw Gaussian noise that has a spectrum, with the grey levels of a prepared micrograph.
+
+    A spectrum that is a little different gives noise that is, and so does most often a shape that is a pixel larger.
 
     Parameters
     ----------
@@ -101,12 +119,14 @@ def decoy_from(spectrum: NDArray[np.float64], shape: tuple[int, int], seed: int)
         What `radial_spectrum` returned.
     shape
         (height, width) in px.
-    seed
-        The same seed gives the same noise.
+    seed, number
+        What `noise_seed` returned, and how many decoys there are before this one. The same two give the same noise.
     """
     side = 2 * (len(spectrum) - 1)
     power = np.interp(side * _frequencies(*shape), np.arange(len(spectrum)), spectrum)
-    white = np.random.default_rng(seed).standard_normal(shape)
+    height, width = shape
+    drawn = height, -(-width // _DRAWN_COLUMNS) * _DRAWN_COLUMNS
+    white = np.random.default_rng([seed, number]).standard_normal(drawn)[:, :width]
     noise = np.fft.irfft2(np.fft.rfft2(white) * np.sqrt(power), s=shape)
     return np.ascontiguousarray(normalise(noise.astype(np.float32)))
 

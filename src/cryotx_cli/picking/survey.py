@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
-from cryotx_cli.micrographs.decoy import decoy_from, radial_spectrum
+from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
 from cryotx_cli.runs.candidates import Candidates, read_candidates, write_candidates
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
@@ -27,9 +26,14 @@ from cryotx_cli.runs.jobs import PickJob, stored_candidates
 from cryotx_cli.runs.settled import Settled
 
 _FEWEST = 3  # decoys: how much they differ tells whether there are enough
-_ALIKE = 0.05  # share of the picks that may depend on any one decoy
+_ERROR = 0.02  # of the number of picks that other decoys would give, its standard error: F1 changes by less than that
+_HALF_A_PICK = 0.5
+_GROWTH = 1.25  # how many times as many decoys there are before that is asked again
 _LARGE_RUN, _SHARE, _AT_LEAST = 20, 0.08, 3  # micrographs; decoys, each of which takes nearly as long as a micrograph
-_PLACES = 3000  # for particles in all decoys together: with half as many, mottled ice got picks in one small run of 10
+# For particles in all decoys of a small run. With half of the least, mottled ice got picks in one run of 10; with the
+# most, F1 of a faint micrograph alone differs from draw to draw by one pick (benchmarks/draws.py).
+_PLACES, _LEAST_PLACES = 12000, 3000
+_OF_EACH = 4  # decoys for each micrograph that is compared, in the mean: small ones say little
 
 
 class Subject(Protocol):
@@ -177,10 +181,11 @@ class _Noise:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """What the network looks at, and the micrograph without its pixels."""
+    """What the network looks at, the micrograph without its pixels, and what these are for its decoys."""
 
     micrograph: Micrograph
     image: NDArray[np.float32]
+    seed: int
 
     def noise(self) -> _Noise | None:
         """Return what its decoys are drawn from; None where that cannot be told."""
@@ -188,7 +193,7 @@ class _Prepared:
         if spectrum is None:
             return None
         height, width = self.image.shape
-        return _Noise(spectrum, (height, width), zlib.crc32(self.image.tobytes()), self.micrograph)
+        return _Noise(spectrum, (height, width), self.seed, self.micrograph)
 
 
 @dataclass(eq=False)
@@ -257,7 +262,7 @@ class _Comparison:
 
     def make_decoys(self) -> None:
         """Find what the network sees in decoys: in one of each micrograph, then the next, until they are enough."""
-        made = 0
+        made, asked = 0, _FEWEST
         while self._looks and made < self._most():
             look = self._looks[made % len(self._looks)]
             known = False
@@ -267,8 +272,10 @@ class _Comparison:
                 self._looks.remove(look)
                 continue
             made += 1
-            if made >= _FEWEST and self._are_enough():
-                return
+            if made >= asked:
+                if self._are_enough():
+                    return
+                asked = max(made + 1, int(_GROWTH * made))
 
     def result(self) -> Survey:
         """Return what all of it says; the files hold that and nothing else."""
@@ -290,23 +297,29 @@ class _Comparison:
 
     def _most(self) -> int:
         """Return how many decoys there may be: few enough for the time they take, in a small run enough to be sure."""
-        first, micrographs = self._looks[0].candidates, len(self._subjects)
+        first, micrographs, asked = self._looks[0].candidates, len(self._subjects), self._settled.config.decoys
+        if micrographs >= _LARGE_RUN:
+            return min(max(math.ceil(_SHARE * micrographs), _AT_LEAST), asked)
         size = first.particles.pixel_size / self._settled.diameter
-        places = first.height * first.width * size**2
-        most = math.ceil(_SHARE * micrographs if micrographs >= _LARGE_RUN else _PLACES / places)
-        return min(max(most, _AT_LEAST), self._settled.config.decoys)
+        wanted = max(_LEAST_PLACES, _PLACES * (1 - micrographs / _LARGE_RUN))
+        return min(max(math.ceil(wanted / (first.height * first.width * size**2)), _AT_LEAST), _OF_EACH * asked)
 
     def _are_enough(self) -> bool:
-        """Whether next to nothing depends on any single decoy."""
+        """Whether other decoys would give next to the same number of picks: the jackknife's standard error is small.
+
+        That there are none is not believed of a few: one loud decoy does it.
+        """
         decoys = [(one, look) for look in self._looks for one in look.decoys]
         scores = [self._scores(one) for one, _ in decoys]
         areas = [one.particles.area for one, _ in decoys]
         picks = self._picks(scores, sum(areas))
-        without = (
+        if not picks:
+            return False
+        without = [
             self._picks(scores[:left_out] + scores[left_out + 1 :], sum(areas) - areas[left_out])
             for left_out in range(len(decoys))
-        )
-        return all(abs(count - picks) <= _ALIKE * picks for count in without)
+        ]
+        return math.sqrt((len(without) - 1) * float(np.var(without))) <= max(_ERROR * picks, _HALF_A_PICK)
 
     def _picks(self, decoys: Sequence[NDArray[np.float64]], decoy_area: float) -> int:
         real = [(look.scores, look.candidates.particles.area) for look in self._looks]
@@ -333,7 +346,7 @@ class _Comparison:
     def _read(self, subject: Subject) -> _Prepared:
         micrograph = subject.read()
         prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
-        return _Prepared(micrograph.without_pixels(), prepared)
+        return _Prepared(micrograph.without_pixels(), prepared, noise_seed(micrograph.image))
 
     def _looked_at(self, place: int, read: _Prepared | None) -> _Look:
         subject, noise = self._subjects[place], None
@@ -363,7 +376,7 @@ class _Comparison:
                 self.reasons.append(f"{look.subject.name} is too small or too uniform to tell its noise")
                 return False
             noise = look.noise
-            image = decoy_from(noise.spectrum, noise.shape, noise.seed + len(look.decoys))
+            image = decoy_from(noise.spectrum, noise.shape, noise.seed, len(look.decoys))
             found = self._picker.locate(image, noise.micrograph).particles
             look.decoys.append(Candidates(found, look.candidates.height, look.candidates.width))
             look.subject.keep(None, look.stack)

@@ -23,6 +23,7 @@ Scores = NDArray[np.float64]
 NOISE_RATE = 0.05
 """Where no cut brings the share of picks that noise explains down to this, there is nothing but noise."""
 _MOST_NOISE = 0.2  # largest share of picks above a score that noise may explain
+_CLEARLY_LESS = 4.0  # times: by so much do few decoys err
 _FELLOWS, _ODDS, _SURE = 10, 10.0, 0.995  # see `OwnCuts`
 
 # Particles for each that candidates add up to: some have no candidate at all, and what noise explains is taken away on
@@ -133,6 +134,17 @@ class FalseDiscovery:
     def is_noise(self) -> bool:
         """Whether there are no more candidates than in noise."""
         return bool(np.count_nonzero(self._at(self.tail, self.candidates) <= NOISE_RATE) < self.micrographs)
+
+    @property
+    def distinctness(self) -> float:
+        """How clearly there are more candidates than in noise: 0 where `is_noise` denies it, 1 where any decoys say it.
+
+        Unlike a yes or no it differs little where decoys do.
+        """
+        tails = np.sort(self._at(self.tail, self.candidates))[: self.micrographs]
+        if len(tails) < self.micrographs:
+            return 0.0
+        return float(np.clip(math.log(NOISE_RATE / max(tails[-1], 1e-9)) / math.log(_CLEARLY_LESS), 0, 1))
 
     @cached_property
     def own_cuts(self) -> OwnCuts:
