@@ -2,9 +2,10 @@
 
     python benchmarks/draws.py FOLDER [FOLDER ...] [--sets NAME ...] [--auto] [--draws N] [--weights NAME|FILE]
 
-FOLDERs hold data sets in the CryoPPP layout and datasets.json, as those of accuracy.py. Each set is picked N times, every
-time with other decoys: the first with those of `cryotx pick` itself. F1 is over all its micrographs, as in accuracy.py.
-With --auto the diameter is estimated each time, from noise that is drawn anew as well, and not that of the labels.
+FOLDERs hold data sets in the CryoPPP layout and datasets.json, as those of accuracy.py. Each set is picked N times,
+every time with other decoys: the first with those of `cryotx pick` itself. F1 is over all its micrographs, as in
+accuracy.py. With --auto the diameter is estimated each time, from noise that is drawn anew as well, and not that of the
+labels.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -21,7 +23,7 @@ import numpy as np
 from accuracy import Labelled, read_set
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.agreement import Counts, match
-from cryotx_cli.coordinates.formats.star import read_particles_star
+from cryotx_cli.coordinates.formats.star_particles import read_particles_star
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.micrographs.decoy import noise_seed
@@ -38,14 +40,10 @@ def run(
     """Return the number of picks, their F1 and the diameter of a run whose noise is another one for each draw."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "p.star"
-        patches = [patch(f"{module}.noise_seed", lambda pixels: noise_seed(pixels) + draw) for module in _DRAWN_IN]
-        for one in patches:
-            one.start()
-        try:
+        with ExitStack() as patched:
+            for module in _DRAWN_IN:
+                patched.enter_context(patch(f"{module}.noise_seed", lambda pixels: noise_seed(pixels) + draw))
             list(start_pick([one.micrograph.source for one in data], out, config, picker))
-        finally:
-            for one in patches:
-                one.stop()
         picked = {Path(name).name: particles for name, particles in read_particles_star(out).items()}
         diameter = read_run(out).settled.diameter
     counts = Counts()

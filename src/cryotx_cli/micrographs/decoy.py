@@ -105,7 +105,7 @@ def noise_seed(pixels: Image) -> int:
         next, and so would all decoys.
     """
     rows = pixels[:: max(1, len(pixels) // _SEEDING_ROWS)]
-    return zlib.crc32(np.ascontiguousarray(rows, "<f4"))
+    return zlib.crc32(rows.astype("<f4").tobytes())
 
 
 def decoy_from(spectrum: NDArray[np.float64], shape: tuple[int, int], seed: int, number: int = 0) -> Image:
