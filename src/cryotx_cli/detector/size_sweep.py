@@ -37,8 +37,8 @@ _NARROWEST = 4.0  # px: nothing is seen of a smaller particle
 _WITH_DECOYS = 3  # micrographs
 _ENOUGH_AGREE = 3  # micrographs that say the same size alone: then the others are looked at near it only
 _NEAR = 2  # steps either way
-_PLACES, _PLACES_OF_FEW = 1000, 2000  # for particles in all decoys of a size: of many micrographs, and of three at most
-_MOST_DECOYS = 12  # of one micrograph
+_PLACES, _MOST_DECOYS = 1000, 12  # for particles in all decoys of a size; decoys of one micrograph
+_CLOSER = 8  # times as many at most where few micrographs hardly differ from noise
 _FIRST = 4  # sizes that are compared with noise before others are
 _CONVINCING = 0.35  # least expected F1 of what noise does not explain
 _AS_GOOD = 0.8  # of the best evidence
@@ -115,9 +115,9 @@ class SizeSweep:
     def __init__(self, picker: ParticlePicker, sizes: Sequence[float], micrographs: int) -> None:
         self._picker, self._sizes = picker, tuple(sizes)
         self._field = int(np.clip(_FIELD * math.sqrt(_MANY / max(1, micrographs)), _FIELD, _LARGEST_FIELD))
-        self._wanted = _PLACES if micrographs > _WITH_DECOYS else _PLACES_OF_FEW
+        self._closer = 1 if micrographs > _WITH_DECOYS else _CLOSER
         self._looks: list[list[_Look]] = [[] for _ in self._sizes]
-        self._noise: dict[tuple[float, int], tuple[list[NDArray[np.float64]], float]] = {}
+        self._noise: dict[tuple[float, int], list[NDArray[np.float64]]] = {}
         self._near: int | None = None
         self._together: dict[int, SizeSeen] = {}
         self._alone: list[float] = []
@@ -262,26 +262,26 @@ class SizeSweep:
         return SizeSeen(diameter, evidence, float(real.sum()) / len(looks), _implied(diameter, sizes, real))
 
     def _in_noise(self, diameter: float, looks: Sequence[_Look]) -> FalseDiscovery | None:
-        with_spectrum = [look for look in looks if look.spectrum is not None]
-        if not with_spectrum:
+        compared = [look for look in looks if look.spectrum is not None]
+        if not compared:
             return None
-        key = diameter, len(with_spectrum)
-        if key not in self._noise:
-            self._noise[key] = self._decoys(diameter, with_spectrum)
-        decoys, area = self._noise[key]
-        return false_discovery([look.scores for look in looks], decoys, sum(map(_area, looks)) / area)
+        drawn = self._noise.setdefault((diameter, len(compared)), [])
+        scores, areas, area = [look.scores for look in looks], sum(map(_area, looks)), sum(map(_area, compared))
+        times = 1
+        while True:
+            each = min(math.ceil(times * _PLACES * PIXELS_PER_DIAMETER**2 / area), times * _MOST_DECOYS)
+            for number in range(len(drawn) // len(compared), each):
+                drawn.extend(self._seen_in_noise(diameter, look, number) for look in compared)
+            found = false_discovery(scores, drawn, areas * len(compared) / (area * len(drawn)))
+            times *= 2
+            if times > self._closer or not found.is_doubtful:
+                return found
 
-    def _decoys(self, diameter: float, looks: Sequence[_Look]) -> tuple[list[NDArray[np.float64]], float]:
-        """Return scores of the candidates in decoys, and the area of these together."""
-        places = sum(map(_area, looks)) / PIXELS_PER_DIAMETER**2
-        each = min(math.ceil(self._wanted / places), _MOST_DECOYS)
-        decoys = []
-        for look in looks:
-            assert look.spectrum is not None
-            for number in range(each):
-                noise = decoy_from(look.spectrum, look.shape, look.seed, number)
-                decoys.append(apart(self._picker.locate(noise, look.empty).particles, diameter).scores)
-        return decoys, each * sum(map(_area, looks))
+    def _seen_in_noise(self, diameter: float, look: _Look, number: int) -> NDArray[np.float64]:
+        """Return scores of the candidates in one decoy of a micrograph."""
+        assert look.spectrum is not None
+        noise = decoy_from(look.spectrum, look.shape, look.seed, number)
+        return apart(self._picker.locate(noise, look.empty).particles, diameter).scores
 
 
 def middle_of(micrograph: Micrograph, diameter: float, field: float) -> Micrograph:

@@ -32,6 +32,7 @@ _CLEAR = 0.6  # expected F1 of what is seen at another size: what is less may be
 _SEEN = 3.0
 _MOSTLY_FILM = 0.3  # of the area: particles are looked for beside it and not found
 _RATE = 0.2
+_NAMED = 3  # micrographs at most: a list of more tells nobody anything
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,6 @@ def _nothing(run: Run, sweep: SizeSweep, film: float, other_pixel_size: float | 
             f"{film:.0%} of what is in these micrographs looks like support film or large ice crystals; beside it "
             f"there are no more candidates than in noise {sizes}. There is nothing here to pick: look at the pictures.",
         )
-    picks = "nothing was" if not run.picks else f"the {counted(run.picks, 'picks')} may be dirt: hardly anything was"
     commands = tuple(run.commands.pick(f"--pixel-size {size:g}") for size in [other_pixel_size] if size)
     stated = "".join(
         f"The micrographs themselves say {other_pixel_size:g} Å per pixel, which is not what was used. If that is "
@@ -200,10 +200,28 @@ def _nothing(run: Run, sweep: SizeSweep, film: float, other_pixel_size: float | 
     )
     return Diagnosis(
         "noise",
-        f"There are no more candidates than in noise of the same spectrum, {sizes}: {picks} found that differs "
-        f"from it. {stated}If you see particles, mark those of five micrographs on a page and press Adapt there:\n"
+        f"{_all_noise(run)}no more candidates than in noise of the same spectrum, {sizes}. {_exceptions(run)}{stated}"
+        "If you see particles, mark those of five micrographs on a page and press Adapt there:\n"
         f"{run.commands.review()}",
         commands,
+    )
+
+
+def _all_noise(run: Run) -> str:
+    """Begin with what the run as a whole is: noise, unless the few picks that it has convince."""
+    is_sure = run.picks and run.found is not None and run.found.own_cuts.convincing
+    return "There are " if is_sure else "This run shows no more than noise: there are "
+
+
+def _exceptions(run: Run) -> str:
+    """Name the micrographs that have picks nevertheless, if they are few."""
+    with_picks = [file.path.stem for file, row in run.picked if row.picks]
+    if not with_picks:
+        return "Nothing was found that differs from it. "
+    names = f" ({', '.join(with_picks)})" if len(with_picks) <= _NAMED else ""
+    return (
+        f"The exception are {counted(run.picks, 'picks')} in {len(with_picks)} of "
+        f"{counted(len(run.picked), 'micrographs')}{names}, which may be dirt. "
     )
 
 

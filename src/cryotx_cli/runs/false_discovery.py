@@ -141,10 +141,18 @@ class FalseDiscovery:
 
         Unlike a yes or no it differs little where decoys do.
         """
+        return float(np.clip(-math.log(self._beside_limit) / math.log(_CLEARLY_LESS), 0, 1))
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether more decoys might say of it that it is noise, or that it is not."""
+        return 1 / _CLEARLY_LESS < self._beside_limit < _CLEARLY_LESS
+
+    @property
+    def _beside_limit(self) -> float:
+        """Share that noise explains of the best candidates, one a micrograph, as a multiple of what is noise alone."""
         tails = np.sort(self._at(self.tail, self.candidates))[: self.micrographs]
-        if len(tails) < self.micrographs:
-            return 0.0
-        return float(np.clip(math.log(NOISE_RATE / max(tails[-1], 1e-9)) / math.log(_CLEARLY_LESS), 0, 1))
+        return max(float(tails[-1]), 1e-9) / NOISE_RATE if len(tails) == self.micrographs else math.inf
 
     @cached_property
     def own_cuts(self) -> OwnCuts:

@@ -42,7 +42,7 @@ def verdict(
             "warning",
         )
     elif found is not None and picks and settled.cut_by_run and not found.own_cuts.convincing:
-        if told is None or told.fault != "faint":  # which says it, too
+        if told is None or told.fault not in ("faint", "noise"):  # which say it, too
             yield Event(beside_noise(picked), "warning")
     elif empty and settled.cut_by_run:
         yield Event(f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks.")
