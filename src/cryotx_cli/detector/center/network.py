@@ -214,6 +214,8 @@ class EncoderLayer(nn.Module):
         """Multi-head attention of normalised tokens among themselves."""
         query, key = self.query_key(normed + position.to(normed.dtype)).chunk(2, -1)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, self.value(normed)))
+        if _for_inference(normed):  # worth copies
+            q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 

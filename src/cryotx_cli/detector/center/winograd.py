@@ -67,7 +67,7 @@ class WinogradConvolution(nn.Module):
         """Convolve (height, width, channels) by blocks of rows of tiles."""
         height, width, channels = image.shape
         down, across = math.ceil(height / _TILE), math.ceil(width / _TILE)
-        padded = F.pad(image, (0, 0, 1, across * _TILE + 1 - width, 1, down * _TILE + 1 - height))
+        padded = _padded(image, down * _TILE + 2, across * _TILE + 2)
         tiles = padded.unfold(0, _SIDE, _TILE).unfold(1, _SIDE, _TILE).permute(3, 4, 0, 1, 2)
         blocks = math.ceil(down * across * _SIDE**2 * max(channels, out.shape[2]) / _AT_ONCE)
         rows = math.ceil(down / blocks)
@@ -90,6 +90,16 @@ class WinogradConvolution(nn.Module):
             values.view(_TILE, _TILE, rows, across, outputs).permute(2, 0, 3, 1, 4)
         )
         torch.add(found.view(rows * _TILE, -1, outputs)[: len(out), : out.shape[1]], self._bias, out=out)
+
+
+def _padded(image: Tensor, height: int, width: int) -> Tensor:
+    """Put an image into zeros, one pixel from the upper left corner. `F.pad` writes all of them before the image."""
+    padded = image.new_empty(height, width, image.shape[2])
+    bottom, right = image.shape[0] + 1, image.shape[1] + 1
+    for border in (padded[:1], padded[bottom:], padded[1:bottom, :1], padded[1:bottom, right:]):
+        border.zero_()
+    padded[1:bottom, 1:right] = image
+    return padded
 
 
 class _Memory(threading.local):
