@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,7 +144,7 @@ def sorted_into_classes(
     polar = PolarFourier(SIDE, MASK_RADIUS, min(_SEARCHED_RINGS, rings), device)
     second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
     # Side by side, as the halves are.
-    with ThreadPoolExecutor(1) as beside:
+    with _fewer_threads_each(), ThreadPoolExecutor(1) as beside:
         by_noise = beside.submit(_shared_by_noise, polar, crops, trains, rings, classes, seed)
         sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)
         noise = by_noise.result()
@@ -156,6 +158,17 @@ def sorted_into_classes(
         return found
     places = crops_of_noise(_template(crops, trains), _NOISE_PLACES, seed)
     return _with_leftovers(found, crops, leftovers(sorted_.fits(places, asked), scores, _unknown(found, scores)))
+
+
+@contextmanager
+def _fewer_threads_each() -> Iterator[None]:
+    """Let each step take its share of the processor only: what runs side by side would wait for each other, spinning."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _unknown(found: Classes, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
