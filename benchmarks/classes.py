@@ -80,7 +80,7 @@ def classes_of(
 ) -> Classes:
     """Sort crops into classes with the command's own settings."""
     number = min(number_of_classes(int(whole.sum())), int(whole.sum()) // 10)
-    return sorted_into_classes(images, whole, rings, number, seed, CPU, scores)
+    return sorted_into_classes(images, whole, rings, number, seed, CPU, scores, whole)
 
 
 def dropped(found: Classes, scores: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -109,6 +109,20 @@ def test_crops_that_train_nothing_are_assigned_all_the_same() -> None:
     assert purity(found.numbers[200:], truth[200:]) > 0.9
 
 
+def test_crops_that_a_border_cuts_are_assigned_and_not_averaged() -> None:
+    """Their edge, the sharpest thing there is, would agree in both halves to the last ring."""
+    crops, _ = noisy_particles(240, 1.0, seed=5)
+    whole = np.arange(240) % 4 != 0
+    crops[~whole, :24] = -8.0
+
+    found = sorted_into_classes(crops, whole, 28, 2, 1, CPU, None, whole)
+    without = sorted_into_classes(crops[whole], whole[whole], 28, 2, 1, CPU)
+
+    assert len(found.numbers) == 240
+    darkest = min(one.image.min() for one in without.classes)
+    assert min(one.image.min() for one in found.classes) > 1.5 * darkest
+
+
 @pytest.mark.parametrize(
     ("beyond", "ring"),
     [

@@ -56,7 +56,7 @@ def no_averaging(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ClassesConf
     """In place of sorting picks into classes, which takes seconds: every second pick is in each of two."""
     calls = []
 
-    def sorted_into_classes(crops, trains, rings, classes, seed, device, scores):
+    def sorted_into_classes(crops, trains, rings, classes, seed, device, scores, whole):
         image, curve = np.zeros((64, 64)), np.zeros(32)
         found = [Class(image, curve, 1.0, 10, (9, 11)), Class(image, curve, 0.1, None)]
         numbers, zeros = np.arange(len(crops)) % 2, np.zeros(len(crops))

@@ -120,6 +120,7 @@ def sorted_into_classes(
     seed: int,
     device: torch.device,
     scores: NDArray[np.float64] | None = None,
+    whole: NDArray[np.bool_] | None = None,
 ) -> Classes:
     """Sort crops into classes.
 
@@ -140,13 +141,16 @@ def sorted_into_classes(
     scores
         (n,) probabilities that crops are particles: those that fit no average and are none by these, either, become a
         class of their own. None: there is no such class.
+    whole
+        (n,) which crops are averaged; the others, which would show the border of their micrograph, are assigned only.
+        None: all.
     """
     polar = PolarFourier(SIDE, MASK_RADIUS, min(_SEARCHED_RINGS, rings), device)
     second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
     # Side by side, as the halves are.
     with _fewer_threads_each(), ThreadPoolExecutor(1) as beside:
         by_noise = beside.submit(_shared_by_noise, polar, crops, trains, rings, classes, seed)
-        sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed)
+        sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed, whole)
         noise = by_noise.result()
     found = _Found(sorted_, rings, noise).classes(second)
     found = replace(found, classes=_judged(found, crops))
@@ -162,7 +166,7 @@ def sorted_into_classes(
 
 @contextmanager
 def _fewer_threads_each() -> Iterator[None]:
-    """Let each step take its share of the processor only: what runs side by side would wait for each other, spinning."""
+    """Let each step take its share of the processor only: threads of steps side by side would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // 2))
     try:

@@ -35,11 +35,11 @@ class Half:
     averages
         (classes, rings, angles), weighted, of the crops that it was trained with.
     images
-        (classes, side, side) what all its crops average to.
+        (classes, side, side) what all its crops average to that are whole.
     poses
         Of all its crops.
     counts
-        (classes,) how many crops each class has.
+        (classes,) how many crops are averaged in each class.
     """
 
     averages: Tensor
@@ -88,6 +88,8 @@ class HalvesOfCrops:
         How many.
     seed
         Each half begins with crops of its own.
+    whole
+        (n,) which of them are averaged; the others are assigned only. None: all.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class HalvesOfCrops:
         trains: NDArray[np.bool_],
         classes: int,
         seed: int,
+        whole: NDArray[np.bool_] | None = None,
     ) -> None:
         self._polar, self._crops, self._second = polar, crops, second
+        self._whole = np.ones(len(crops), bool) if whole is None else whole
         self._sample = _harmonics(polar, crops, np.flatnonzero(trains))
         self._in_sample = np.where(trains, np.cumsum(trains) - 1, -1)
         self._weights = ring_weights(polar, self._sample)[:, None]
@@ -119,7 +123,8 @@ class HalvesOfCrops:
             some = members[start : start + _AT_ONCE]
             poses = best_poses(search, self._weighted(some))
             parts.append(poses)
-            added, number = _put_back(self._crops, some, poses, classes)
+            shown = self._whole[some]
+            added, number = _put_back(self._crops, some[shown], poses.select(torch.from_numpy(shown)), classes)
             sums, counts = sums + added, counts + number
         return Half(averages, sums / np.maximum(counts, 1)[:, None, None], Poses.joined(parts), counts)
 

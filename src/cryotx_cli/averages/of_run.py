@@ -123,7 +123,8 @@ def average_run(
     number = config.classes or number_of_classes(int(trains.sum()))
     number = min(number, int(trains.sum()) // 10)
     scores = np.concatenate([particles.scores for _, particles in crops.picks])
-    found = sorted_into_classes(crops.images, trains, frame.rings(crops.coarsest), number, config.seed, device, scores)
+    rings = frame.rings(crops.coarsest)
+    found = sorted_into_classes(crops.images, trains, rings, number, config.seed, device, scores, crops.whole)
     shown = class_rows(found, crops, frame)
     about = {
         "of": picks_fingerprint(run, config) if len(rows) == len(micrographs_with_picks(run)) else "",
