@@ -171,12 +171,13 @@ def main() -> None:
     if (args.folder is None) == (args.simulated is None):
         parser.error("give either FOLDER or --simulated N")
     print(describe_machine("torch", "numpy"))
-    picker = Picker(load_checkpoint(args.weights), resolve_device(args.device))
+    checkpoint, device = load_checkpoint(args.weights), resolve_device(args.device)
+    picker = Picker(checkpoint, device)
     if args.simulated is not None:
         report_simulated(picker, args.simulated)
         return
-    dense = Picker(replace(picker.checkpoint, use_decoder=not picker.checkpoint.use_decoder), picker.device)
-    other = "dense map only" if picker.checkpoint.use_decoder else "with decoder"
+    dense = Picker(replace(checkpoint, use_decoder=not checkpoint.use_decoder), device)
+    other = "dense map only" if checkpoint.use_decoder else "with decoder"
     print(f"{'set':8}{'diameter':>16}" + "".join(f"{n:>7}" for n in ("P", "R", "F1", "best", "AP", "ECE", "size")))
     for name, info in json.loads((args.folder / "datasets.json").read_text()).items():
         if (args.sets and name not in args.sets) or not (args.folder / name).is_dir():

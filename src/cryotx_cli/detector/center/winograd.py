@@ -50,15 +50,18 @@ class WinogradConvolution(nn.Module):
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         inputs, kernel, outputs = _transforms()
-        weight = layer.weight.detach().permute(2, 3, 1, 0).reshape(9, -1)  # row, column; input, output
-        self._there, self._back = torch.kron(inputs, inputs).float(), torch.kron(outputs, outputs).float()
-        self._kernel = (torch.kron(kernel, kernel).float() @ weight).view(_SIDE**2, layer.in_channels, -1)
+        self._there, self._back, self._kernel_there = (
+            torch.kron(one, one).float() for one in (inputs, outputs, kernel)
+        )
+        # By row and column, then input and output. At the points they would take four times the memory.
+        self._weight = layer.weight.detach().permute(2, 3, 1, 0).reshape(9, -1)
+        self._channels = layer.out_channels
         self._bias = layer.weight.new_zeros(1) if layer.bias is None else layer.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (batch, channels, height, width), stored as `torch.channels_last`, which the result is, too."""
         batch, _, height, width = x.shape
-        result = x.new_empty(batch, height, width, self._kernel.shape[-1])
+        result = x.new_empty(batch, height, width, self._channels)
         for image, out in zip(x.permute(0, 2, 3, 1), result, strict=True):
             self._convolve(image, out)
         return result.permute(0, 3, 1, 2)
@@ -71,20 +74,24 @@ class WinogradConvolution(nn.Module):
         tiles = padded.unfold(0, _SIDE, _TILE).unfold(1, _SIDE, _TILE).permute(3, 4, 0, 1, 2)
         blocks = math.ceil(down * across * _SIDE**2 * max(channels, out.shape[2]) / _AT_ONCE)
         rows = math.ceil(down / blocks)
+        size = _SIDE**2 * rows * across * max(channels, out.shape[2])
+        *memory, kernel = _memory(size, size, _SIDE**2 * self._weight.shape[1])
+        kernel = torch.mm(self._kernel_there, self._weight, out=kernel.view(_SIDE**2, -1)).view(_SIDE**2, channels, -1)
         for first in range(0, down, rows):
-            self._block(tiles[:, :, first : first + rows], out[first * _TILE : (first + rows) * _TILE])
+            block = tiles[:, :, first : first + rows]
+            self._block(block, kernel, out[first * _TILE : (first + rows) * _TILE], memory)
 
-    def _block(self, tiles: Tensor, out: Tensor) -> None:
+    def _block(self, tiles: Tensor, kernel: Tensor, out: Tensor, memory: list[Tensor]) -> None:
         """Convolve rows of tiles, (6, 6, rows, across, channels), to (4 rows, 4 across, channels) or less."""
         (rows, across, inputs), outputs = tiles.shape[2:], out.shape[2]
         count = rows * across
-        here, there = _memory(2, _SIDE**2 * count * max(inputs, outputs))
-        pixels, at_points = (memory[: _SIDE**2 * count * inputs].view(_SIDE**2, -1) for memory in (here, there))
+        here, there = memory
+        pixels, at_points = (one[: _SIDE**2 * count * inputs].view(_SIDE**2, -1) for one in memory)
         pixels.view(tiles.shape).copy_(tiles)
         torch.mm(self._there, pixels, out=at_points)
         products = here[: _SIDE**2 * count * outputs].view(_SIDE**2, count, outputs)
-        torch.bmm(at_points.view(_SIDE**2, count, inputs), self._kernel, out=products)
-        values, found = (memory[: _TILE**2 * count * outputs] for memory in (there, here))
+        torch.bmm(at_points.view(_SIDE**2, count, inputs), kernel, out=products)
+        values, found = (one[: _TILE**2 * count * outputs] for one in (there, here))
         torch.mm(self._back, products.view(_SIDE**2, -1), out=values.view(_TILE**2, -1))
         found.view(rows, _TILE, across, _TILE, outputs).copy_(
             values.view(_TILE, _TILE, rows, across, outputs).permute(2, 0, 3, 1, 4)
@@ -103,16 +110,16 @@ def _padded(image: Tensor, height: int, width: int) -> Tensor:
 
 
 class _Memory(threading.local):
-    """Of each thread, for what one block takes: memory that is new with every block costs as much as the products."""
+    """Of each thread, for what one block takes: memory that is new with every block costs as much as its products."""
 
     numbers = torch.empty(0)
 
 
-def _memory(parts: int, size: int) -> tuple[Tensor, ...]:
+def _memory(*sizes: int) -> tuple[Tensor, ...]:
     """Return parts of this thread's memory, of so many numbers each."""
-    if len(_of_thread.numbers) < parts * size:
-        _of_thread.numbers = torch.empty(parts * size)
-    return _of_thread.numbers[: parts * size].view(parts, size).unbind()
+    if len(_of_thread.numbers) < sum(sizes):
+        _of_thread.numbers = torch.empty(sum(sizes))
+    return torch.split(_of_thread.numbers[: sum(sizes)], list(sizes))
 
 
 _of_thread = _Memory()
