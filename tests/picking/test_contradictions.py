@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cryotx_cli.config import PickConfig
+from cryotx_cli.config import PickConfig, ThresholdConfig
 from cryotx_cli.micrographs.find import MicrographFile
 from cryotx_cli.micrographs.micrograph import write_micrograph
 from cryotx_cli.picking.contradictions import tell_of_contradictions, tell_of_tiny_particles
@@ -95,3 +95,15 @@ def test_tiff_files_in_colour_are_told(tmp_path, compression):
     (line,) = told(files([tmp_path / name for name in ("grey.tif", "rgb but grey.tif", "drawn on.tif")]))
 
     assert line.startswith(f"Pictures in colour: {tmp_path / 'drawn on.tif'}. ")
+
+
+@pytest.mark.parametrize("rule", [{"threshold": 0.3}, {"fdr": 0.05}, {"percentile": 20}, {"expected_count": 30}])
+def test_what_is_said_of_unsure_picks_does_nothing_beside_another_rule(rule):
+    (line,) = told([], unsure="keep", **rule)
+
+    assert line.startswith("unsure = keep is for threshold auto: with ")
+    assert " = ".join(map(str, next(iter(rule.items())))) in line
+    assert told([], **rule) == told([], unsure="keep") == told([], unsure="drop") == []
+    with pytest.raises(ValueError, match="unsure = drop is for threshold auto"):
+        ThresholdConfig(unsure="drop", **rule)
+    ThresholdConfig(unsure="drop", threshold="auto")

@@ -168,3 +168,15 @@ class ThresholdConfig:
     def __post_init__(self) -> None:
         refuse_together(self, {"threshold": None, "fdr": None, "percentile": None, "expected_count": None})
         refuse_together(self, {"drop_classes": None, "keep_classes": None})
+        rule = other_rule(self)
+        if self.unsure is not None and rule is not None:
+            raise ValueError(f"unsure = {self.unsure} is for threshold auto, and {rule} excludes that: give only one")
+
+
+def other_rule(config: PickConfig | ThresholdConfig) -> str | None:
+    """Return the setting that chooses picks instead of the automatic threshold, as a file has it; None for no other."""
+    for name in ("threshold", "fdr", "percentile", "expected_count"):
+        value = getattr(config, name)
+        if value not in (None, "auto"):
+            return f"{name} = {value:g}"
+    return None
