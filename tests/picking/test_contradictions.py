@@ -101,7 +101,7 @@ def test_tiff_files_in_colour_are_told(tmp_path, compression):
 def test_what_is_said_of_unsure_picks_does_nothing_beside_another_rule(rule):
     (line,) = told([], unsure="keep", **rule)
 
-    assert line.startswith("unsure = keep is for threshold auto: with ")
+    assert line.startswith("unsure = keep is for threshold auto and does nothing beside ")
     assert " = ".join(map(str, next(iter(rule.items())))) in line
     assert told([], **rule) == told([], unsure="keep") == told([], unsure="drop") == []
     with pytest.raises(ValueError, match="unsure = drop is for threshold auto"):

@@ -27,7 +27,7 @@ from cryotx_cli.config.fields import (
     settings,
 )
 from cryotx_cli.config.model import CenterConfig
-from cryotx_cli.config.pick import PickConfig, ThresholdConfig, device_names, other_rule
+from cryotx_cli.config.pick import PickConfig, ThresholdConfig, device_names, idle_unsure
 from cryotx_cli.config.toml import load_config, save_config
 from cryotx_cli.config.train import (
     TRAIN_SETTINGS,
@@ -76,9 +76,9 @@ __all__ = [
     "TrainConfig",
     "WayOfTraining",
     "device_names",
+    "idle_unsure",
     "load_config",
     "load_train_config",
-    "other_rule",
     "save_config",
     "settings",
 ]

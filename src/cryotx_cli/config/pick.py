@@ -168,15 +168,14 @@ class ThresholdConfig:
     def __post_init__(self) -> None:
         refuse_together(self, {"threshold": None, "fdr": None, "percentile": None, "expected_count": None})
         refuse_together(self, {"drop_classes": None, "keep_classes": None})
-        rule = other_rule(self)
-        if self.unsure is not None and rule is not None:
-            raise ValueError(f"unsure = {self.unsure} is for threshold auto, and {rule} excludes that: give only one")
+        if (idle := idle_unsure(self)) is not None:
+            raise ValueError(f"{idle}, give only one")
 
 
-def other_rule(config: PickConfig | ThresholdConfig) -> str | None:
-    """Return the setting that chooses picks instead of the automatic threshold, as a file has it; None for no other."""
-    for name in ("threshold", "fdr", "percentile", "expected_count"):
-        value = getattr(config, name)
-        if value not in (None, "auto"):
-            return f"{name} = {value:g}"
-    return None
+def idle_unsure(config: PickConfig | ThresholdConfig) -> str | None:
+    """Say that `unsure` is for the automatic threshold, where something else chooses picks; None where it counts."""
+    given = {name: getattr(config, name) for name in ("threshold", "fdr", "percentile", "expected_count")}
+    others = [f"{name} = {value:g}" for name, value in given.items() if value not in (None, "auto")]
+    if config.unsure in (None, "auto") or not others:
+        return None
+    return f"unsure = {config.unsure} is for threshold auto and does nothing beside {others[0]}"

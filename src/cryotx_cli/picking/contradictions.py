@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from cryotx_cli.config import PickConfig, other_rule
+from cryotx_cli.config import PickConfig, idle_unsure
 from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
@@ -46,9 +46,8 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
                 "warning",
             )
         )
-    rule = other_rule(config)
-    if config.unsure != "auto" and rule is not None:
-        tell(Event(f"unsure = {config.unsure} is for threshold auto: with {rule} it changes nothing.", "warning"))
+    if (idle := idle_unsure(config)) is not None:
+        tell(Event(f"{idle}.", "warning"))
     suffixes = PICTURE_SUFFIXES + TIFF_SUFFIXES
     pictures = (file for file in files if micrograph_suffix(file.path) in suffixes)
     coloured = [str(file.path) for file in islice(pictures, _PICTURES) if _is_coloured(file.path)]
