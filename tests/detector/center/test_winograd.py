@@ -40,6 +40,15 @@ def test_threads_do_not_disturb_each_other():
         assert_close(got, wanted, atol=0, rtol=0)
 
 
+def test_either_way_of_not_learning_may_follow_the_other():
+    torch.manual_seed(0)
+    fast, x = WinogradConvolution(nn.Conv2d(96, 96, 3, padding=1)), images(96, 90, 90)
+    with torch.inference_mode():
+        wanted = fast(x)
+    with torch.no_grad():
+        assert_close(fast(x), wanted, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(
     "layer",
     [

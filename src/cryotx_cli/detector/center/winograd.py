@@ -118,7 +118,8 @@ class _Memory(threading.local):
 def _memory(*sizes: int) -> tuple[Tensor, ...]:
     """Return parts of this thread's memory, of so many numbers each."""
     if len(_of_thread.numbers) < sum(sizes):
-        _of_thread.numbers = torch.empty(sum(sizes))
+        with torch.inference_mode(False):  # else it could not be written to outside of that mode
+            _of_thread.numbers = torch.empty(sum(sizes))
     return torch.split(_of_thread.numbers[: sum(sizes)], list(sizes))
 
 
