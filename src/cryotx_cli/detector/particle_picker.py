@@ -115,6 +115,10 @@ class ParticlePicker(Protocol):
     def compares_with_noise(self) -> bool:
         """Whether `locate` takes noise in place of what `prepare` returns: normalised, a particle 24 px across."""
 
+    @property
+    def locates_at_once(self) -> bool:
+        """Whether several threads may `locate` at a time, which is faster than one that uses all cores."""
+
     def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
         """Bring a micrograph to the network's scale and grey levels; (height, width). Several threads do it at once.
 
@@ -130,7 +134,7 @@ class ParticlePicker(Protocol):
         """
 
     def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
-        """Run the network on what `prepare` returned for this micrograph. One thread at a time does it."""
+        """Run the network on what `prepare` returned for this micrograph. One thread at a time does it, unless it `locates_at_once`."""
 
     def film_share(self, prepared: NDArray[np.float32]) -> float:
         """Return which share of what `prepare` returned looks like support film or large ice crystals.

@@ -6,6 +6,7 @@ from cryotx_cli.config import device_names
 from cryotx_cli.detector.load_picker import LoadedPicker
 from cryotx_cli.events import Tell
 from cryotx_cli.picking.cluster import Cluster, Connection
+from cryotx_cli.picking.core_threads import CoreThreads
 from cryotx_cli.picking.device_processes import DeviceProcesses
 from cryotx_cli.picking.local_threads import LocalThreads
 from cryotx_cli.picking.workers import Workers, WorkerSettings
@@ -30,4 +31,5 @@ def start_workers(connection: Connection | None, settings: WorkerSettings, loade
     devices = device_names(settings.device)
     if len(devices) > 1:
         return DeviceProcesses(devices, settings, tell)
-    return LocalThreads(settings, loaded.picker, loaded.device_reason)
+    threads = CoreThreads if loaded.picker.locates_at_once else LocalThreads
+    return threads(settings, loaded.picker, loaded.device_reason)

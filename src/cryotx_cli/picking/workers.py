@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
@@ -127,15 +128,34 @@ class Worker:
 
     def __call__(self, job: PickJob) -> Outcome:
         """Pick one micrograph; what would skip it is returned, not raised."""
-        try:
-            read = self._work.read(job)
-            # Other threads read and write meanwhile; the memory that the network takes is that of one micrograph.
-            with self._network:
-                picked = self._work.pick(job, read)
-            seconds = self._work.write(picked, self._micrographs)
-        except (CryotxError, OSError) as error:
-            return error
-        return Done(picked.row_when_written(seconds), picked.picks.particles, picked.events)
+        # Other threads read and write meanwhile; the memory that the network takes is that of one micrograph.
+        return outcome_of(self._work, job, self._micrographs, self._network)
+
+
+def outcome_of(
+    work: MicrographWork, job: PickJob, micrographs: int, network: AbstractContextManager[object]
+) -> Outcome:
+    """Do all the work on one micrograph; what would skip it is returned, not raised.
+
+    Parameters
+    ----------
+    work
+        Its steps.
+    job
+        Which micrograph.
+    micrographs
+        How many the report has to have room for.
+    network
+        Is entered while the network runs.
+    """
+    try:
+        read = work.read(job)
+        with network:
+            picked = work.pick(job, read)
+        seconds = work.write(picked, micrographs)
+    except (CryotxError, OSError) as error:
+        return error
+    return Done(picked.row_when_written(seconds), picked.picks.particles, picked.events)
 
 
 _loading = Lock()

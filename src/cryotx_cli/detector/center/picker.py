@@ -72,6 +72,11 @@ class Picker:
         self.fingerprint = _fingerprint(checkpoint)
         self.checkpoint = replace(checkpoint, weights={}, film={})  # the networks have theirs, in another form
 
+    @property
+    def locates_at_once(self) -> bool:
+        """Whether it runs on a CPU: a network keeps no state, and takes the memory of one more micrograph."""
+        return self.device.type == "cpu"
+
     def prepare(self, micrograph: Micrograph, diameter: float) -> NDArray[np.float32]:
         """Bring a micrograph to network scale and grey levels; (height, width) float32.
 

@@ -58,6 +58,7 @@ class DetrPicker:
 
     scales_to_diameter = False
     compares_with_noise = False
+    locates_at_once = False  # its network takes more than a gigabyte
 
     def __init__(
         self, checkpoint: DetrCheckpoint, device: torch.device | str = "cpu", *, legacy_percentile: float | None = None
