@@ -134,7 +134,7 @@ class ParticlePicker(Protocol):
         """
 
     def locate(self, prepared: NDArray[np.float32], micrograph: Micrograph) -> Located:
-        """Run the network on what `prepare` returned for this micrograph. One thread at a time does it, unless it `locates_at_once`."""
+        """Run the network on what `prepare` returned for this micrograph; in one thread, or `locates_at_once`."""
 
     def film_share(self, prepared: NDArray[np.float32]) -> float:
         """Return which share of what `prepare` returned looks like support film or large ice crystals.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Protocol
+from threading import Semaphore
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
-from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
-from cryotx_cli.runs.candidates import Candidates, read_candidates, write_candidates
+from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.picking.core_threads import core_pool, cores_for
+from cryotx_cli.picking.subjects import Subject
+from cryotx_cli.runs.candidates import Candidates
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
-from cryotx_cli.runs.jobs import PickJob, stored_candidates
 from cryotx_cli.runs.settled import Settled
 
 _FEWEST = 3  # decoys: how much they differ tells whether there are enough
@@ -34,71 +35,6 @@ _LARGE_RUN, _SHARE, _AT_LEAST = 20, 0.08, 3  # micrographs; decoys, each of whic
 # most, F1 of a faint micrograph alone differs from draw to draw by one pick (benchmarks/draws.py).
 _PLACES, _LEAST_PLACES = 12000, 3000
 _OF_EACH = 4  # decoys for each micrograph that is compared, in the mean: small ones say little
-
-
-class Subject(Protocol):
-    """A micrograph that may be compared with noise, and what is known of it already."""
-
-    @property
-    def name(self) -> str:
-        """Decides, with the defocus, which ones are compared."""
-
-    @property
-    def defocus(self) -> float | None:
-        """Å of underfocus."""
-
-    def read(self) -> Micrograph:
-        """Return it, as it was recorded."""
-
-    @property
-    def candidates(self) -> Candidates | None:
-        """What the network has proposed; None if it has not seen it."""
-
-    @property
-    def decoys(self) -> Candidates | None:
-        """What the network has proposed in its decoys."""
-
-    def keep(self, candidates: Candidates | None, decoys: Candidates | None) -> None:
-        """Keep what the network has proposed now; None is what was there."""
-
-    def forget_decoys(self) -> None:
-        """Keep nothing of its decoys: it is not among those that are compared now."""
-
-
-@dataclass(frozen=True)
-class OfRun:
-    """A micrograph of a run: its candidates and those of its decoys are in files."""
-
-    job: PickJob
-    settled: Settled
-
-    @property
-    def name(self) -> str:  # noqa: D102
-        return self.job.file.name
-
-    @property
-    def defocus(self) -> float | None:  # noqa: D102
-        return self.job.file.defocus
-
-    def read(self) -> Micrograph:  # noqa: D102
-        return read_micrograph(self.job.file, self.settled.config.pixel_size)
-
-    @property
-    def candidates(self) -> Candidates | None:  # noqa: D102
-        return stored_candidates(self.job, self.settled)
-
-    @property
-    def decoys(self) -> Candidates | None:  # noqa: D102
-        return read_candidates(self.job.outputs.decoy, self.job.decoy_key)
-
-    def keep(self, candidates: Candidates | None, decoys: Candidates | None) -> None:  # noqa: D102
-        if candidates is not None:
-            write_candidates(self.job.outputs.candidates, candidates, self.job.candidates_key)
-        if decoys is not None:
-            write_candidates(self.job.outputs.decoy, decoys, self.job.decoy_key)
-
-    def forget_decoys(self) -> None:  # noqa: D102
-        self.job.outputs.decoy.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +74,12 @@ def survey(subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker
     """
     if not settled.config.decoys or not settled.by_probability or not subjects:
         return Survey(None)
-    comparison = _Comparison(subjects, settled, picker)
-    if picker.compares_with_noise:
-        tell(Event("Comparing some of the micrographs with noise of the same spectrum."))
-        comparison.look()
-        comparison.make_decoys()
-    found = comparison.result()
+    with _Comparison(subjects, settled, picker) as comparison:
+        if picker.compares_with_noise:
+            tell(Event("Comparing some of the micrographs with noise of the same spectrum."))
+            comparison.look()
+            comparison.make_decoys()
+        found = comparison.result()
     if found.found is None:
         why = comparison.reasons[0] if comparison.reasons else "these weights do not see a particle at one size"
         if settled.config.fdr is not None:
@@ -245,25 +181,37 @@ class _Comparison:
         self._everything = replace(settled.selection, max_picks=None)
         self._looks: list[_Look] = []
         self.reasons: list[str] = []
+        # Where one network runs at a time, the next micrograph is read meanwhile.
+        self._cores = cores_for(picker)
+        self._threads, self._network = core_pool(max(2, self._cores)), Semaphore(self._cores)
+        self._coming: dict[tuple[int, int], Future[Candidates | None]] = {}  # by place and number of the decoy
+
+    def __enter__(self) -> _Comparison:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
     def look(self) -> None:
-        """Find the candidates of as many micrographs as the settings say, reading one ahead of the network."""
+        """Find the candidates of as many micrographs as the settings say, as many at a time as there are cores."""
         wanted, coming = min(self._settled.config.decoys, len(self._subjects)), _spread(self._subjects)
-        with ThreadPoolExecutor(1) as reader:
-            ahead: deque[tuple[int, Future[_Prepared | None]]] = deque()
-            while len(self._looks) < wanted:
-                for place in islice(coming, 2 - len(ahead)):
-                    ahead.append((place, reader.submit(self._read_new, self._subjects[place])))
-                if not ahead:
-                    return
-                place, reading = ahead.popleft()
-                with self._telling(self._subjects[place]):
-                    self._looks.append(self._looked_at(place, reading.result()))
+        ahead: deque[tuple[int, Future[_Look]]] = deque()
+        while len(self._looks) < wanted:
+            more = min(max(2, self._cores) + 1, wanted - len(self._looks)) - len(ahead)
+            for place in islice(coming, more):
+                is_decoyed = len(self._looks) + len(ahead) < _FEWEST
+                ahead.append((place, self._threads.submit(self._looked_at, place, is_decoyed)))
+            if not ahead:
+                return
+            place, looking = ahead.popleft()
+            with self._telling(self._subjects[place]):
+                self._looks.append(looking.result())
 
     def make_decoys(self) -> None:
         """Find what the network sees in decoys: in one of each micrograph, then the next, until they are enough."""
         made, asked = 0, _FEWEST
         while self._looks and made < self._most():
+            self._begin_decoys(made, asked)
             look = self._looks[made % len(self._looks)]
             known = False
             with self._telling(look.subject):
@@ -339,25 +287,23 @@ class _Comparison:
         except OSError as error:
             self.reasons.append(f"{subject.name}: {error.strerror or error}")
 
-    def _read_new(self, subject: Subject) -> _Prepared | None:
-        """Read and prepare a micrograph unless there are candidates of it."""
-        return None if subject.candidates is not None else self._read(subject)
-
     def _read(self, subject: Subject) -> _Prepared:
         micrograph = subject.read()
         prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
         return _Prepared(micrograph.without_pixels(), prepared, noise_seed(micrograph.image))
 
-    def _looked_at(self, place: int, read: _Prepared | None) -> _Look:
+    def _looked_at(self, place: int, is_decoyed: bool) -> _Look:
+        """Find the candidates of a micrograph unless they are kept; with what decoys are drawn from if it has some."""
         subject, noise = self._subjects[place], None
         candidates = subject.candidates
         if candidates is None:
-            assert read is not None
-            found, (height, width) = self._picker.locate(read.image, read.micrograph), read.micrograph.image.shape
+            read = self._read(subject)
+            with self._network:
+                found = self._picker.locate(read.image, read.micrograph)
+            height, width = read.micrograph.image.shape
             candidates = Candidates(found.particles, height, width, found.film)
             subject.keep(candidates, None)
-            # These have decoys in any case; their pixels are at hand now.
-            noise = read.noise() if len(self._looks) < _FEWEST else None
+            noise = read.noise() if is_decoyed else None  # its pixels are at hand now
         return _Look(place, subject, candidates, self._scores(candidates), noise)
 
     def _scores(self, candidates: Candidates) -> NDArray[np.float64]:
@@ -371,15 +317,39 @@ class _Comparison:
         """
         decoy = look.kept_decoy()
         if decoy is None:
-            look.noise = look.noise or self._read(look.subject).noise()
-            if look.noise is None:
+            drawn = self._drawn(look, len(look.decoys)).result()
+            if drawn is None:
                 self.reasons.append(f"{look.subject.name} is too small or too uniform to tell its noise")
                 return False
-            noise = look.noise
-            image = decoy_from(noise.spectrum, noise.shape, noise.seed, len(look.decoys))
-            found = self._picker.locate(image, noise.micrograph).particles
-            look.decoys.append(Candidates(found, look.candidates.height, look.candidates.width))
+            look.decoys.append(drawn)
             look.subject.keep(None, look.stack)
         else:
             look.decoys.append(decoy)
         return True
+
+    def _begin_decoys(self, made: int, asked: int) -> None:
+        """Let the threads draw those that come next: some beyond those asked for may be in vain."""
+        more = max(asked - made, min(self._cores, _FEWEST))
+        numbers = {look.place: len(look.decoys) for look in self._looks}
+        for number in range(made, min(made + more, self._most())):
+            look = self._looks[number % len(self._looks)]
+            kept = look.subject.decoys
+            if kept is None or kept.height < (numbers[look.place] + 1) * look.candidates.height:
+                self._drawn(look, numbers[look.place])
+            numbers[look.place] += 1
+
+    def _drawn(self, look: _Look, number: int) -> Future[Candidates | None]:
+        """Return what the network sees in a decoy, which is drawn once."""
+        key = look.place, number
+        if key not in self._coming:
+            self._coming[key] = self._threads.submit(self._draw, look, number)
+        return self._coming[key]
+
+    def _draw(self, look: _Look, number: int) -> Candidates | None:
+        noise = look.noise = look.noise or self._read(look.subject).noise()
+        if noise is None:
+            return None
+        image = decoy_from(noise.spectrum, noise.shape, noise.seed, number)
+        with self._network:
+            found = self._picker.locate(image, noise.micrograph).particles
+        return Candidates(found, look.candidates.height, look.candidates.width)

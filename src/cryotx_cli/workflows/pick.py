@@ -24,7 +24,7 @@ from cryotx_cli.picking.exposures import exposures_of_run, with_exposures_of
 from cryotx_cli.picking.overview import Overview
 from cryotx_cli.picking.remarks import Remarks
 from cryotx_cli.picking.start_workers import start_workers
-from cryotx_cli.picking.survey import OfRun
+from cryotx_cli.picking.subjects import OfRun
 from cryotx_cli.picking.survey import survey as survey_run
 from cryotx_cli.picking.workers import Done, Workers, WorkerSettings
 from cryotx_cli.report.gallery import GALLERY_SIZE
