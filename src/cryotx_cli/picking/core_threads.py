@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 
 from cryotx_cli.detector.particle_picker import ParticlePicker
+from cryotx_cli.memory import release_large_blocks
 from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.picking.workers import WAIT_SECONDS, Outcome, WorkerSettings, outcome_of
 from cryotx_cli.runs.jobs import PickJob
@@ -26,6 +27,7 @@ def core_pool(cores: int) -> ThreadPoolExecutor:
     each take a quarter less time than one after the other with two threads. And a sum is added up in the same order
     whatever the number of cores, so that picks are the same to the last bit.
     """
+    release_large_blocks()
     return ThreadPoolExecutor(cores, initializer=_calculate_alone)
 
 
