@@ -329,7 +329,7 @@ class _Comparison:
 
     def _begin_decoys(self, made: int, asked: int) -> None:
         """Let the threads draw those that come next: some beyond those asked for may be in vain."""
-        more = max(asked - made, min(self._cores, _FEWEST))
+        more = max(asked - made, min(self._cores, _FEWEST)) if self._cores > 1 else 0
         numbers = {look.place: len(look.decoys) for look in self._looks}
         for number in range(made, min(made + more, self._most())):
             look = self._looks[number % len(self._looks)]
