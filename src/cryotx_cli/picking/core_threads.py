@@ -15,9 +15,11 @@ from cryotx_cli.runs.jobs import PickJob
 
 def cores_for(picker: ParticlePicker) -> int:
     """Return how many micrographs are worked on at a time: as many as there are threads to calculate with."""
+    if not picker.locates_at_once:
+        return 1
     import torch
 
-    return torch.get_num_threads() if picker.locates_at_once else 1
+    return torch.get_num_threads()
 
 
 def core_pool(cores: int) -> ThreadPoolExecutor:
