@@ -150,6 +150,17 @@ def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
     assert "cryotx threshold" not in text
 
 
+def test_beside_noise_the_micrographs_that_have_picks_are_named_as_the_exception(tmp_path):
+    for number in range(3):
+        write(tmp_path / "mics", f"m{number}.mrc", 100, 2 * (number == 1))
+
+    run = run_on(tmp_path / "mics", tmp_path / "p.star", diameter=100)
+
+    assert run.summary.particles == 2
+    assert said(run).startswith("This run shows no more than noise: there are no more candidates than in noise")
+    assert "The exception: 2 picks in 1 of 3 micrographs (m1), which may be dirt. If you see particles" in said(run)
+
+
 def test_noise_with_another_pixel_size_in_the_header_names_it(tmp_path):
     write(tmp_path / "mics", "m.mrc", 100, 0, header=5.0)
 

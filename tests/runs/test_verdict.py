@@ -7,6 +7,7 @@ import pytest
 
 from cryotx_cli.config import PickConfig
 from cryotx_cli.events import Event
+from cryotx_cli.runs.diagnosis import Diagnosis, keep_diagnosis
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
 from cryotx_cli.runs.folder import LedgerRow
 from cryotx_cli.runs.settled import settle
@@ -18,7 +19,10 @@ CLEAR = false_discovery(SCORES, [np.full(20, 0.03)], 1.0)
 
 
 def said(
-    *picks_and_false: tuple[int, float | None], found: FalseDiscovery | None = CLEAR, threshold: float | None = None
+    *picks_and_false: tuple[int, float | None],
+    found: FalseDiscovery | None = CLEAR,
+    threshold: float | None = None,
+    folder: Path = Path("my/particles"),
 ) -> list[Event]:
     config = PickConfig(diameter=100.0, threshold="auto" if threshold is None else threshold)
     settled = settle(config, lambda: 0.0, lambda diameter: False).with_cut(found)
@@ -26,7 +30,7 @@ def said(
         LedgerRow(i, f"m{i}.mrc", f"m{i}.mrc", f"m{i}", "key", candidates=60, picks=picks, expected_false=false)
         for i, (picks, false) in enumerate(picks_and_false)
     ]
-    return list(verdict(rows, found, settled, Path("my/particles")))
+    return list(verdict(rows, found, settled, folder))
 
 
 def test_a_run_of_which_most_is_right_has_nothing_to_say() -> None:
@@ -47,6 +51,14 @@ def test_picks_of_a_run_that_is_noise_as_a_whole_may_be_dirt() -> None:
     assert event.text.startswith(
         "2 of 3 micrographs show no more than noise of the same spectrum. In the others 10 pick"
     )
+
+
+def test_what_a_look_has_said_of_noise_is_not_said_again_in_other_words(tmp_path: Path) -> None:
+    keep_diagnosis(tmp_path, Diagnosis("noise", "This run shows no more than noise. The exception: 10 picks."), "key")
+
+    (event,) = said((0, 0.0), (10, 1.0), (0, 0.0), found=NOISE, folder=tmp_path)
+
+    assert event.text.startswith("This run shows no more than noise.")
 
 
 def test_picks_that_hardly_convince_in_every_micrograph_are_beside_noise() -> None:

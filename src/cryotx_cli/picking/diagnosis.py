@@ -220,7 +220,7 @@ def _exceptions(run: Run) -> str:
         return "Nothing was found that differs from it. "
     names = f" ({', '.join(with_picks)})" if len(with_picks) <= _NAMED else ""
     return (
-        f"The exception are {counted(run.picks, 'picks')} in {len(with_picks)} of "
+        f"The exception: {counted(run.picks, 'picks')} in {len(with_picks)} of "
         f"{counted(len(run.picked), 'micrographs')}{names}, which may be dirt. "
     )
 
