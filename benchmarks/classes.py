@@ -1,6 +1,6 @@
 """Class averages: pure, honest about noise, sparing with particles that are there, and how fast.
 
-    python benchmarks/classes.py --simulated 7          (three kinds of runs with truth, so many of each)
+    python benchmarks/classes.py --simulated 7 [--first 100]          (three kinds of runs with truth, so many of each)
     python benchmarks/classes.py --noise 20 --crowded FOLDER
     python benchmarks/classes.py --real FOLDER...
     python benchmarks/classes.py --scaling
@@ -128,11 +128,11 @@ def kept(run: PicksWithTruth, some: NDArray[np.bool_], seed: int) -> Kept | None
     )
 
 
-def report_simulated(picker: Picker, count: int) -> None:
+def report_simulated(picker: Picker, first: int, count: int) -> None:
     print("\n| run | d' | picks | purity | junk | of it dropped | particles | of them lost | rarest view keeps |")
     print("|---|---|---|---|---|---|---|---|---|")
     every: dict[str, list[Kept]] = {}
-    for number in range(count):
+    for number in range(first, first + count):
         for kind in KINDS:
             run = picks_with_truth(picker, kind, number)
             one = kept(run, np.ones(len(run.kinds), bool), number)
@@ -308,6 +308,7 @@ def _scaled(count: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulated", type=int, default=0, metavar="N")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first simulated run")
     parser.add_argument("--noise", type=int, default=0, metavar="SEEDS")
     parser.add_argument("--crowded", type=Path, metavar="FOLDER")
     parser.add_argument("--real", type=Path, nargs="+", default=[], metavar="FOLDER")
@@ -320,7 +321,7 @@ def main() -> None:
     print(describe_machine("torch", "numpy"))
     picker = Picker(load_checkpoint("default"))
     if args.simulated:
-        report_simulated(picker, args.simulated)
+        report_simulated(picker, args.first, args.simulated)
     if args.noise:
         report_noise(picker, args.crowded, args.noise)
     if args.real:

@@ -50,7 +50,7 @@ def test_the_least_sure_go_first_and_their_scores_promise_next_to_nothing() -> N
         left = leftovers(fits, scores, spared)
         bound = max(bound, scores[left].sum() / scores.sum())
 
-    assert 0.012 < bound <= LOST  # all of the junk would promise a tenth
+    assert 0.015 < bound <= LOST  # all of the junk would promise a tenth
 
 
 def test_picks_whose_fit_was_not_asked_for_change_next_to_nothing() -> None:

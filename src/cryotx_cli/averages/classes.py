@@ -28,6 +28,7 @@ _NOISE_CROPS, _NOISE_EACH, _NOISE_CLASSES, _NOISE_PLACES = 1536, 128, 12, 400
 _SHOWN = 2000  # of the crops that fit no average
 _DEVIATIONS = 4.5  # by which a class exceeds those of noise: these reach 2, and 3.6 in one run of ten
 _FIRST_RING, _MOSTLY = 3, 0.75
+_IN_CLASSES = 1 / 3  # of the particles by the scores: fewer in classes that are more than noise tell nothing of others
 _LEAST_SHARED = 0.143  # of two halves: Rosenthal and Henderson, J. Mol. Biol. 333, 721 (2003)
 
 
@@ -157,8 +158,9 @@ def sorted_into_classes(
     if scores is None:
         return found
     asked = asked_for(scores)
-    # Where no class is more than noise, that a pick fits none says nothing of it.
-    if not asked.any() or all(one.ring is None for one in found.classes):
+    agrees = np.array([one.ring is not None for one in found.classes])
+    # Where few classes are more than noise, that a pick fits none says nothing of it: its view may be no class.
+    if not asked.any() or scores[agrees[found.numbers]].sum() < _IN_CLASSES * scores.sum():
         return found
     places = crops_of_noise(_template(crops, trains), _NOISE_PLACES, seed)
     return _with_leftovers(found, crops, leftovers(sorted_.fits(places, asked), scores, _unknown(found, scores)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Fits = NDArray[np.float64]
 
-LOST = 0.015
+LOST = 0.02
 """Share of the particles that may be among the leftovers by the scores alone, and by scores and fits: a faint protein
 scores low, and whether it fits is not always seen."""
 UNSURE = 0.5
