@@ -1,10 +1,14 @@
 """Where the time of ``cryotx pick`` goes: reading, preparing, network and writing, in seconds a micrograph.
 
     python benchmarks/speed.py [--micrographs 6] [--size 4096] [--diameter 150] [--device auto] [--weights default]
+    python benchmarks/speed.py --profile [--micrographs 6] [--size 4096] [--diameter 115]
     python benchmarks/speed.py --peers [--micrographs 20] [--diameter 115 200] [--only NAME ...] [--threads 2]
 
 Micrographs are float32 MRC files of noise with discs, freshly written, so the operating system reads them from memory.
 The stages are timed one after the other; the last line is the whole command's work, where they overlap.
+
+With --profile the stages are told further apart, in processor seconds of one thread: imports, loading, reading,
+preparing, each part of the network, film, decoding, the choice of picks, each kind of file, the report (stages.py).
 
 With --peers whole commands are compared instead, start included, as their users run them (programs.py), each printed
 before it runs: cryotx without and with pictures and report; RELION's LoG at the defaults of its job, by one process and
@@ -45,6 +49,7 @@ from cryotx_cli.workflows.pick import start_pick
 from discs import PIXEL_SIZE, write_micrograph
 from machine import describe_machine
 from programs import run_cryotx, run_relion, run_topaz
+from stages import print_stages, profile_stages
 
 STAGES = ("reading", "preparing", "network", "writing")
 
@@ -62,8 +67,21 @@ def main() -> None:
     for diameter in arguments.diameter:
         if arguments.peers:
             compare_commands(arguments, diameter)
+        elif arguments.profile:
+            show_profile(arguments, diameter)
         else:
             compare_stages(arguments, diameter)
+
+
+def show_profile(arguments: argparse.Namespace, diameter: float) -> None:
+    print(f"{describe_machine('torch', 'numpy')}\n{describe_input(arguments, diameter)}\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = [
+            write_micrograph(folder / f"m{seed}.mrc", arguments.size, diameter, seed)
+            for seed in range(arguments.micrographs)
+        ]
+        print_stages(profile_stages(files, diameter, arguments.weights, folder))
 
 
 def compare_stages(arguments: argparse.Namespace, diameter: float) -> None:
@@ -96,6 +114,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--diameter", type=float, nargs="+", default=[150.0], help="in Å; a table for each")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--weights", default="default")
+    parser.add_argument("--profile", action="store_true", help="processor seconds of all stages")
     parser.add_argument("--peers", action="store_true", help="compare whole commands of several programs")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run only these of the programs")
     parser.add_argument("--slow-micrographs", type=int, default=2, help="for the original's chain and Topaz")
