@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from pathlib import Path
 
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.memory import release_large_blocks
@@ -42,7 +44,7 @@ def _calculate_alone() -> None:
 class CoreThreads:
     """Threads of this process that read, pick and write; micrographs come back in the order in which they were sent.
 
-    In memory is one micrograph for each core.
+    In memory is one micrograph for each core; the system is told which files come next, lest a core waits for a disk.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ class CoreThreads:
     @property
     def has_room(self) -> bool:
         """Whether a core might become idle otherwise."""
-        return len(self._unfinished) <= self._cores
+        return len(self._unfinished) < 2 * self._cores
 
     @property
     def under_way(self) -> int:
@@ -73,6 +75,8 @@ class CoreThreads:
 
     def send(self, job: PickJob) -> None:
         """Have one more micrograph picked."""
+        if len(self._unfinished) >= self._cores:
+            _read_ahead(job.file.path)
         self._sent.append((job, self._pool.submit(outcome_of, self._work, job, self._micrographs, nullcontext())))
 
     def receive(self) -> list[tuple[PickJob, Outcome]]:
@@ -96,3 +100,15 @@ class CoreThreads:
     @property
     def _unfinished(self) -> list[Future[Outcome]]:
         return [outcome for _, outcome in self._sent if not outcome.done()]
+
+
+def _read_ahead(path: Path) -> None:
+    """Ask the system to have a file in memory when it is read; whoever reads it says what is wrong with it."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # the other end of a pipe may never come
+        try:
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)
