@@ -14,6 +14,8 @@ from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.picking.workers import WAIT_SECONDS, Outcome, WorkerSettings, outcome_of
 from cryotx_cli.runs.jobs import PickJob
 
+_AHEAD = 1 << 21  # bytes: of more at a time Linux may forget the rest
+
 
 def cores_for(picker: ParticlePicker) -> int:
     """Return how many micrographs are worked on at a time: as many as there are threads to calculate with."""
@@ -109,6 +111,7 @@ def _read_ahead(path: Path) -> None:
     with suppress(OSError):
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # the other end of a pipe may never come
         try:
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+            for start in range(0, os.fstat(file).st_size, _AHEAD):
+                os.posix_fadvise(file, start, _AHEAD, os.POSIX_FADV_WILLNEED)
         finally:
             os.close(file)
