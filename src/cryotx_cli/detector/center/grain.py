@@ -87,4 +87,5 @@ def _around(louder: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.boo
 
 def _over_a_diameter(noise: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the noise around each cell, within half a diameter: film ends where that does."""
-    return np.asarray(np.sqrt(cv2.blur(noise**2, (_DIAMETER, _DIAMETER))), np.float32)
+    mean = cv2.blur(noise**2, (_DIAMETER, _DIAMETER))  # a running sum, which rounds a little below 0
+    return np.asarray(np.sqrt(np.maximum(mean, 0)), np.float32)
