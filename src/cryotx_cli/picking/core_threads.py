@@ -98,6 +98,7 @@ class CoreThreads:
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
+        release_large_blocks()  # at its end a process has all of PyTorch in memory
 
     @property
     def _unfinished(self) -> list[Future[Outcome]]:
