@@ -10,6 +10,7 @@ from cryotx_cli.detector.diameter_estimate import SizeCheck
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
+from cryotx_cli.memory import release_large_blocks
 from cryotx_cli.picking.diagnosis import Run, diagnose
 from cryotx_cli.runs.commands import NextCommands
 from cryotx_cli.runs.diagnosis import drop_diagnosis, keep_diagnosis, kept_diagnosis, was_looked_at
@@ -88,6 +89,7 @@ class Remarks:
         key = fingerprint(picker.fingerprint, [row.key for _, row in picked])
         if not was_looked_at(self._folder.path, key):
             self._tell(Event("Picks are few or not as was said: looking at some of the micrographs in other sizes."))
+            release_large_blocks()  # those of the networks that have picked
             try:
                 keep_diagnosis(self._folder.path, diagnose(run, picker), key)
             except (CryotxError, OSError):  # no room: the run itself is done, and says what it can
