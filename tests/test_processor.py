@@ -1,4 +1,4 @@
-"""How many cores a command uses where a machine, a container or a scheduler does not grant all of them."""
+"""How many cores and how much memory a command uses where a machine, container or scheduler does not grant all."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cryotx_cli.processor import Cores, granted_cores
+from cryotx_cli.processor import Cores, free_memory, granted_cores
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +89,19 @@ def test_a_command_starts_no_more_threads_than_it_has_cores(given: dict[str, str
         [sys.executable, "-c", code], env={**environment, **given}, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == f"{threads} PASSIVE"
+
+
+def test_free_memory_is_that_of_the_machine_or_of_the_container_if_that_has_less(tmp_path: Path) -> None:
+    free = 32_000_000 * 1024
+
+    def with_limits(name: str, group: str, files: dict[str, str]) -> int | None:
+        root = root_with(tmp_path / name, group, files)
+        (root / "proc/meminfo").write_text("MemTotal: 64000000 kB\nMemAvailable:   32000000 kB\n")
+        return free_memory(root)
+
+    assert with_limits("bare", "", {}) == free
+    assert with_limits("none", "0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "999999999999999\n"}) == free
+    assert with_limits("second", "0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "8000000000\n"}) == 8 * 10**9
+    first = {"memory/a/memory.limit_in_bytes": "3000000000\n"}
+    assert with_limits("first", "5:cpu:/a\n4:memory:/a\n", first) == 3 * 10**9
+    assert free_memory(tmp_path / "no such system") is None

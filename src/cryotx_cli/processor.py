@@ -1,4 +1,4 @@
-"""How many cores of the processor a command was granted, and what its threads do while they wait for each other.
+"""How many cores and how much memory a command was granted, and what its threads do while they wait for each other.
 
 Imports nothing outside the standard library, and has to be asked before PyTorch is loaded.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,24 +73,67 @@ def use_granted_cores() -> None:
         os.environ.setdefault(_THREADS, str(cores.count))
 
 
-def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quotas, in cores, of the control groups around this process, of either version."""
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return how many bytes this process may still take: what the machine has free, or a container's limit if less.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+
+    Returns
+    -------
+    int or None
+        None where the system does not say.
+    """
+    found = []
+    with suppress(OSError):
+        told = (root / "proc/meminfo").read_text(encoding="utf-8")
+        free = re.search(r"^MemAvailable:\s*(\d+) kB$", told, re.MULTILINE)
+        found += [1024 * int(free[1])] if free else []
+    for folder, is_second in _control_groups(root, "memory"):
+        with suppress(OSError, ValueError):  # ``max`` is no limit
+            found.append(int((folder / ("memory.max" if is_second else "memory.limit_in_bytes")).read_text()))
+    return min(found, default=None)
+
+
+def _control_groups(root: Path, *controllers: str) -> Iterator[tuple[Path, bool]]:
+    """Yield the folders of the control groups around this process, innermost first.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+    controllers
+        Names of those of the first version that count, as ``/proc/self/cgroup`` writes them.
+
+    Yields
+    ------
+    Path, bool
+        A folder, and whether it is of the second version, which has all controllers in one tree.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        if controllers not in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
+        _, mounted, path = (line.split(":", 2) + ["", ""])[:3]
+        if mounted not in ("", *controllers):
             continue
-        top = root / "sys/fs/cgroup" / controllers
+        top = root / "sys/fs/cgroup" / mounted
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
-            quota = _number_pair(folder / "cpu.max") if not controllers else _first_version(folder)
-            if quota is not None:
-                yield quota
+            yield folder, not mounted
             if folder == top:
                 break
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the quotas, in cores, of the control groups around this process, of either version."""
+    for folder, is_second in _control_groups(root, "cpu", "cpu,cpuacct", "cpuacct,cpu"):
+        quota = _number_pair(folder / "cpu.max") if is_second else _first_version(folder)
+        if quota is not None:
+            yield quota
 
 
 def _number_pair(file: Path) -> float | None:

@@ -106,3 +106,11 @@ def test_picks_and_their_noise_are_the_same_to_the_last_bit_on_one_core_and_on_t
 
     assert sum(name.startswith("decoys/") for name in found[0]) > 1
     assert found[0] == found[1]
+
+
+def test_no_more_micrographs_are_in_work_than_fit_into_memory(cores, monkeypatch):
+    picker = MeetingPicker()
+    cores(8)
+    for free, expected in ((None, 8), (100 << 30, 8), (3 << 30, 3), (1 << 20, 1)):
+        monkeypatch.setattr("cryotx_cli.picking.core_threads.free_memory", lambda free=free: free)
+        assert cores_for(picker) == expected

@@ -12,18 +12,21 @@ from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.memory import release_large_blocks
 from cryotx_cli.picking.micrograph_work import MicrographWork
 from cryotx_cli.picking.workers import WAIT_SECONDS, Outcome, WorkerSettings, outcome_of
+from cryotx_cli.processor import free_memory
 from cryotx_cli.runs.jobs import PickJob
 
+_EACH = 1 << 30  # bytes of free memory for a micrograph in work; one of 8192 x 8192 px takes half of it
 _AHEAD = 1 << 21  # bytes: of more at a time Linux may forget the rest
 
 
 def cores_for(picker: ParticlePicker) -> int:
-    """Return how many micrographs are worked on at a time: as many as there are threads to calculate with."""
+    """Return how many micrographs are worked on at a time: one for each thread to calculate with, if memory allows."""
     if not picker.locates_at_once:
         return 1
     import torch
 
-    return torch.get_num_threads()
+    cores, free = torch.get_num_threads(), free_memory()
+    return cores if free is None else max(1, min(cores, free // _EACH))
 
 
 def core_pool(cores: int) -> ThreadPoolExecutor:
