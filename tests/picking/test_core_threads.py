@@ -114,3 +114,16 @@ def test_no_more_micrographs_are_in_work_than_fit_into_memory(cores, monkeypatch
     for free, expected in ((None, 8), (100 << 30, 8), (3 << 30, 3), (1 << 20, 1)):
         monkeypatch.setattr("cryotx_cli.picking.core_threads.free_memory", lambda free=free: free)
         assert cores_for(picker) == expected
+
+
+def test_threads_that_a_program_begins_after_a_run_calculate_with_as_many_as_before(tmp_path, cores):
+    cores(3)
+    config = PickConfig(diameter=60, images=False, report=False)
+
+    list(start_pick(micrographs(tmp_path / "m", 2), tmp_path / "p.star", config, MeetingPicker()))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+
+    assert found == [3]

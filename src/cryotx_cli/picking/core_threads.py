@@ -29,15 +29,28 @@ def cores_for(picker: ParticlePicker) -> int:
     return cores if free is None else max(1, min(cores, free // _EACH))
 
 
-def core_pool(cores: int) -> ThreadPoolExecutor:
-    """Return so many threads, in each of which a network runs in that thread alone.
+class CorePool(ThreadPoolExecutor):
+    """So many threads, in each of which a network runs in that thread alone.
 
     Two threads of one network wait for each other in each of its layers: on two cores, two micrographs with a thread
     each take a quarter less time than one after the other with two threads. And a sum is added up in the same order
     whatever the number of cores, so that picks are the same to the last bit.
     """
-    release_large_blocks()
-    return ThreadPoolExecutor(cores, initializer=_calculate_alone)
+
+    def __init__(self, cores: int) -> None:
+        import torch
+
+        release_large_blocks()
+        self._torch_threads = torch.get_num_threads()
+        super().__init__(cores, initializer=_calculate_alone)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads; those that the program begins later calculate with as many as before."""
+        import torch
+
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        # What a thread of the pool has set for itself holds for every new thread of the process, too.
+        torch.set_num_threads(self._torch_threads)
 
 
 def _calculate_alone() -> None:
@@ -65,7 +78,7 @@ class CoreThreads:
         self.name, self.reason = str(picker.device), reason
         self._work, self._micrographs = MicrographWork(settings.settled, picker), settings.micrographs
         self._cores = cores_for(picker)
-        self._pool = core_pool(self._cores)
+        self._pool = CorePool(self._cores)
         self._sent: deque[tuple[PickJob, Future[Outcome]]] = deque()
 
     @property

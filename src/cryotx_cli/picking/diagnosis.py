@@ -208,9 +208,10 @@ def _nothing(run: Run, sweep: SizeSweep, film: float, other_pixel_size: float | 
 
 
 def _all_noise(run: Run) -> str:
-    """Begin with what the run as a whole is: noise, unless the few picks that it has convince."""
+    """Begin with what the run as a whole is: noise, unless the few picks that it has convince or are all over it."""
     is_sure = run.picks and run.found is not None and run.found.own_cuts.convincing
-    return "There are " if is_sure else "This run shows no more than noise: there are "
+    is_everywhere = all(row.picks for _, row in run.picked)
+    return "There are " if is_sure or is_everywhere else "This run shows no more than noise: there are "
 
 
 def _exceptions(run: Run) -> str:
@@ -219,8 +220,9 @@ def _exceptions(run: Run) -> str:
     if not with_picks:
         return "Nothing was found that differs from it. "
     names = f" ({', '.join(with_picks)})" if len(with_picks) <= _NAMED else ""
+    what = "The exception: " if len(with_picks) < len(run.picked) else "There are "
     return (
-        f"The exception: {counted(run.picks, 'picks')} in {len(with_picks)} of "
+        f"{what}{counted(run.picks, 'picks')} in {len(with_picks)} of "
         f"{counted(len(run.picked), 'micrographs')}{names}, which may be dirt. "
     )
 

@@ -20,7 +20,7 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
 from cryotx_cli.micrographs.micrograph import Micrograph
-from cryotx_cli.picking.core_threads import core_pool, cores_for
+from cryotx_cli.picking.core_threads import CorePool, cores_for
 from cryotx_cli.picking.subjects import Subject
 from cryotx_cli.runs.candidates import Candidates
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
@@ -183,7 +183,7 @@ class _Comparison:
         self.reasons: list[str] = []
         # Where one network runs at a time, the next micrograph is read meanwhile.
         self._cores = cores_for(picker)
-        self._threads, self._network = core_pool(max(2, self._cores)), Semaphore(self._cores)
+        self._threads, self._network = CorePool(max(2, self._cores)), Semaphore(self._cores)
         self._coming: dict[tuple[int, int], Future[Candidates | None]] = {}  # by place and number of the decoy
 
     def __enter__(self) -> _Comparison:

@@ -43,7 +43,7 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.files.text_file import is_there
 from cryotx_cli.runs.ledger import Ledger, LedgerRow, stated_false
 
-_DECOYS_VERSION = 1
+_DECOYS_VERSION = 2
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")  # the number is that of the process that wrote it
 
 
