@@ -56,7 +56,7 @@ class Picker:
     compares_with_noise = True
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
+        self.checkpoint, self.device = checkpoint, torch.device(device)
         with Unfilled():
             model, finder = CenterDETR(checkpoint.model), FilmFinder()
         model.load_state_dict(checkpoint.weights, assign=True)
@@ -70,7 +70,6 @@ class Picker:
             fold_batch_norms(finder.eval())
             self.film_finder = finder.to(self.device)
         self.fingerprint = _fingerprint(checkpoint)
-        self.checkpoint = replace(checkpoint, weights={}, film={})  # the networks have theirs, in another form
 
     @property
     def locates_at_once(self) -> bool:
