@@ -22,7 +22,9 @@ def test_the_rate_holds_for_the_picks_that_are_left(folder: Path, rate: float, c
     done = threshold(folder / "p", ThresholdConfig(fdr=rate, drop_classes=classes))
 
     assert done.expected_false is not None
-    assert 0.85 * rate < done.expected_false / done.after <= rate
+    assert done.expected_false / done.after <= rate
+    # Nor is it far from it; of few picks, one more that is false would exceed it.
+    assert done.expected_false > min(0.85 * rate * done.after, rate * (done.after + 1) - 1)
 
 
 def test_the_same_picks_come_back(folder: Path) -> None:
