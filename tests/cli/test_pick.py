@@ -193,7 +193,7 @@ def test_a_log_file_gets_plain_progress(micrographs: Path) -> None:
 
     assert lines[-2].startswith("2/2 micrographs")
     assert lines[-1].startswith("No class averages: p.star: ")
-    assert lines[-1].endswith(" are too few to average")
+    assert lines[-1].endswith(" in a micrograph: too few to average")
 
 
 @pytest.mark.parametrize(

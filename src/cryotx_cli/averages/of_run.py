@@ -175,7 +175,7 @@ def _every_nth(rows: list[LedgerRow], most: int | None) -> list[LedgerRow]:
 def _require_picks(run: StoredRun, picks: int) -> None:
     if picks < FEWEST:
         raise CryotxError(
-            f"{run.folder.star}: {counted(picks, 'picks')} that lie in a micrograph as a whole are too few to average",
+            f"{run.folder.star}: {counted(picks, 'picks')} as a whole in a micrograph: too few to average",
             f"It takes {FEWEST} at least; some hundreds show something.",
         )
 
