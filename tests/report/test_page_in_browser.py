@@ -307,7 +307,7 @@ def test_a_cut_for_each_micrograph_is_shown_as_it_was_until_the_slider_moves(bro
     browser.open(tmp_path / "report.html")
     browser.settle()
     assert browser.text("#total") == "120"
-    assert browser.text("#cut-value") == "auto"
+    assert browser.text("#cut-value") == "best 10"
     nearest = float(browser.run("document.getElementById('cut').value"))
     totals = {k: abs(counts_at(micrographs, k / 100).sum() - 120) for k in range(101)}
     assert totals[round(nearest * 100)] == min(totals.values())

@@ -103,6 +103,15 @@ def test_expected_false_picks_are_those_that_the_threshold_command_tells(compare
         assert page.counts()[:, k:].sum() == chosen.after
 
 
+@pytest.mark.parametrize(
+    ("chosen", "shown"), [({}, "auto"), ({"expected_count": 12}, "best 12"), ({"percentile": 30.0}, "−30 %")]
+)
+def test_the_slider_names_what_chose_the_picks(tmp_path, chosen, shown):
+    pick([folder_of(tmp_path)], tmp_path / "p.star", **chosen)
+    page = Page(tmp_path / "p/report.html")
+    assert (page.data["threshold"], page.data["own_cuts"]) == (None, shown)
+
+
 def test_a_run_without_decoys_has_no_rate(tmp_path):
     pick([folder_of(tmp_path)], tmp_path / "p.star")
     page = Page(tmp_path / "p/report.html")

@@ -13,7 +13,7 @@ from cryotx_cli.report.packing import CUTS, PackedMicrograph, base64_text, histo
 from cryotx_cli.report.truth import Disagreement
 from cryotx_cli.report.wording import short_names, threshold_command
 from cryotx_cli.runs.false_discovery import FalseDiscovery
-from cryotx_cli.runs.selection import Threshold
+from cryotx_cli.runs.selection import ExpectedCount, Percentile, Threshold
 from cryotx_cli.runs.settled import Settled
 
 
@@ -43,6 +43,7 @@ def page_data(
         "adjustable": _adjustable(run, picked),
         "threshold": _threshold(run),
         "keeps_nothing": _keeps_nothing(run, picked),
+        "own_cuts": _own_cuts(run),
         "expected_false": _expected_false(run.found, run.settled, picked) if run.found else None,
         "scores": run.scores,
         "floor": floor,
@@ -77,6 +78,17 @@ def _threshold(run: ReportRun) -> float | None:
     """Return the score that parts picks from the rest; None where no single one does."""
     rule = run.settled.selection.rule if run.settled is not None and run.settled.by_probability else None
     return rule.probability if isinstance(rule, Threshold) and np.isfinite(rule.probability) else None
+
+
+def _own_cuts(run: ReportRun) -> str:
+    """Name, in a word, what chose the picks where no single score did."""
+    match run.settled.selection.rule if run.settled is not None else None:
+        case ExpectedCount(count):
+            return f"best {count}"
+        case Percentile(percent):
+            return f"−{percent:g} %"
+        case _:
+            return "auto"
 
 
 def _keeps_nothing(run: ReportRun, picked: Sequence[PackedMicrograph]) -> bool:

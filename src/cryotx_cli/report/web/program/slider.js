@@ -33,7 +33,7 @@ const showRates = () => {
 
 const showSliders = (here) => {
   const perMicrograph = state.cut === null && data.threshold === null;
-  const value = perMicrograph ? (data.keeps_nothing ? "none" : "auto") : number(scoreAt(here), 2);
+  const value = perMicrograph ? (data.keeps_nothing ? "none" : data.own_cuts) : number(scoreAt(here), 2);
   for (const input of sliders) {
     input.value = here / 100;
     at(`${input.id}-value`).textContent = value;
