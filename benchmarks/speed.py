@@ -11,11 +11,12 @@ With --profile the stages are told further apart, in processor seconds of one th
 preparing, each part of the network, film, decoding, the choice of picks, each kind of file, the report (stages.py).
 
 With --peers whole commands are compared instead, start included, as their users run them (programs.py), each printed
-before it runs: cryotx without and with pictures and report; RELION's LoG at the defaults of its job, by one process and
-by as many as --threads says; the chain of the original CryoTransformer, its denoising and a ResNet-152 DETR at a short
-side of 800 px with random weights, run by cryotx; Topaz's pretrained model. The last two get --slow-micrographs of the
-files. They take turns, --rounds times; the table has medians. Other work on the machine stretches seconds on the clock
-and, less, CPU seconds.
+before it runs: cryotx without and with pictures and report, and in bfloat16, which not every processor has; RELION's
+LoG at the defaults of its job, by one process and by as many as --threads says; the chain of the original
+CryoTransformer, its denoising and a ResNet-152 DETR at a short side of 800 px with random weights, run by cryotx;
+Topaz's pretrained model. The last two get --slow-micrographs of the files. They take turns, --rounds times; the table
+has medians and, in brackets, the least. Other work on the machine stretches seconds on the clock and, less, CPU
+seconds.
 """
 
 from __future__ import annotations
@@ -180,6 +181,7 @@ def commands(arguments: argparse.Namespace, diameter: float, many: Path, few: Pa
     found = {
         "cryotx": Program(all_of_them, cryotx(many, *lean)),
         "cryotx, pictures": Program(all_of_them, cryotx(many)),
+        "cryotx, bfloat16": Program(all_of_them, cryotx(many, *lean, "--precision", "bfloat16")),
     }
     if relion := shutil.which(arguments.relion):
         found["RELION LoG"] = Program(all_of_them, relion_log(Path(relion), 1))
@@ -197,19 +199,22 @@ def commands(arguments: argparse.Namespace, diameter: float, many: Path, few: Pa
 
 
 def print_costs(programs: dict[str, Program], costs: dict[str, list[child.Cost]]) -> None:
-    """Print medians over the rounds as a table for the documentation; ratios are to the first program."""
+    """Print medians over the rounds, and the least, as a table for the documentation; ratios are to the first."""
     print("\n| a micrograph | files | clock, s | ratio | CPU, s | ratio | peak memory, MiB |")
     print("|---|---|---|---|---|---|---|")
-    clock_of_first = cpu_of_first = 0.0
+    first: tuple[float, float] | None = None
     for name, runs in costs.items():
         if not runs:
             continue
         files = programs[name].files
-        clock = float(np.median([run.wall for run in runs])) / files
-        cpu = float(np.median([run.cpu for run in runs])) / files
-        clock_of_first, cpu_of_first = clock_of_first or clock, cpu_of_first or cpu
-        cells = f"{clock:.2f} | {clock / clock_of_first:.2f} | {cpu:.2f} | {cpu / cpu_of_first:.2f}"
-        print(f"| {name} | {files} | {cells} | {max(run.peak_mib for run in runs):.0f} |")
+        each = np.array([(run.wall, run.cpu) for run in runs]) / files
+        (clock, cpu), least = np.median(each, axis=0), each.min(axis=0)
+        first = first or (clock, cpu)
+        cells = [
+            f"{seconds:.2f} ({fastest:.2f}) | {seconds / of_first:.2f}"
+            for seconds, fastest, of_first in zip((clock, cpu), least, first, strict=True)
+        ]
+        print(f"| {name} | {files} | {cells[0]} | {cells[1]} | {max(run.peak_mib for run in runs):.0f} |")
     print(flush=True)
 
 

@@ -54,7 +54,7 @@ def test_pick_is_told_from_what_goes_in_to_where_it_runs() -> None:
         "Choice of picks": "--on-film --threshold --unsure --fdr --percentile --expected-count --max-per-micrograph "
         "--selection --min-distance --edge --box --decoys",
         "Output": "--out --formats --exposures --images --boxes --report --classes --no-classes --restart",
-        "Where it runs": "--device --scheduler",
+        "Where it runs": "--device --scheduler --precision",
         "For other programs": "--events --metrics",
         "Other": "--config -h",
     }.items():

@@ -6,8 +6,10 @@ from types import MappingProxyType
 import pytest
 import torch
 
+from cryotx_cli.config import PickConfig
 from cryotx_cli.detector import device as device_module
 from cryotx_cli.detector.device import choose_device, gpu_failure, resolve_device, supports_bfloat16, why_no_gpu
+from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.errors import DeviceError
 
 
@@ -98,3 +100,11 @@ def test_a_gpu_that_does_not_exist_fails():
 
 def test_bfloat16_is_answered_for_the_processor():
     assert supports_bfloat16(torch.device("cpu")) in (True, False)
+
+
+def test_bfloat16_is_refused_where_it_would_take_longer(monkeypatch):
+    monkeypatch.setattr(device_module, "supports_bfloat16", lambda device: False)
+    with pytest.raises(DeviceError, match="--precision bfloat16: this processor has no instructions") as caught:
+        load_picker(PickConfig(precision="bfloat16", device="cpu"))
+    assert caught.value.hint == "Leave it out."
+    assert load_picker(PickConfig(device="cpu")).picker is not None

@@ -112,6 +112,12 @@ def test_weights_without_probabilities_cannot_be_cut_by_probability(tmp_path, gi
         start_pick([tmp_path / "m.mrc"], tmp_path / "p.star", config)
 
 
+def test_weights_of_the_paper_run_in_float32_alone(tmp_path):
+    config = PickConfig(diameter=60.0, weights=str(degenerate(tmp_path)), precision="bfloat16")
+    with pytest.raises(ConfigError, match=r"precision bfloat16: .*published\.pth is a model of the CryoTransformer"):
+        start_pick([write_mrc(tmp_path / "m.mrc", micrograph_by_formula(1, 64, 64, 2))], tmp_path / "p.star", config)
+
+
 def test_asking_for_probabilities_that_do_not_exist_is_an_error(tmp_path):
     write_mrc(tmp_path / "m.mrc", micrograph_by_formula(1, 64, 64, 2))
     config = PickConfig(diameter=60.0, weights=str(degenerate(tmp_path)), selection="probability")

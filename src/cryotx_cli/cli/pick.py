@@ -173,10 +173,11 @@ def _opening(run: PickRun, config: PickConfig) -> str:
 
     reason = "as asked" if config.device != "auto" and not config.scheduler else run.device_reason
     device = f"{run.device} ({reason})" if reason else run.device
+    numbers = "" if config.precision == "float32" else f" in {config.precision}"
     measured = f"estimated: {run.estimate}" if run.estimate else "as given"
     scale = f", {run.diameter / PIXELS_PER_DIAMETER:.2g} Å per network pixel" if run.scales_to_diameter else ""
     return (
-        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {device}; particle diameter "
+        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {device}{numbers}; particle diameter "
         f"{run.diameter:.0f} Å ({measured}){scale}"
     )
 

@@ -13,6 +13,8 @@ Auto = Literal["auto"]
 Length = Annotated[float, Gt(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 DenoisingPipeline = Literal["paper", "original"]
+Precision = Literal["float32", "bfloat16"]
+"""Numbers that the convolutions of a network are computed with."""
 RunFormatName = Literal["relion", "box", "cbox", "csv", "eman", "topaz", "warp"]
 """Coordinate formats that a run of picking writes when it is asked for them."""
 CoordinateFormatName = Literal[RunFormatName, "star", "cryosparc"]

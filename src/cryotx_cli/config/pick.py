@@ -10,6 +10,7 @@ from cryotx_cli.config.fields import (
     Auto,
     Length,
     Panel,
+    Precision,
     Probability,
     RunFormatName,
     refuse_together,
@@ -81,6 +82,10 @@ class PickConfig:
     scheduler: Annotated[
         str | None, Doc("Address of a Dask scheduler: its workers pick, and --device is where on each of them.")
     ] = None
+    precision: Annotated[
+        Precision,
+        Doc("Numbers that the network computes with: bfloat16 is faster where the hardware has it, and less exact."),
+    ] = "float32"
     formats: Annotated[
         tuple[RunFormatName, ...],
         Panel("Output"),

@@ -107,5 +107,22 @@ def supports_bfloat16(device: torch.device) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_bfloat16_instructions()
 
 
+def require_bfloat16(device: torch.device) -> None:
+    """Refuse a device that would take longer in bfloat16 than in float32.
+
+    Raises
+    ------
+    DeviceError
+        If this is one.
+    """
+    if not supports_bfloat16(device):
+        which = torch.cuda.get_device_name(device) if device.type == "cuda" else "this processor"
+        raise DeviceError(
+            f"--precision bfloat16: {which} has no instructions for it that PyTorch {torch.__version__} uses, and "
+            "would take longer than in float32",
+            "Leave it out.",
+        )
+
+
 def _has_bfloat16_instructions() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

@@ -97,7 +97,7 @@ def _fit_center(weights: Checkpoint, config: PickConfig) -> tuple[PickConfig, tu
 def _center_picker(weights: Checkpoint, config: PickConfig, device: torch.device) -> ParticlePicker:
     from cryotx_cli.detector.center.picker import Picker
 
-    return Picker(replace(weights, film={}) if config.on_film else weights, device)
+    return Picker(replace(weights, film={}) if config.on_film else weights, device, config.precision)
 
 
 CENTER = Family("center", (), _read_center, _fit_center, _center_picker, "cryotx_cli.training.center")
@@ -125,6 +125,12 @@ def _read_cryotransformer(name: str | Path) -> DetrCheckpoint:
 
 
 def _fit_cryotransformer(weights: DetrCheckpoint, config: PickConfig) -> tuple[PickConfig, tuple[Event, ...]]:
+    if config.precision != "float32":
+        raise ConfigError(
+            f"--precision {config.precision}: {weights.name} is a model of the CryoTransformer paper, which runs in "
+            "float32 alone",
+            "Leave it out.",
+        )
     if config.selection != "auto" or not weights.degenerate_class_head:
         return config, ()
     try:

@@ -45,7 +45,7 @@ def load_picker(config: PickConfig) -> LoadedPicker:
     Raises
     ------
     CheckpointError, DeviceError
-        The weights cannot be used, or one of the devices is not there.
+        The weights cannot be used, or one of the devices is not there or has not the numbers that are asked for.
     ConfigError
         The settings do not fit the weights.
     """
@@ -59,12 +59,15 @@ def load_picker(config: PickConfig) -> LoadedPicker:
 def _device(config: PickConfig) -> ChosenDevice:
     # Torch takes seconds to import: who brings a picker need not wait for it.
     with uncollected():
-        from cryotx_cli.detector.device import choose_device
+        from cryotx_cli.detector.device import choose_device, require_bfloat16
 
     if config.scheduler is not None:
         # The device is that of the workers, and a machine that only starts a run need not have it.
         with suppress(DeviceError):
             return choose_device(config.device)
         return choose_device("auto")
-    first, *_ = [choose_device(name) for name in device_names(config.device)]
-    return first
+    chosen = [choose_device(name) for name in device_names(config.device)]
+    if config.precision == "bfloat16":
+        for one in chosen:
+            require_bfloat16(one.device)
+    return chosen[0]

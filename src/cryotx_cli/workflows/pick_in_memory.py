@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from cryotx_cli.config import PickConfig, device_names, load_config
+from cryotx_cli.config import PickConfig, Precision, device_names, load_config
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.diameter_estimate import SizeCheck, estimate_diameter, is_inverted
 from cryotx_cli.detector.load_picker import load_picker
@@ -46,6 +46,7 @@ class Settings(TypedDict, total=False):
     edge: float
     decoys: int
     device: str
+    precision: Precision
 
 
 @overload
@@ -73,6 +74,7 @@ def pick(
     edge: float = 0.0,
     decoys: int = 10,
     device: str = "auto",
+    precision: Precision = "float32",
 ) -> Particles | list[Particles] | dict[str, Particles]:
     """Find the particles in one micrograph or in several, as ``cryotx pick`` does, and write nothing.
 
@@ -114,6 +116,9 @@ def pick(
         Compare so many micrographs with noise, from which the automatic threshold follows; 0: none.
     device
         Where the network runs: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:INDEX"``.
+    precision
+        Numbers that the network computes with: ``"bfloat16"`` is faster where there are instructions for it, and less
+        exact.
 
     Returns
     -------
@@ -162,6 +167,7 @@ def pick(
         "edge": edge,
         "decoys": decoys,
         "device": device,
+        "precision": precision,
     }
     config = load_config(PickConfig, overrides=given)
     if len(device_names(config.device)) > 1:

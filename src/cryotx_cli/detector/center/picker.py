@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryotx_cli.config import Precision
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.coordinates.region import Region
+from cryotx_cli.detector.center.bfloat16 import convolve_in_bfloat16
 from cryotx_cli.detector.center.checkpoint import Checkpoint
 from cryotx_cli.detector.center.film import (
     FilmFinder,
@@ -50,18 +52,24 @@ class Picker:
         Weights, architecture and calibration.
     device
         Where the network runs.
+    precision
+        Numbers that its convolutions are computed with.
     """
 
     scales_to_diameter = True
     compares_with_noise = True
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device | str = "cpu", precision: Precision = "float32"
+    ) -> None:
         self.checkpoint, self.device = checkpoint, torch.device(device)
         with Unfilled():
             model, finder = CenterDETR(checkpoint.model), FilmFinder()
         model.load_state_dict(checkpoint.weights, assign=True)
         fold_batch_norms(model.eval())
-        if self.device.type == "cpu":
+        if precision == "bfloat16":
+            convolve_in_bfloat16(model)
+        elif self.device.type == "cpu":
             speed_up(model)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.film_finder: FilmFinder | None = None
@@ -69,7 +77,7 @@ class Picker:
             finder.load_state_dict(checkpoint.film, assign=True)
             fold_batch_norms(finder.eval())
             self.film_finder = finder.to(self.device)
-        self.fingerprint = _fingerprint(checkpoint)
+        self.fingerprint = _fingerprint(checkpoint, precision)
 
     @property
     def locates_at_once(self) -> bool:
@@ -229,8 +237,9 @@ def _on_host(queries: Queries) -> Detections:
     return Detections(np.column_stack([x, y])[known], radii[known], logits[known])
 
 
-def _fingerprint(checkpoint: Checkpoint) -> str:
-    """Digest of everything in a checkpoint that changes its picks."""
+def _fingerprint(checkpoint: Checkpoint, precision: Precision) -> str:
+    """Digest of everything that changes the picks of a checkpoint."""
     grain = GRAIN_IS_FILM if checkpoint.film else None
-    settings = asdict(checkpoint.model), asdict(checkpoint.calibration), checkpoint.use_decoder, grain
+    numbers = () if precision == "float32" else (precision,)  # runs of earlier versions say nothing of it
+    settings = asdict(checkpoint.model), asdict(checkpoint.calibration), checkpoint.use_decoder, grain, *numbers
     return weights_digest(settings, [*sorted(checkpoint.weights.items()), *sorted(checkpoint.film.items())])
