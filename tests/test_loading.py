@@ -59,6 +59,37 @@ def test_picking_loads_nothing_before_its_network_runs_that_it_does_not_need_for
     assert not NOT_NEEDED & loaded
 
 
+UNTIL_THE_END = """
+import sys
+from cryotx_cli.__main__ import main
+
+try:
+    main()
+finally:
+    print([name for name in sys.modules if name.partition(".")[0] == "scipy"])
+"""
+
+
+def test_a_run_without_pictures_and_report_loads_no_scipy_at_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((600, 600)).astype(np.float32)
+    rows, columns = np.mgrid[:600, :600]
+    for y, x in rng.uniform(40, 560, (25, 2)):
+        image -= 1.5 * (np.hypot(rows - y, columns - x) < 20)
+    with mrcfile.new(tmp_path / "m.mrc") as mrc:
+        mrc.set_data(image)
+        mrc.voxel_size = 2.0
+    words = ["pick", "m.mrc", "--out", "p.star", "--diameter", "80", "--device", "cpu", "--no-images", "--no-report"]
+
+    finished = subprocess.run(
+        [sys.executable, "-c", UNTIL_THE_END, *words], cwd=tmp_path, capture_output=True, check=True, text=True
+    )
+
+    assert finished.stdout.splitlines()[-1] == "[]"
+    picks = len((tmp_path / "p" / "box" / "m.box").read_text().splitlines())
+    assert picks >= 10  # so many have been compared with noise, thinned out and checked
+
+
 def test_plugins_are_not_looked_for_unless_the_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYDANTIC_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("TORCH_DEVICE_BACKEND_AUTOLOAD", "1")

@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """Run the command line; a library that cannot be imported is a line, not a traceback."""
-    from cryotx_cli.loading import pass_over_plugins
+    from cryotx_cli.loading import pass_over_plugins, uncollected
     from cryotx_cli.processor import use_granted_cores
     from cryotx_cli.streams import steady_streams
     from cryotx_cli.surroundings import explained
@@ -14,7 +14,8 @@ def main() -> None:
     pass_over_plugins()
     streams = steady_streams()
     try:
-        from cryotx_cli.cli.app import main as run
+        with uncollected():
+            from cryotx_cli.cli.app import main as run
     except Exception as error:
         reason = explained(error)
         if reason is None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
+from cryotx_cli.micrographs.decoy import decoy_from, noise_power, noise_seed, radial_spectrum
 from cryotx_cli.micrographs.image import normalise
 
 
@@ -54,6 +54,23 @@ def test_white_noise_of_unit_variance_has_unit_power() -> None:
     assert spectrum is not None
     assert len(spectrum) == 49
     assert spectrum[2:].mean() == pytest.approx(1, rel=0.03)
+
+
+def test_the_power_of_the_noise_is_the_median_over_tiles_that_overlap_by_half() -> None:
+    image = np.random.default_rng(3).standard_normal((300, 350)).astype(np.float32)
+    side = 96
+    taper = np.outer(np.hanning(side), np.hanning(side))
+    tiles = [
+        image[y : y + side, x : x + side].astype(float)
+        for y in range(0, 300 - side + 1, side // 2)
+        for x in range(0, 350 - side + 1, side // 2)
+    ]
+    powers = [np.abs(np.fft.rfft2((tile - tile.mean()) * taper)) ** 2 / (taper**2).sum() for tile in tiles]
+
+    power = noise_power(image)
+
+    assert power is not None
+    assert np.allclose(power, np.median(powers, axis=0) / np.log(2), rtol=1e-4)
 
 
 def test_a_decoy_follows_from_its_seed_and_has_the_size_that_is_asked_for() -> None:

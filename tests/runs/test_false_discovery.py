@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
 
@@ -31,6 +32,15 @@ def test_what_is_as_frequent_in_decoys_is_noise_and_what_decoys_lack_is_not() ->
     assert found.of(np.array([0.03, 0.05])).min() > 0.95
     assert found.of(np.array([0.99])).max() < 0.02
     assert not found.is_noise
+
+
+def test_what_is_found_in_noise_is_counted_by_logit_and_smoothed_by_three_steps() -> None:
+    scores = np.random.default_rng(5).beta(0.3, 4, 700).clip(1e-4, 0.9999)
+    counts, _ = np.histogram(np.log(scores / (1 - scores)), np.arange(-7.0, 9.35, 0.1))
+
+    found = false_discovery([scores], [scores], 1.0).found_in_noise
+
+    assert np.allclose(found.density, gaussian_filter1d(counts.astype(float), 3, mode="constant"), rtol=0, atol=1e-12)
 
 
 def test_the_rate_falls_with_the_score() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
 from cryotx_cli.checks.target import PickedTarget
+from cryotx_cli.coordinates.close_pairs import close_pairs
 from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER
 from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE, Grid, factor_between
 from cryotx_cli.errors import MicrographError
@@ -273,14 +274,12 @@ def _check_pixel_size(pairs: Sequence[PickedTarget]) -> Finding:
 
 
 def _check_duplicates(pairs: Sequence[PickedTarget], diameter: float | None) -> Finding:
-    from scipy.spatial import cKDTree  # not loaded before a network runs
-
     doubled: list[tuple[str, int, float]] = []
     for pair in pairs:
         side, shape = pair.box_px(diameter), pair.shape
         size = pair.diameter_px(diameter) or (side / BOX_PER_DIAMETER if side else None)
         limit = _DUPLICATE_DIAMETERS * size if size else _DUPLICATE_SIDES * max(shape or (1000,))
-        close = cKDTree(pair.particles.centres).query_pairs(limit, output_type="ndarray")
+        close, _ = close_pairs(pair.particles.centres, limit)
         if len(close):
             doubled.append((pair.name, len(np.unique(close[:, 1])), limit))
     if not doubled:

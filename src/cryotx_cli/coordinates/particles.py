@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cryotx_cli.coordinates.close_pairs import close_pairs
 from cryotx_cli.errors import ParticleFileError
 
 MAX_COORDINATE = 1e9
@@ -136,14 +137,9 @@ class Particles:
         """
         if len(self) < 2 or distance_px <= 0:
             return self
-        from scipy.spatial import cKDTree  # a quarter of a second of import, which no network waits for
-
         order = np.argsort(-self.scores, kind="stable")
-        points = self.centres[order]
-        pairs = cKDTree(points).query_pairs(distance_px, output_type="ndarray")
-        gaps = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
-        pairs = np.sort(pairs[gaps < distance_px], axis=1)
-        pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+        pairs, gaps = close_pairs(self.centres[order], distance_px)
+        pairs = pairs[gaps < distance_px]
         keep = np.ones(len(self), bool)
         better, starts = np.unique(pairs[:, 0], return_index=True)
         for i, worse in zip(better, np.split(pairs[:, 1], starts[1:]), strict=False):

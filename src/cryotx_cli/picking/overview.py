@@ -18,6 +18,7 @@ from cryotx_cli.runs.settled import Settled
 from cryotx_cli.runs.stored import StoredRun
 
 if TYPE_CHECKING:
+    from cryotx_cli.averages.of_run import ClassesMade
     from cryotx_cli.picking.class_averages import ClassAverages
 
 # Between two writings while a run goes on, and the share of its time that averages take at most.
@@ -99,12 +100,17 @@ class Overview:
     @property
     def classes(self) -> str | None:
         """What the picks average to, in words; None where they were not averaged."""
-        return None if self._averages.made is None else self._averages.made.in_words
+        return None if self._made is None else self._made.in_words
 
     @property
     def class_counts(self) -> ClassCounts | None:
         """The same in numbers."""
-        return None if self._averages.made is None else self._averages.made.in_numbers
+        return None if self._made is None else self._made.in_numbers
+
+    @property
+    def _made(self) -> ClassesMade | None:
+        # A run that averages nothing does not load what averaging takes, nor does any before it has picked.
+        return self._averages.made if "_averages" in vars(self) else None
 
     @cached_property
     def _averages(self) -> ClassAverages:

@@ -35,6 +35,8 @@ _STEP = 0.1
 _EDGES = np.arange(-7.0, 9.3 + _STEP / 2, _STEP)  # logits; scores of 0.001 to 0.9999
 _GRID = (_EDGES[:-1] + _EDGES[1:]) / 2
 _SMOOTHING = 3.0  # steps: some hundred candidates leave densities no finer
+_BELL = np.exp(-0.5 * (np.arange(-4 * _SMOOTHING, 4 * _SMOOTHING + 1) / _SMOOTHING) ** 2)
+_BELL /= _BELL.sum()
 _HALF_A_DECOY = 0.3  # found in the decoys beyond what was: not seen is not the same as impossible
 _NOISE_ONLY = (0.02, 0.1)  # scores at which next to all candidates are false
 
@@ -305,10 +307,8 @@ def _share(noise: Scores, everything: Scores) -> Scores:
 
 
 def _density(scores: Scores) -> Scores:
-    from scipy.ndimage import gaussian_filter1d  # not before the network: what it imports takes as long as a micrograph
-
     counts = np.histogram(_logits(scores), _EDGES)[0].astype(float)
-    return np.asarray(gaussian_filter1d(counts, _SMOOTHING, mode="constant"))
+    return np.convolve(counts, _BELL, mode="same")
 
 
 def _from_above(density: Scores) -> Scores:

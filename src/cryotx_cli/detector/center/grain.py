@@ -34,8 +34,6 @@ def is_grainy(image: NDArray[np.float32]) -> NDArray[np.bool_]:
         h and w are the image's sides over 4, rounded up. All False where the image is less than nine diameters wide in
         both directions, or its louder part is more than half of it.
     """
-    from scipy.ndimage import binary_opening  # not loaded before a network has run
-
     height, width = (-(-side // CELL) for side in image.shape)
     grainy = np.zeros((height, width), bool)
     top, bottom, left, right = padding(image)
@@ -48,7 +46,7 @@ def is_grainy(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     if not len(known):
         return grainy
     limit = _LOUDER * np.percentile(known, _QUIET)
-    louder = binary_opening(levels > limit, np.ones((2, 2)))  # four diameters wide
+    louder = _in_squares(levels > limit)  # four diameters wide
     if not louder.any():
         return grainy
     first_row, first_column = top // CELL, left // CELL
@@ -79,10 +77,18 @@ def _around(louder: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.boo
         ((np.arange(side) - _DIAMETER) // _DIAMETER).clip(0, count - 1)
         for side, count in zip(shape, louder.shape, strict=True)
     )
-    from scipy.ndimage import binary_dilation
+    wide = cv2.dilate(louder.astype(np.uint8), np.ones((7, 7), np.uint8))
+    return np.asarray(wide[rows[:, None], columns[None]] > 0)
 
-    wide = binary_dilation(louder, np.ones((7, 7)))
-    return np.asarray(wide[rows[:, None], columns[None]])
+
+def _in_squares(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the marks that belong to a square of 2 x 2 of them."""
+    squares = marked[:-1, :-1] & marked[:-1, 1:] & marked[1:, :-1] & marked[1:, 1:]
+    kept = np.zeros_like(marked)
+    for row in (slice(None, -1), slice(1, None)):
+        for column in (slice(None, -1), slice(1, None)):
+            kept[row, column] |= squares
+    return kept
 
 
 def _over_a_diameter(noise: NDArray[np.float32]) -> NDArray[np.float32]:
