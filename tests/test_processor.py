@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cryotx_cli.processor import Cores, free_memory, granted_cores
+from cryotx_cli.processor import Cores, ThreadTime, free_memory, granted_cores, thread_time
 
 
 @pytest.fixture(autouse=True)
@@ -76,19 +76,49 @@ def test_the_share_of_a_slurm_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 @pytest.mark.skipif(os.cpu_count() == 1, reason="there is one core only")
-@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "3"}, "3")])
+@pytest.mark.parametrize(
+    ("given", "threads"),
+    [
+        ({}, "1"),
+        ({"OMP_NUM_THREADS": "3"}, "3"),
+        ({"OMP_NUM_THREADS": "1", "SLURM_CPUS_PER_TASK": "2"}, "1"),
+    ],
+)
 def test_a_command_starts_no_more_threads_than_it_has_cores(given: dict[str, str], threads: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "SLURM_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "SLURM_", "OPENCV"))
+    }
     code = (
         "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.argv = ['cryotx', '--version']\n"
         "from cryotx_cli.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: print(os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])\n"
+        "import cv2, torch; print(cv2.getNumThreads(), torch.get_num_threads())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={**environment, **given}, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == f"{threads} PASSIVE"
+    said, started = done.stdout.splitlines()[-2:]
+    assert said == f"{threads} PASSIVE"
+    of_opencv, of_torch = started.split()
+    assert of_opencv == threads
+    assert int(of_torch) <= int(threads)  # PyTorch starts no more than there are cores in any case
+
+
+def test_libraries_start_as_many_threads_as_a_slurm_job_has_cores() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "OPENCV"))}
+    code = (
+        "from cryotx_cli.processor import use_granted_cores; use_granted_cores()\n"
+        "import cv2, torch; print(cv2.getNumThreads(), torch.get_num_threads())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "SLURM_CPUS_PER_TASK": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "1"]
 
 
 def test_free_memory_is_that_of_the_machine_or_of_the_container_if_that_has_less(tmp_path: Path) -> None:
@@ -105,3 +135,28 @@ def test_free_memory_is_that_of_the_machine_or_of_the_container_if_that_has_less
     first = {"memory/a/memory.limit_in_bytes": "3000000000\n"}
     assert with_limits("first", "5:cpu:/a\n4:memory:/a\n", first) == 3 * 10**9
     assert free_memory(tmp_path / "no such system") is None
+
+
+def test_what_became_of_threads_is_added_up_over_all_of_them(tmp_path: Path) -> None:
+    for thread, text in (("7", "3000000000 1000000000 12\n"), ("8", "500000000 2000000000 3\n"), ("9", "")):
+        folder = tmp_path / "proc/self/task" / thread
+        folder.mkdir(parents=True)
+        (folder / "schedstat").write_text(text)
+
+    found = thread_time(tmp_path)
+
+    assert found == ThreadTime(3.5, 3.0)
+    assert found.waited_since(ThreadTime(2.5, 0.0)) == 0.75
+    assert found.waited_since(found) == 0.0
+    assert thread_time(tmp_path / "no such system") is None
+
+
+@pytest.mark.skipif(thread_time() is None, reason="this system does not tell how long threads wait")
+def test_threads_that_calculate_have_run() -> None:
+    before = thread_time()
+    sum(number * number for number in range(1_000_000))
+    after = thread_time()
+
+    assert before is not None
+    assert after is not None
+    assert after.ran > before.ran

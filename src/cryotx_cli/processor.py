@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _THREADS = "OMP_NUM_THREADS"
+_OF_OPENCV = "OPENCV_FOR_THREADS_NUM"
 _WAITING = "OMP_WAIT_POLICY"
 _HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
@@ -71,6 +72,52 @@ def use_granted_cores() -> None:
     cores = granted_cores()
     if cores.limit:
         os.environ.setdefault(_THREADS, str(cores.count))
+    if os.environ.get(_THREADS, "").isdigit():  # OpenCV knows nothing of OpenMP's threads, nor of SLURM
+        os.environ.setdefault(_OF_OPENCV, os.environ[_THREADS])
+
+
+@dataclass(frozen=True)
+class ThreadTime:
+    """What became of the threads of this process so far, in seconds of all of them together.
+
+    Parameters
+    ----------
+    ran
+        On a core.
+    waited
+        With something to do, but no core to do it on.
+    """
+
+    ran: float
+    waited: float
+
+    def waited_since(self, before: ThreadTime) -> float:
+        """Return which share of the time that threads have had something to do they waited for a core."""
+        ran, waited = (max(0.0, now - then) for now, then in ((self.ran, before.ran), (self.waited, before.waited)))
+        return waited / (ran + waited) if ran + waited else 0.0
+
+
+def thread_time(root: Path = Path("/")) -> ThreadTime | None:
+    """Return what became of the threads of this process.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+
+    Returns
+    -------
+    ThreadTime or None
+        None where the system does not say.
+    """
+    ran = waited = 0
+    told = False
+    for file in (root / "proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError):  # of a thread that has just ended
+            numbers = [int(number) for number in file.read_text().split()]
+            if len(numbers) > 1:
+                ran, waited, told = ran + numbers[0], waited + numbers[1], True
+    return ThreadTime(ran / 1e9, waited / 1e9) if told else None
 
 
 def free_memory(root: Path = Path("/")) -> int | None:

@@ -12,6 +12,7 @@ from cryotx_cli.config import (
     TrainConfig,
 )
 from cryotx_cli.events import Event
+from cryotx_cli.training.crowded import telling_of_a_crowd
 from cryotx_cli.training.progress import StepReport
 
 
@@ -34,6 +35,10 @@ def train(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     CheckpointError
         If there is nothing to resume, or the weights to start from cannot be used.
     """
+    return telling_of_a_crowd(_reports(out, config), config)
+
+
+def _reports(out: Path, config: TrainConfig) -> Iterator[StepReport]:
     # Each brings what it needs when it is needed: torchvision and TensorBoard are for the paper's model alone.
     match config:
         case CenterTrainConfig():
