@@ -33,7 +33,8 @@ def test_a_log_file_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: py
     lines = captured.err.splitlines()
     assert lines[0] == "Skipped b.mrc: [all] zeros"
     assert lines[1].startswith("3/3 micrographs, ")
-    assert lines[1].endswith(" in all, loss [0.5]")
+    assert ", done in " in lines[1]
+    assert lines[1].endswith(" s, loss [0.5]")
 
 
 def test_a_line_comes_now_and_then_with_rate_and_time_left(
@@ -51,7 +52,7 @@ def test_a_line_comes_now_and_then_with_rate_and_time_left(
         "3/10 micrographs, 4.0 s each, 28 s left",
         "6/10 micrographs, 4.0 s each, 16 s left",
         "9/10 micrographs, 4.0 s each, 4 s left",
-        "10/10 micrographs, 4.0 s each, 40 s in all",
+        "10/10 micrographs, 4.0 s each, done in 40 s",
     ]
 
 
@@ -66,7 +67,7 @@ def test_fast_work_is_counted_by_the_second(
             now += 0.5
             bar.advance()
 
-    assert capsys.readouterr().err == "4/4 micrographs, 2.0 micrographs/s, 2 s in all\n"
+    assert capsys.readouterr().err == "4/4 micrographs, 2.0 micrographs/s, done in 2 s\n"
 
 
 def test_what_an_earlier_start_has_done_is_in_no_rate(
@@ -84,7 +85,7 @@ def test_what_an_earlier_start_has_done_is_in_no_rate(
 
     assert capsys.readouterr().err.splitlines() == [
         "998/1000 steps, 4.0 s each, 8 s left",
-        "1000/1000 steps, 4.0 s each, 20 s in all",
+        "1000/1000 steps, 4.0 s each, done in 20 s",
     ]
 
 

@@ -71,7 +71,13 @@ def test_micrographs_without_picks_are_counted() -> None:
     (event,) = said((0, 0.0), (10, 1.0), (0, 0.0))
 
     assert event.level == "note"
-    assert event.text.startswith("2 of 3 micrographs")
+    assert event.text.startswith("2 of 3 micrographs show ")
+
+
+def test_one_micrograph_without_picks_shows_nothing() -> None:
+    (event,) = said((0, 0.0))
+
+    assert event.text.startswith("1 of 1 micrograph shows nothing")
 
 
 @pytest.mark.parametrize("found", [NOISE, CLEAR])

@@ -387,6 +387,7 @@ def test_picking_again_brings_dropped_picks_back(with_classes: Path) -> None:
     list(run)
 
     assert any("taken out with their classes come back" in event.text for event in run.events)
+    assert not any("have changed" in event.text for event in run.events)
     assert len(read_particles_star(with_classes / "p.star")) == 3
     assert len((with_classes / "p.star").read_bytes().splitlines()) == len(before.splitlines())
     assert not (with_classes / "p" / "dropped.json").exists()

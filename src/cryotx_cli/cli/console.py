@@ -102,7 +102,7 @@ class ProgressReport:
         if seconds < _INSTANT or not here:
             return ""
         left = self._total - self._done
-        time_left = f"{duration(left * seconds / here)} left" if left else f"{duration(seconds)} in all"
+        time_left = f"{duration(left * seconds / here)} left" if left else f"done in {duration(seconds)}"
         return f"{_rate(here / seconds, self._unit)}, {time_left}"
 
 

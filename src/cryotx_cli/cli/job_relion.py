@@ -84,9 +84,10 @@ def _opening(run: PickRun, config: PickConfig) -> str:
 
 def _closing(summary: PickSummary) -> list[str]:
     from cryotx_cli.cli.console import expected_false
+    from cryotx_cli.wording import counted
 
     return [
-        f"{summary.particles} picks on {summary.micrographs} micrographs",
+        f"{counted(summary.particles, 'picks')} on {counted(summary.micrographs, 'micrographs')}",
         *(f"{name}: {value}" for name, value in expected_false(summary.expected_false, summary.particles)),
         *([f"Side of a box to extract: {summary.box} px"] if summary.box else []),
         *([f"Skipped: {len(summary.skipped)}; run.err says why"] if summary.skipped else []),

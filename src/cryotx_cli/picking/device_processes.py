@@ -19,6 +19,7 @@ from cryotx_cli.events import Event, Tell
 from cryotx_cli.picking.micrograph_work import threads_beside
 from cryotx_cli.picking.workers import WAIT_SECONDS, Outcome, Worker, WorkerSettings
 from cryotx_cli.runs.jobs import PickJob
+from cryotx_cli.wording import counted
 
 _LOSSES = 3  # processes that a micrograph may take with it before it is skipped
 
@@ -171,7 +172,8 @@ class DeviceProcesses:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if one.is_ready:
             self._idle_devices.append(one.device)
-            again = f"its {len(one.jobs)} micrographs are picked again" if one.jobs else "there is a new one"
+            theirs, are = counted(len(one.jobs), "micrographs"), "is" if len(one.jobs) == 1 else "are"
+            again = f"its {theirs} {are} picked again" if one.jobs else "there is a new one"
             self._tell(Event(f"The process on {one.device} has died ({how}); {again}.", "warning"))
         elif self._processes:
             text = f"The process on {one.device} died while it loaded the model ({how}): left out."

@@ -11,7 +11,7 @@ from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.memory import release_large_blocks
-from cryotx_cli.picking.diagnosis import Run, diagnose
+from cryotx_cli.picking.diagnosis import LOOKED_AT, Run, diagnose
 from cryotx_cli.runs.commands import NextCommands
 from cryotx_cli.runs.diagnosis import drop_diagnosis, keep_diagnosis, kept_diagnosis, was_looked_at
 from cryotx_cli.runs.drift import Drift
@@ -21,6 +21,7 @@ from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult
 from cryotx_cli.runs.settled import Settled
 from cryotx_cli.runs.verdict import verdict
+from cryotx_cli.wording import counted
 
 _CHECKED = 3  # images that the check of what was written looks at
 
@@ -88,7 +89,8 @@ class Remarks:
             return
         key = fingerprint(picker.fingerprint, [row.key for _, row in picked])
         if not was_looked_at(self._folder.path, key):
-            self._tell(Event("Picks are few or not as was said: looking at some of the micrographs in other sizes."))
+            told = "There are few picks, or picks that do not fit --diameter: trying other diameters on"
+            self._tell(Event(f"{told} {counted(min(len(picked), LOOKED_AT), 'micrographs')} to see why."))
             release_large_blocks()  # those of the networks that have picked
             try:
                 keep_diagnosis(self._folder.path, diagnose(run, picker), key)

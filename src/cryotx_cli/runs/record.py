@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import CryotxError, MicrographError
+from cryotx_cli.runs.dropped import Dropped, read_dropped
 from cryotx_cli.runs.folder import PickFolder, remove_picks
 from cryotx_cli.runs.followers import Followers
 from cryotx_cli.runs.jobs import PickJob, PickJobs, earlier_row
@@ -47,7 +48,8 @@ class RunRecord:
         Returns
         -------
         int
-            How many it did with other settings or weights, or whose files have changed: they are picked anew.
+            How many it did with other settings or weights, or whose files have changed: they are picked anew. Those
+            of which only classes were dropped are none of them.
         """
         rows = self._folder.ledger.read()
         places = {job.file.name: job.row().relion for job in jobs}
@@ -56,7 +58,7 @@ class RunRecord:
             row for name, row in rows.items() if name in places and places[name] != (row.relion or row.stem)
         )
         rows = {} if restart else rows
-        changed = 0
+        changed, dropped = 0, self._dropped()
         for job in jobs:
             row = rows.get(job.file.name)
             if row is None or row.error is not None:
@@ -65,10 +67,16 @@ class RunRecord:
             if particles is not None:
                 row = earlier_row(job, row)
                 self._keep(job, PickResult(job.file, particles, None, 0.0, row, resumed=True))
-            changed += row.key != job.picks_key
+            changed += row.key not in (job.picks_key, dropped.picks_key(row.micrograph, job.picks_key))
         self._folder.dropped.unlink(missing_ok=True)  # what cryotx threshold has dropped is picked anew
         self._folder.ledger.start(result.row for result in self._entries.values())
         return changed
+
+    def _dropped(self) -> Dropped:
+        try:
+            return read_dropped(self._folder.dropped)
+        except CryotxError:  # all picks come back, whatever it said
+            return Dropped({})
 
     def done(self, job: PickJob, row: LedgerRow, particles: Particles) -> PickResult:
         """Note a micrograph whose files are written; it is skipped if the ledger has no room for it."""

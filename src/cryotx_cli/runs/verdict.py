@@ -45,7 +45,7 @@ def verdict(
         if told is None or told.fault not in ("faint", "noise"):  # which say it, too
             yield Event(beside_noise(picked), "warning")
     elif empty and settled.cut_by_run:
-        yield Event(f"{empty} of {len(picked)} micrographs show nothing that convinces and got no picks.")
+        yield Event(f"{_of(empty, picked)} nothing that convinces and got no picks.")
     false = sum(row.expected_false or 0.0 for row in picked)
     if picks and false > picks / 2 and (told is None or told.fault != "faint"):  # which says it with the same command
         yield Event(
@@ -60,7 +60,11 @@ def beside_noise(picked: Sequence[LedgerRow]) -> str:
     picks, empty = sum(row.picks for row in picked), sum(not row.picks for row in picked)
     few = f"{counted(picks, 'picks')} differ from it, but few of them convince: faint particles or dirt. Look at them."
     return (
-        f"{empty} of {counted(len(picked), 'micrographs')} show no more than noise of the same spectrum. In the others "
+        f"{_of(empty, picked)} no more than noise of the same spectrum. In the others "
         if empty
         else "There is little more than noise of the same spectrum: "
     ) + few
+
+
+def _of(some: int, picked: Sequence[LedgerRow]) -> str:
+    return f"{some} of {counted(len(picked), 'micrographs')} {'shows' if some == 1 else 'show'}"
