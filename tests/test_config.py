@@ -191,3 +191,18 @@ def test_a_setting_that_may_be_none_is_none_by_default(config_class: type) -> No
     for name, hint in get_type_hints(config_class).items():
         if type(None) in get_args(hint):
             assert getattr(with_defaults(config_class), name) is None, name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("diameter", "16nm", "--diameter: should be a number of Å or 'auto', found '16nm'"),
+        ("pixel_size", "1.2A", "--pixel-size: should be a number of Å per pixel, found '1.2A'"),
+        ("threshold", "high", "--threshold: should be a number or 'auto', found 'high'"),
+    ],
+)
+def test_what_is_no_number_is_told_what_it_should_count(name: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(PickConfig, overrides={name: value}, by_flags=True)
+
+    assert caught.value.message == said

@@ -7,6 +7,7 @@ import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import mrcfile
@@ -547,6 +548,34 @@ def test_no_micrographs_found_says_where(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
+@pytest.mark.parametrize("there_before", [False, True])
+def test_without_a_pixel_size_a_run_fails_before_it_begins_and_leaves_nothing(tmp_path, there_before):
+    out, said = tmp_path / "out" / "p.star", []
+    write_mrc(tmp_path / "m.mrc", pixel_size=1.0)
+    if there_before:
+        out.parent.mkdir()
+
+    with pytest.raises(MicrographError, match="does not know its pixel size"):
+        start_pick([tmp_path / "m.mrc"], out, replace(CONFIG, diameter="auto"), StubPicker(), said.append)
+
+    assert said == []
+    assert out.parent.exists() == there_before
+
+
+def test_a_start_that_fails_removes_only_folders_that_it_made_and_left_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr(StubPicker, "estimate_diameter", Mock(side_effect=MicrographError("nothing there")))
+    write_mrc(tmp_path / "m.mrc")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "kept" / "p").mkdir(parents=True)
+
+    for out in ("out/below/p.star", "kept/p.star"):
+        with pytest.raises(MicrographError, match="nothing there"):
+            start_pick([tmp_path / "m.mrc"], tmp_path / out, replace(CONFIG, diameter="auto"), StubPicker())
+
+    assert [*(tmp_path / "out").iterdir()] == []
+    assert (tmp_path / "kept" / "p").is_dir()
+
+
 def test_a_missing_pixel_size_names_the_flag(tmp_path):
     write_mrc(tmp_path / "m.mrc", pixel_size=1.0)
     with pytest.raises(MicrographError) as caught:
@@ -885,7 +914,7 @@ def test_micrographs_that_get_no_picks_are_counted(tmp_path):
     run = start_pick([write_mrc(tmp_path / "m.mrc")], tmp_path / "out.star", replace(CONFIG, threshold="auto"), guesses)
     (result,) = run
     assert len(result.particles) == 0
-    assert any("1 of 1 micrographs" in message for message in map(str, run.events))
+    assert any("1 of 1 micrograph shows" in message for message in map(str, run.events))
 
 
 # ---- beside a GPU ----------------------------------------------------------------------------------------------------

@@ -132,9 +132,10 @@ def _alternatives(kind: Any) -> list[Any]:
 
 
 def _flag_type(kind: Any) -> Any:
-    """Type that Typer reads: one that it knows as it is; `auto` or a number as text, which `load_config` checks."""
+    """Type that Typer reads: one that it knows as it is; numbers and `auto` as text, which `load_config` checks."""
     alternatives = _alternatives(kind)
-    return alternatives[0] if len(alternatives) == 1 and get_origin(alternatives[0]) is not tuple else str
+    known = len(alternatives) == 1 and get_origin(alternatives[0]) is not tuple and alternatives[0] is not float
+    return alternatives[0] if known else str
 
 
 def _metavar(kind: Any) -> str:

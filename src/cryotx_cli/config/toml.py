@@ -5,10 +5,12 @@ Importing this module is cheap. pydantic is imported when settings are checked, 
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
+
+from annotated_doc import Doc
 
 from cryotx_cli.errors import ConfigError
 from cryotx_cli.files.whole_file import whole_path
@@ -125,11 +127,20 @@ def _problems(config_class: type, errors: list[Any]) -> list[str]:
     found: dict[str, str] = {}
     for error in errors:
         name = _setting_name(config_class, error["loc"])
-        unknown = error["type"] == "unexpected_keyword_argument"
-        reason = "unknown setting" if unknown else error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        match error["type"]:
+            case "unexpected_keyword_argument":
+                reason = "unknown setting"
+            case "float_parsing":
+                reason = f"should be a number{_unit(config_class, error['loc'])}"
+            case _:
+                reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
         reasons.setdefault(name, []).append(reason)
         found[name] = f", found {error['input']!r}" if name else ""
-    return [f"{name}{': ' if name else ''}{' or '.join(texts)}{found[name]}" for name, texts in reasons.items()]
+    told = {
+        name: " or ".join([first, *(text.removeprefix("should be ") for text in rest)])
+        for name, (first, *rest) in reasons.items()
+    }
+    return [f"{name}{': ' if name else ''}{text}{found[name]}" for name, text in told.items()]
 
 
 def _as_typed(problem: str, typed: Collection[str]) -> str:
@@ -141,14 +152,25 @@ def _as_typed(problem: str, typed: Collection[str]) -> str:
 
 def _setting_name(config_class: type, path: tuple[str | int, ...]) -> str:
     """Dotted TOML path of a setting, without the types that pydantic appends to it."""
-    names: list[str] = []
+    return ".".join(name for _, name in _on_the_way(config_class, path))
+
+
+def _on_the_way(config_class: type, path: tuple[str | int, ...]) -> Iterator[tuple[type, str]]:
+    """Yield the classes on the path of a setting, each with the name of the setting there."""
     inner: Any = config_class
     for part in path:
         if not is_dataclass(inner):
-            break
-        names.append(str(part))
+            return
+        yield inner, str(part)  # type: ignore[misc]
         inner = get_type_hints(inner).get(str(part))
-    return ".".join(names)
+
+
+def _unit(config_class: type, path: tuple[str | int, ...]) -> str:
+    """Say what a setting counts in, which the line that documents it names."""
+    *_, (inner, name) = _on_the_way(config_class, path)
+    notes = getattr(get_type_hints(inner, include_extras=True)[name], "__metadata__", ())
+    said = " ".join(note.documentation for note in notes if isinstance(note, Doc))
+    return next((f" of {unit}" for unit in ("Å per pixel", "Å") if unit in said), "")
 
 
 def _plain(value: Any) -> Any:

@@ -166,7 +166,7 @@ def read_micrograph(file: MicrographFile | str | Path, pixel_size: float | None 
         if not whole_numbers:
             _make_finite(image, path)
         _require_contrast(image, path)
-    return Micrograph(image, _pixel_size(file, in_header, pixel_size), path)
+    return Micrograph(image, pixel_size_of(file, in_header, pixel_size), path)
 
 
 def read_header(path: str | Path) -> MicrographHeader:
@@ -253,7 +253,14 @@ def _kind(path: Path) -> Literal["mrc", "tiff", "picture"]:
     )
 
 
-def _pixel_size(file: MicrographFile, in_header: float | None, stated: float | None) -> float:
+def pixel_size_of(file: MicrographFile, in_header: float | None, stated: float | None) -> float:
+    """Return the pixel size in Å that counts, of those that list, header and user have stated.
+
+    Raises
+    ------
+    MicrographError
+        None of them has.
+    """
     in_star = file.pixel_size if file.pixel_size and 0 < file.pixel_size < math.inf else None
     known = in_star or in_header
     if stated is not None and (known is None or abs(stated / known - 1) > 0.01):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from cryotx_cli.config import PickConfig, idle_unsure
 from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE
-from cryotx_cli.errors import CryotxError
+from cryotx_cli.errors import CryotxError, MicrographError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.find import MicrographFile
 from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER
-from cryotx_cli.micrographs.micrograph import read_header
+from cryotx_cli.micrographs.micrograph import pixel_size_of, read_header
 from cryotx_cli.micrographs.names import MRC_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, micrograph_suffix
 from cryotx_cli.micrographs.picture import is_coloured
 from cryotx_cli.micrographs.tiff import has_channels
@@ -59,6 +59,32 @@ def tell_of_contradictions(files: Sequence[MicrographFile], config: PickConfig, 
                 "warning",
             )
         )
+
+
+def require_pixel_size(files: Sequence[MicrographFile], config: PickConfig) -> None:
+    """Check that the pixel size of some micrograph is known: else all fail, after all that is done before the first.
+
+    Raises
+    ------
+    MicrographError
+        None of them has one.
+    """
+    if config.pixel_size is not None:
+        return
+    first_error: MicrographError | None = None
+    for file in files[:: max(1, len(files) // _HEADERS)]:
+        try:
+            is_mrc = micrograph_suffix(file.path) in MRC_SUFFIXES
+            in_header = read_header(file.path).pixel_size if is_mrc and not file.pixel_size else None
+        except CryotxError:  # picking it will say why
+            return
+        try:
+            pixel_size_of(file, in_header, None)
+            return
+        except MicrographError as error:
+            first_error = first_error or error
+    if first_error is not None:
+        raise first_error
 
 
 def tell_of_tiny_particles(files: Sequence[MicrographFile], config: PickConfig, tell: Tell) -> None:

@@ -30,8 +30,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -88,6 +88,23 @@ class PickFolder:
             # Under names that remove_unfinished knows, for a run may be killed at this moment, too.
             _require_writable(star.parent, star.name)
             _require_writable(self.path, star.name)
+
+    @classmethod
+    @contextmanager
+    def begun(cls, star: Path) -> Iterator["PickFolder"]:
+        """Open the folder of a run that starts in this context; if that fails, empty folders made for it go again."""
+        folder = star.with_suffix("")
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        try:
+            opened = cls(star)
+            opened.remove_unfinished()
+            opened.stop.unlink(missing_ok=True)
+            yield opened
+        except BaseException:
+            for one in made:
+                with suppress(OSError):  # something is in it, or it was never made
+                    one.rmdir()
+            raise
 
     @classmethod
     def of_run(cls, run: Path, to_read: bool = False) -> "PickFolder":

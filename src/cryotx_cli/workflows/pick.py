@@ -18,7 +18,7 @@ from cryotx_cli.events import Event, Events, Tell
 from cryotx_cli.micrographs.find import Inputs
 from cryotx_cli.micrographs.micrograph import MicrographFile, find_micrographs
 from cryotx_cli.picking.cluster import connect
-from cryotx_cli.picking.contradictions import tell_of_contradictions
+from cryotx_cli.picking.contradictions import require_pixel_size, tell_of_contradictions
 from cryotx_cli.picking.decide import Decision
 from cryotx_cli.picking.exposures import exposures_of_run, with_exposures_of
 from cryotx_cli.picking.overview import Overview
@@ -37,6 +37,7 @@ from cryotx_cli.runs.jobs import PickJob, PickJobs
 from cryotx_cli.runs.out_name import check_star_name, tell_of_shared_folder
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult, PickSummary
+from cryotx_cli.wording import counted
 
 _GROWN = 4  # times as many micrographs as when it was last compared with noise: then a session is compared again
 
@@ -73,7 +74,7 @@ def start_pick(
     ConfigError
         `out` is not a STAR file that may be written, or is not of an earlier run, or no Dask scheduler answers.
     MicrographError
-        No micrograph is found, or none can be read to estimate the diameter.
+        No micrograph is found, none has a pixel size, or none can be read to estimate the diameter.
     ParticleFileError
         The exposures do not fit, or a format that is asked for cannot tell two of the micrographs apart.
     CheckpointError, DeviceError
@@ -89,20 +90,19 @@ def start_pick(
     require_names(names, config.formats)
     exposures = exposures_of_run(files, config, events.tell)
     tell_of_shared_folder(out, files, events.tell)
-    folder = PickFolder(out)
-    folder.remove_unfinished()
-    folder.stop.unlink(missing_ok=True)
-    tell_of_contradictions(files, config, events.tell)
-    connection = connect(config.scheduler) if config.scheduler is not None else None
-    loaded = load_picker(config) if picker is None else LoadedPicker(picker, config, (), "")
-    for event in loaded.events:
-        events.tell(event)
-    decision = Decision(loaded, files, arrivals, folder, events.tell)
-    expected = len(files) if arrivals is None else GALLERY_SIZE  # a session may fill the gallery
-    settings = WorkerSettings(decision.settled, config.device, loaded.picker.fingerprint, expected, picker)
-    workers = start_workers(connection, settings, loaded, events.tell)
-    source, after = arrivals or files, NextCommands(inputs, folder)
-    return PickRun(source, folder, decision, loaded.picker, workers, exposures, after, events, config.stop_after)
+    require_pixel_size([] if arrivals else files, config)
+    with PickFolder.begun(out) as folder:
+        tell_of_contradictions(files, config, events.tell)
+        connection = connect(config.scheduler) if config.scheduler is not None else None
+        loaded = load_picker(config) if picker is None else LoadedPicker(picker, config, (), "")
+        for event in loaded.events:
+            events.tell(event)
+        decision = Decision(loaded, files, arrivals, folder, events.tell)
+        expected = len(files) if arrivals is None else GALLERY_SIZE  # a session may fill the gallery
+        settings = WorkerSettings(decision.settled, config.device, loaded.picker.fingerprint, expected, picker)
+        workers = start_workers(connection, settings, loaded, events.tell)
+        source, after = arrivals or files, NextCommands(inputs, folder)
+        return PickRun(source, folder, decision, loaded.picker, workers, exposures, after, events, config.stop_after)
 
 
 class PickRun:
@@ -269,13 +269,12 @@ class PickRun:
             for result in kept:
                 self._arrivals.take(result.file)
         if kept:
-            self.events.tell(Event(f"An earlier run finished {len(kept)} of {len(self)} micrographs; they are kept."))
+            every = counted(len(self), "micrographs")
+            self.events.tell(Event(f"An earlier run finished {len(kept)} of {every}; they are kept."))
             self._overview.changed()
         if changed:
-            text = (
-                f"Settings, weights or files have changed since an earlier run: {changed} micrographs are picked anew."
-            )
-            self.events.tell(Event(text))
+            anew = f"{counted(changed, 'micrographs')} {'is' if changed == 1 else 'are'} picked anew"
+            self.events.tell(Event(f"Settings, weights or files have changed since an earlier run: {anew}."))
 
     def _to_do(self) -> Iterator[PickJob | None]:
         """Yield what has to be picked; None where there is nothing now and something may come."""
@@ -392,6 +391,7 @@ class PickRun:
         if self._arrivals is not None:
             self._left = len({file.path for file in self._arrivals.files} - self._record.paths)
         if self._left:
-            text = f"Not picked yet: {self._left} micrographs; the same command goes on with them."
+            left, them = counted(self._left, "micrographs"), "it" if self._left == 1 else "them"
+            text = f"Not picked yet: {left}; the same command goes on with {them}."
             self.events.tell(Event(text, "warning"))
         self._remarks.at_end()
