@@ -29,7 +29,7 @@ def test_crops_come_back_but_for_the_rounding(kept: Path) -> None:
     found = read_kept(kept, "key", CENTRES)
 
     assert found is not None
-    assert in_numbers(found.images) == pytest.approx(expected.images, abs=0.03)
+    assert in_numbers(found.images) == pytest.approx(expected.images.clip(-6.35, 6.35), abs=0.03)
     assert found.whole.tolist() == expected.whole.tolist()
     assert found.noise == pytest.approx(expected.noise)
     assert not found.flipped

@@ -29,7 +29,8 @@ SCALE = 20
 _BACKGROUND = 81  # px: two diameters
 _CLIP = 5.0
 _TILES = 100  # that tell the noise: its amplitude to 5 % at each frequency
-_EVERY, _LARGE = 4, 512  # px
+_LARGE, _SOME = 512, 8  # px: of a larger image every so manieth pixel tells what there is to tell
+_SHRUNK = 4  # times
 _AT_ONCE = 32  # crops, few enough that they stay in the processor's cache
 _STANDS_OUT = 1.5  # times the power of its ring
 
@@ -65,6 +66,9 @@ class Crops:
     images
         (n, side, side) float32: protein is bright, the noise is white, the background of each has mean 0, the crop a
         standard deviation of 1. What lies outside the micrograph is 0.
+    offsets
+        (n, 2) x and y in pixels of a crop from its middle to the pick: crops begin at whole pixels, for whoever moves them
+        by less makes them less sharp.
     whole
         (n,) whether the micrograph holds the particle as a whole, in what is no padding.
     noise
@@ -74,6 +78,7 @@ class Crops:
     """
 
     images: Image
+    offsets: NDArray[np.float32]
     whole: NDArray[np.bool_]
     noise: NDArray[np.float64]
     flipped: bool
@@ -98,19 +103,16 @@ def crops_of(micrograph: Micrograph, centres: NDArray[np.float64], frame: Frame,
     height, width = micrograph.image.shape
     step = min(1.0, 1 / factor)  # px of the image that is cut from one pixel of a crop to the next
     flat, inside = _flattened(clipped_and_rescaled(micrograph.image, min(1.0, factor)))
-    image, noise = _whitened(flat, None if ctf is None else (ctf, micrograph.pixel_size / min(1.0, factor)))
+    image, noise = _whitened(flat, inside, None if ctf is None else (ctf, micrograph.pixel_size / min(1.0, factor)))
     frequencies = np.arange(SIDE // 2 + 1) / SIDE / step
     noise = np.interp(frequencies, np.linspace(0, 0.5, len(noise)), noise)
     scale = np.array([image.shape[1] / width, image.shape[0] / height])
-    images = np.empty((len(centres), SIDE, SIDE), np.float32)
     places = (centres + 0.5) * scale - 0.5
-    for start in range(0, len(images), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        images[part] = levelled(np.stack([_cut(image, place, step) for place in places[part]]))
+    images, offsets = _cut(image, places, step)
     radius, (rows, columns) = (MASK_RADIUS + REACH) * step, inside
     first, last = np.array([columns.start, rows.start]), np.array([columns.stop, rows.stop])
     whole = ((places > first + radius - 0.5) & (places < last - radius - 0.5)).all(1)
-    return Crops(images, np.asarray(whole, bool), noise, ctf is not None)
+    return Crops(images, offsets, np.asarray(whole, bool), noise, ctf is not None)
 
 
 def in_numbers(crops: Kept) -> Image:
@@ -139,33 +141,48 @@ def _flattened(image: Image) -> tuple[Image, tuple[slice, slice]]:
     flat, inside
         The rows and columns inside are no padding.
     """
-    import cv2
-
-    top, bottom, left, right = padding(image)
-    flat = np.zeros_like(image, np.float32)
+    top, bottom, left, right = padding(image, _step(image))
     inside = (slice(top, image.shape[0] - bottom), slice(left, image.shape[1] - right))
-    inner: Image = np.ascontiguousarray(image[inside], np.float32)
-    window = min(_BACKGROUND, 2 * (min(inner.shape) // 2) - 1)
-    background: Image = inner
-    for _ in range(2):
-        background = np.asarray(cv2.blur(background, (window, window), borderType=cv2.BORDER_REFLECT), np.float32)
-    inner = background - inner
-    # Some of the pixels tell the middle and the deviation well enough.
-    some = inner[::_EVERY, ::_EVERY] if min(inner.shape) > _LARGE else inner
+    flat = np.zeros_like(image, np.float32)
+    inner = flat[inside]
+    np.subtract(_background(image[inside]), image[inside], out=inner)
+    some = inner[:: _step(inner), :: _step(inner)]
     middle = np.float32(np.median(some))
     spread = 1.4826 * float(np.median(np.abs(some - middle)))
     inner -= middle
-    flat[inside] = np.clip(inner / (spread or 1.0), -_CLIP, _CLIP)
+    inner *= np.float32(1 / (spread or 1.0))
+    np.clip(inner, -_CLIP, _CLIP, out=inner)
     return flat, inside
 
 
-def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, NDArray[np.float64]]:
-    """Divide by the amplitude of the noise, and flip phases; 0 stays 0.
+def _step(image: Image) -> int:
+    return _SOME if min(image.shape) > _LARGE else 1
+
+
+def _background(image: Image) -> Image:
+    """Return the mean of two diameters around each pixel, taken twice; of a large image from one of a quarter its size."""
+    import cv2
+
+    times = _SHRUNK if min(image.shape) > _LARGE else 1
+    height, width = (n // times for n in image.shape)
+    small = cv2.resize(image[: height * times, : width * times], (width, height), interpolation=cv2.INTER_AREA)
+    window = min(_BACKGROUND // times // 2 * 2 + 1, 2 * (min(small.shape) // 2) - 1)
+    for _ in range(2):
+        small = np.asarray(cv2.blur(small, (window, window), borderType=cv2.BORDER_REFLECT), np.float32)
+    return np.asarray(cv2.resize(small, image.shape[::-1]), np.float32)
+
+
+def _whitened(
+    image: Image, inside: tuple[slice, slice], optics: tuple[Ctf, float] | None
+) -> tuple[Image, NDArray[np.float64]]:
+    """Divide by the amplitude of the noise, and flip phases.
 
     Parameters
     ----------
     image
         What to divide.
+    inside
+        Its rows and columns that are no padding; the others stay 0.
     optics
         Contrast transfer and Å per pixel; None: flip nothing.
 
@@ -186,37 +203,41 @@ def _whitened(image: Image, optics: tuple[Ctf, float] | None) -> tuple[Image, ND
     # The grid of a JPG's blocks and of a camera's columns stands out at single frequencies.
     amplitude = np.sqrt(np.where(power > _STANDS_OUT * expected, power, expected))
     gain = np.float32(1) / _at_frequencies(amplitude, *_transformed(image.shape))
-    white = _filtered(image, gain, optics)
-    white /= np.float32(white.std() or 1.0)
-    np.clip(white, -_CLIP, _CLIP, out=white)
-    white[image == 0] = 0
+    filtered = _filtered(image, gain, optics)[inside]
+    spread = filtered[:: _step(filtered), :: _step(filtered)].std()
+    filtered *= np.float32(1 / (spread or 1.0))
+    white = np.zeros_like(image)
+    np.clip(filtered, -_CLIP, _CLIP, out=white[inside])
     return white, np.sqrt(radial)
 
 
 def _at_frequencies(amplitude: NDArray[np.float64], height: int, width: int) -> Image:
     """Return what amplitudes at the frequencies of a small transform are at those of a large one, in between linear."""
     side = len(amplitude)
-    rows = np.fft.fftfreq(height) * side + side // 2
-    columns = np.fft.rfftfreq(width) * side
-    values = np.fft.fftshift(amplitude, 0).astype(np.float32)
-    for places in (rows, columns):  # one axis after the other; the second time they have changed places
-        low = np.minimum(places.astype(int), len(values) - 1)
-        part = (places - low).astype(np.float32)[:, None]
-        values = (values[low] * (1 - part) + values[np.minimum(low + 1, len(values) - 1)] * part).T
-    return np.asarray(values, np.float32)
+    rows = _between(np.fft.fftfreq(height) * side + side // 2, side)
+    columns = _between(np.fft.rfftfreq(width) * side, side // 2 + 1)
+    return (rows @ np.fft.fftshift(amplitude, 0).astype(np.float32)) @ columns.T
+
+
+def _between(places: NDArray[np.float64], count: int) -> Image:
+    """Return the weights (places, count) of what lies at 0, 1, ... for places in between; beyond the last it counts."""
+    return np.asarray(np.clip(1 - np.abs(np.minimum(places, count - 1)[:, None] - np.arange(count)), 0, None), np.float32)
 
 
 def _filtered(image: Image, gain: Image | np.float32, optics: tuple[Ctf, float] | None) -> Image:
     """Multiply the transform of an image by a gain, and by -1 where the contrast transfer is negative."""
-    from scipy.fft import irfft2, rfft2  # scipy is not loaded before the first network has run
+    from scipy.fft import ifft, irfft, rfft2  # scipy is not loaded before the first network has run
 
     height, width = _transformed(image.shape)
     if optics is not None:
         ctf, pixel_size = optics
         sine = ctf.sine(np.fft.fftfreq(height, pixel_size)[:, None], np.fft.rfftfreq(width, pixel_size)[None])
         gain = np.where(sine < 0, -gain, gain)
-    whole = irfft2(rfft2(image, s=(height, width)) * gain, s=(height, width))
-    return np.array(whole[: image.shape[0], : image.shape[1]], np.float32)
+    transform = rfft2(image, s=(height, width))
+    transform *= gain
+    # In one piece irfft2 takes twice as long.
+    whole: Image = irfft(ifft(transform, axis=0, overwrite_x=True), width, overwrite_x=True)
+    return whole[: image.shape[0], : image.shape[1]]
 
 
 def _transformed(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -227,7 +248,25 @@ def _transformed(shape: tuple[int, ...]) -> tuple[int, int]:
     return height, width
 
 
-def _cut(image: Image, centre: NDArray[np.float64], step: float) -> Image:
+def _cut(image: Image, places: NDArray[np.float64], step: float) -> tuple[Image, NDArray[np.float32]]:
+    """Return crops around places (n, 2) of an image, and x and y from their middles to these places."""
+    images = np.zeros((len(places), SIDE, SIDE), np.float32)
+    corners = np.rint(places - (SIDE - 1) / 2)
+    if step < 1:  # pixels of the micrograph are larger than those of a crop
+        corners = places - (SIDE - 1) / 2
+        for crop, place in zip(images, places, strict=True):
+            crop[:] = _enlarged(image, place, step)
+    else:
+        for crop, (x, y) in zip(images, corners.astype(int).tolist(), strict=True):
+            left, top = max(0, -x), max(0, -y)
+            part = image[max(0, y) : max(0, y + SIDE), max(0, x) : max(0, x + SIDE)]
+            crop[top : top + part.shape[0], left : left + part.shape[1]] = part
+    for start in range(0, len(images), _AT_ONCE):
+        images[start : start + _AT_ONCE] = levelled(images[start : start + _AT_ONCE])
+    return images, (places - corners - (SIDE - 1) / 2).astype(np.float32)
+
+
+def _enlarged(image: Image, centre: NDArray[np.float64], step: float) -> Image:
     import cv2
 
     middle = (SIDE - 1) / 2

@@ -21,7 +21,8 @@ from cryotx_cli.micrographs.ctf import Ctf
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.runs.folder import fingerprint
 
-_VERSION = 2  # of how crops are cut
+_VERSION = 3  # of how crops are cut
+_AT_ONCE = 32  # crops, few enough that they stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +33,12 @@ class KeptCrops:
     ----------
     images
         (n, side, side) int8: those of `Crops` times `SCALE`.
-    whole, noise, flipped
+    offsets, whole, noise, flipped
         As in `Crops`.
     """
 
     images: NDArray[np.int8]
+    offsets: NDArray[np.float32]
     whole: NDArray[np.bool_]
     noise: NDArray[np.float64]
     flipped: bool
@@ -44,9 +46,11 @@ class KeptCrops:
     @classmethod
     def of(cls, crops: Crops) -> KeptCrops:
         """Round crops."""
-        images = crops.images * np.float32(SCALE)
-        images = np.clip(np.rint(images, out=images), -127, 127, out=images)
-        return cls(images.astype(np.int8), crops.whole, crops.noise, crops.flipped)
+        images = np.empty(crops.images.shape, np.int8)
+        for start in range(0, len(images), _AT_ONCE):
+            some = crops.images[start : start + _AT_ONCE] * np.float32(SCALE)
+            images[start : start + _AT_ONCE] = np.clip(np.rint(some, out=some), -127, 127, out=some)
+        return cls(images, crops.offsets, crops.whole, crops.noise, crops.flipped)
 
 
 def crops_key(candidates_key: str, frame: Frame, ctf: Mapping[str, float] | None) -> str:
@@ -82,6 +86,7 @@ def cut_and_keep(
             key=np.array(key),
             centres=centres,
             images=crops.images,
+            offsets=crops.offsets,
             whole=crops.whole,
             noise=crops.noise,
             flipped=np.array(crops.flipped),
@@ -97,9 +102,11 @@ def read_kept(path: Path, key: str, centres: NDArray[np.float64]) -> KeptCrops |
                 return None
             places = {place: i for i, place in enumerate(map(tuple, stored["centres"].tolist()))}
             some = np.array([places[place] for place in map(tuple, centres.tolist())], np.intp)
-            images, whole, noise = stored["images"][some], stored["whole"][some], stored["noise"]
-            sound = images.dtype == np.int8 and images.shape[1:] == (SIDE, SIDE) and noise.shape == (SIDE // 2 + 1,)
-            return KeptCrops(images, whole.astype(bool), noise, bool(stored["flipped"])) if sound else None
+            images, offsets, whole = (stored[name][some] for name in ("images", "offsets", "whole"))
+            noise, flipped = stored["noise"], bool(stored["flipped"])
+            sound = images.dtype == np.int8 and images.shape[1:] == (SIDE, SIDE) and offsets.shape[1:] == (2,)
+            sound = sound and noise.shape == (SIDE // 2 + 1,)
+            return KeptCrops(images, offsets, whole.astype(bool), noise, flipped) if sound else None
     except Exception:  # absent, damaged, or of other picks: a damaged archive raises whatever its readers do
         return None
 

@@ -191,6 +191,7 @@ def _sample(whole: NDArray[np.bool_], size: int, seed: int) -> NDArray[np.bool_]
 
 def _assigned(found: Classes, crops: PickCrops, frame: Frame) -> Iterator[Assigned]:
     psi, origins = relion_poses(found.angles, found.shifts, frame.pixel_size)
+    origins = origins + crops.offsets * frame.pixel_size  # of the pick, not of the middle of its crop
     start = 0
     for row, particles in crops.picks:
         some = slice(start, start + len(particles))

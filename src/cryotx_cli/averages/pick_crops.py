@@ -36,6 +36,8 @@ class PickCrops:
     ----------
     images
         (n, side, side) whole numbers, see `cryotx_cli.averages.crops.in_numbers`.
+    offsets
+        (n, 2) x and y in pixels of a crop from its middle to the pick.
     whole
         (n,) whether the micrograph holds the particle as a whole.
     noise
@@ -53,6 +55,7 @@ class PickCrops:
     """
 
     images: NDArray[np.int8]
+    offsets: NDArray[np.float32]
     whole: NDArray[np.bool_]
     noise: NDArray[np.float64]
     picks: list[tuple[LedgerRow, Particles]]
@@ -82,7 +85,7 @@ def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Ca
         Not one micrograph with picks can be read.
     """
     picks: list[tuple[LedgerRow, Particles]] = []
-    whole, noise, around, left_out, flipped = [], [], [], {}, 0
+    offsets, whole, noise, around, left_out, flipped = [], [], [], [], {}, 0
     with tempfile.TemporaryFile(prefix="cryotx-crops-") as file:
         for row, particles, outcome in _read_ahead(run, rows, frame):
             if isinstance(outcome, str):
@@ -91,6 +94,7 @@ def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Ca
                 crops, places = outcome
                 file.write(crops.images.data)
                 picks.append((row, particles))
+                offsets.append(crops.offsets)
                 whole.append(crops.whole)
                 noise.append(crops.noise)
                 around.append(places)
@@ -107,6 +111,7 @@ def read_crops(run: StoredRun, rows: Sequence[LedgerRow], frame: Frame, done: Ca
         images = np.memmap(file, np.int8, "r", shape=shape)  # keeps the file, which has no name any more
     return PickCrops(
         images,
+        np.concatenate(offsets),
         np.concatenate(whole),
         np.mean(noise, 0),
         picks,

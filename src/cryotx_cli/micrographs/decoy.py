@@ -82,15 +82,23 @@ def noise_power(image: Image, tiles: int = _MOST_TILES) -> NDArray[np.float64] |
         for y in range(0, image.shape[0] - side + 1, side // 2)
         for x in range(0, image.shape[1] - side + 1, side // 2)
     ]
-    chosen = (image[y : y + side, x : x + side] for y, x in corners[:: math.ceil(len(corners) / tiles)])
-    cut = [tile for tile in chosen if np.count_nonzero(tile) >= (1 - _UNKNOWN) * tile.size]
-    if len(cut) < _FEWEST_TILES:
+    stack = np.stack([image[y : y + side, x : x + side] for y, x in corners[:: math.ceil(len(corners) / tiles)]])
+    known = [np.count_nonzero(tile) for tile in stack != 0]
+    stack = stack[np.array(known) >= (1 - _UNKNOWN) * side**2]
+    if len(stack) < _FEWEST_TILES:
         return None
-    stack = np.stack(cut)
     stack -= stack.mean((1, 2), keepdims=True)
     stack *= taper
     powers = np.stack([_power(tile) for tile in stack])
-    return np.asarray(np.median(powers, axis=0) / math.log(2), np.float64)
+    return np.asarray(_medians(powers) / math.log(2), np.float64)
+
+
+def _medians(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what `numpy.median` along the first axis does, for which that takes eight times as long."""
+    ordered = np.ascontiguousarray(values.reshape(len(values), -1).T)
+    ordered.sort(axis=1)  # of short rows, by the processor's vector instructions
+    low, high = ordered[:, (len(values) - 1) // 2], ordered[:, len(values) // 2]
+    return np.asarray((low + high) / 2, np.float32).reshape(values.shape[1:])
 
 
 def _power(tile: Image) -> Image:
