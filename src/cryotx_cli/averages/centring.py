@@ -35,18 +35,20 @@ def centred_power(crops: Kept, numbers: NDArray[np.int64], classes: int) -> NDAr
     classes
         How many.
     """
-    radius = np.hypot(*np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2).ravel()
+    shown = slice(int(SIDE / 2 - _RADIUS), int(SIDE / 2 + _RADIUS))
+    radius = np.hypot(*np.mgrid[shown, shown] - (SIDE - 1) / 2).ravel()
     inside = radius < _RADIUS
     ring = (radius[inside] / _RING).astype(int)
     area = np.bincount(ring)
-    means = np.zeros((SIDE * SIDE, len(area)), np.float32)
+    means = np.zeros((len(radius), len(area)), np.float32)
     means[np.flatnonzero(inside), ring] = 1 / area[ring]
     sums, own = np.zeros((classes, len(area))), np.zeros((classes, len(area)))
     for start in range(0, len(crops), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        profiles = in_numbers(crops[some]).reshape(-1, SIDE * SIDE) @ means
-        np.add.at(sums, numbers[some], profiles)
-        np.add.at(own, numbers[some], profiles**2)
+        profiles = in_numbers(crops[some, shown, shown]).reshape(-1, len(radius)) @ means
+        member = np.equal.outer(np.arange(classes), numbers[some]).astype(np.float64)
+        sums += member @ profiles
+        own += member @ profiles**2
     counts = np.bincount(numbers, minlength=classes)
     pairs = np.maximum(counts * (counts - 1), 1)[:, None]
     return np.asarray((((sums**2 - own) / pairs) @ area) / area.sum())

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cryotx_cli.averages.polar import PolarFourier
 
-_AT_ONCE = 1024
+_AT_ONCE = 128  # few enough that they stay in the processor's cache
 
 
 class FineSearch:
@@ -32,10 +32,9 @@ class FineSearch:
     """
 
     def __init__(self, polar: PolarFourier, averages: Tensor, places: Tensor, angles: int) -> None:
-        self._order = torch.cat([polar.m[::2], polar.m[1::2]])
-        turns = torch.arange(angles, device=polar.device)[:, None] * (2 * math.pi / angles) * self._order
-        twice = torch.where(self._order > 0, 2.0, 1.0)  # for the negative harmonics
-        self._turns = torch.cat([turns.cos() * twice, -turns.sin() * twice], 1).T.contiguous()
+        turns = torch.arange(angles, device=polar.device)[:, None] * (2 * math.pi / angles) * polar.m
+        twice = torch.where(polar.m > 0, 2.0, 1.0)  # for the negative harmonics
+        self._turns = torch.cat([turns.cos() * twice, -turns.sin() * twice], 1)
         self._angle = 2 * math.pi / angles
         self._moved = _moved(polar, averages, places)
 
@@ -56,40 +55,43 @@ class FineSearch:
         scores, angles, which
             (n,) the correlation, the radians, and which of the k places it is.
         """
+        by_harmonic = crops.transpose(1, 2)
         order = torch.argsort(classes, stable=True)  # one class after the other
-        parts = [
-            self._best(crops[some], classes[some], tried[some])
-            for some in (order[start : start + _AT_ONCE] for start in range(0, len(order), _AT_ONCE))
-        ]
+        parts, first = [], 0
+        for number, count in zip(*(one.tolist() for one in torch.unique(classes, return_counts=True)), strict=True):
+            for some in order[first : first + count].split(_AT_ONCE):
+                parts.append(self._best(by_harmonic[some], self._moved[number], tried[some]))
+            first += count
         back = torch.argsort(order)
         scores, angles, which = (torch.cat(part)[back] for part in zip(*parts, strict=True))
         return scores, angles, which
 
-    def _best(self, crops: Tensor, classes: Tensor, tried: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = crops.permute(2, 0, 1)[self._order]
+    def _best(self, crops: Tensor, moved: Tensor, tried: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # Products with the conjugates: their real parts, and their imaginary ones.
-        rows = torch.stack([torch.cat([rows.real, rows.imag], 2), torch.cat([rows.imag, -rows.real], 2)])
-        products = rows.new_empty((*rows.shape[:3], self._moved.shape[-1]))
-        first = 0
-        for number, count in zip(*(one.tolist() for one in torch.unique(classes, return_counts=True)), strict=True):
-            for part, out in zip(rows, products, strict=True):
-                some = slice(first, first + count)
-                torch.bmm(part[:, some], self._moved[number], out=out[:, some])
-            first += count
-        products = products.gather(3, tried.expand(*products.shape[:2], *tried.shape))
-        value, angle = (products.permute(2, 3, 0, 1).flatten(2) @ self._turns).max(2)
-        best, which = value.max(1)
-        return best, angle.gather(1, which[:, None])[:, 0] * self._angle, which
+        products = moved.new_empty((2, len(moved), len(crops), moved.shape[-1]))
+        for part, out in zip((crops, crops * -1j), products, strict=True):
+            torch.bmm(torch.view_as_real(part.contiguous()).flatten(2).transpose(0, 1), moved, out=out)
+        start = torch.arange(len(crops), device=tried.device) * moved.shape[-1]
+        chosen = products.flatten(0, 1).flatten(1).index_select(1, (start[:, None] + tried).flatten())
+        scores = (self._turns @ chosen).view(-1, *tried.shape)
+        best, which = scores.amax(0).max(1)
+        angle = scores[:, torch.arange(len(crops), device=tried.device), which].argmax(0)
+        return best, angle * self._angle, which
 
 
 def _moved(polar: PolarFourier, averages: Tensor, places: Tensor) -> Tensor:
-    """Return the averages at all places, (classes, harmonics, 2 * rings, places), even harmonics first."""
+    """Return the averages at all places, (classes, harmonics, 2 * rings, places)."""
     half = polar.harmonics
     moves = polar.moves(places)[..., :half].permute(2, 1, 0)  # (angles, rings, places)
-    values = averages[..., :half].transpose(1, 2)[..., None] * moves
+    values = averages[..., :half].transpose(1, 2)[..., None]
+    real = (values.real * moves.real).addcmul_(values.imag, moves.imag, value=-1)
+    imaginary = (values.real * moves.imag).addcmul_(values.imag, moves.real)
     turns = polar.m[:, None] * (torch.arange(half, device=polar.device, dtype=torch.float64) * (math.pi / half))
     # (harmonics, real and imaginary part, angles)
     of_real = (torch.stack([turns.cos(), -turns.sin()], 1)[::2].flatten(0, 1) / half).float()
     of_imaginary = (torch.stack([turns.sin(), turns.cos()], 1)[1::2].flatten(0, 1) / half).float()
-    moved = torch.cat([of_real @ values.real.flatten(2), of_imaginary @ values.imag.flatten(2)], 1)
-    return moved.view(len(averages), half, 2 * polar.rings, len(places))
+    moved = real.new_empty((len(averages), half, polar.rings, 2, len(places)))
+    for first, (matrix, part) in enumerate(((of_real, real), (of_imaginary, imaginary))):
+        harmonics = (matrix @ part.flatten(2)).view(len(averages), -1, 2, polar.rings, len(places))
+        moved[:, first::2] = harmonics.transpose(2, 3)
+    return moved.flatten(2, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -172,7 +171,7 @@ class HalvesOfCrops:
         def matched(one: NDArray[np.int64], other: NDArray[np.int64]) -> Matches:
             of_one, of_other = (torch.from_numpy(which).to(self._polar.device) for which in (one, other))
             onto = search.fine(harmonics[of_other], of_one, shifts[of_other, of_one])
-            images = sharpened(np.stack(list(_moved(second.images[other], onto))).astype(np.float64))
+            images = sharpened(_moved(second.images[other].astype(np.float32), onto).astype(np.float64))
             return Matches(one, other, onto, images, ring_correlation(first.images[one], images))
 
         pairs = linear_sum_assignment(scores, maximize=True)
@@ -228,7 +227,7 @@ def _harmonics(polar: PolarFourier, crops: Kept, members: NDArray[np.intp]) -> T
         polar.harmonics_of(torch.from_numpy(in_numbers(crops[members[start : start + _CUT_AT_ONCE]])))
         for start in range(0, len(members), _CUT_AT_ONCE)
     ]
-    return torch.cat(parts)
+    return torch.cat([part.transpose(1, 2) for part in parts]).transpose(1, 2)  # as they lie
 
 
 def _put_back(crops: Kept, members: NDArray[np.intp], poses: Poses, classes: int) -> tuple[Images, NDArray[np.int64]]:
@@ -237,14 +236,14 @@ def _put_back(crops: Kept, members: NDArray[np.intp], poses: Poses, classes: int
     numbers = poses.classes.cpu().numpy()
     for start in range(0, len(members), _CUT_AT_ONCE):
         part = slice(start, start + _CUT_AT_ONCE)
-        images, own = in_numbers(crops[members[part]]), poses.select(part)
-        for moved, number in zip(_moved(images, own), numbers[part].tolist(), strict=True):
-            sums[number] += moved
+        moved = _moved(in_numbers(crops[members[part]]), poses.select(part))
+        member = np.equal.outer(np.arange(classes), numbers[part]).astype(np.float32)
+        sums += (member @ moved.reshape(len(moved), -1)).reshape(sums.shape)
     return sharpened(sums), np.asarray(np.bincount(numbers, minlength=classes), np.int64)
 
 
-def _moved(images: NDArray[np.float32] | Images, poses: Poses) -> Iterator[NDArray[np.float32]]:
-    """Yield images, each put back as its pose says, as sharp as linear interpolation leaves them."""
+def _moved(images: NDArray[np.float32], poses: Poses) -> NDArray[np.float32]:
+    """Return images, each put back as its pose says, as sharp as linear interpolation leaves them."""
     import cv2
 
     angles, shifts, middle = poses.angles.cpu().double().numpy(), poses.shifts.cpu().double().numpy(), (SIDE - 1) / 2
@@ -252,8 +251,10 @@ def _moved(images: NDArray[np.float32] | Images, poses: Poses) -> Iterator[NDArr
     turns = np.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2)
     # From a pixel of the average to the place in the image.
     matrices = np.concatenate([turns, turns @ (shifts - middle)[..., None] + middle], 2)
-    for image, matrix in zip(images, matrices, strict=True):
-        yield cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    moved = np.empty_like(images)
+    for image, matrix, out in zip(images, matrices, moved, strict=True):
+        cv2.warpAffine(image, matrix, (SIDE, SIDE), dst=out, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return moved
 
 
 def sharpened(images: Images) -> Images:

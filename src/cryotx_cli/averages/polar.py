@@ -57,7 +57,7 @@ class PolarFourier:
         return even[::2].flatten(0, 1).float(), odd[1::2].flatten(0, 1).float()
 
     def _quarter_waves(self, axis: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what makes harmonics of what is even and odd along the axes of an image, (pixels, rings * harmonics).
+        """Return what makes harmonics of what is even and odd along the axes of an image, (pixels, harmonics * rings).
 
         The real and the imaginary parts of even harmonics, then of odd ones, from the pixels of a quarter.
         """
@@ -73,7 +73,11 @@ class PolarFourier:
             -(along_x.cos() * along_y.sin()) @ sines[:, 1::2],
             -(along_x.sin() * along_y.cos()) @ cosines[:, 1::2],
         )
-        even, even_i, odd, odd_i = (wave.reshape(len(axis) ** 2, -1).float() for wave in waves)
+        half = self.side // 2
+        mask = self.mask[half:, half:][: len(axis), : len(axis)].reshape(-1, 1)
+        even, even_i, odd, odd_i = (
+            wave.transpose(-2, -1).reshape(len(mask), -1).float() * mask for wave in waves
+        )
         return even, even_i, odd, odd_i
 
     def harmonics_of(self, images: Tensor) -> Tensor:
@@ -82,13 +86,13 @@ class PolarFourier:
         Of each image what is even along an axis goes with cosines, what is odd with sines: products with a quarter of
         the pixels are all that it takes.
         """
-        found = torch.empty((len(images), self.rings, self.harmonics), dtype=torch.complex64, device=self.device)
+        # Rings of a harmonic are neighbours: these are what is looked at together.
+        found = torch.empty((len(images), self.harmonics, self.rings), dtype=torch.complex64, device=self.device)
         middle, box = self.side // 2, self._box
         shown = slice(middle - box, middle + box)
-        mask = self.mask[shown, shown]
         for start in range(0, len(images), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            some = images[part, shown, shown].to(self.device, torch.float32) * mask
+            some = images[part, shown, shown].to(self.device, torch.float32)
             low, high = some[:, :box].flip(1), some[:, box:]
             parts = []
             for rows in (high + low, high - low):
@@ -98,8 +102,8 @@ class PolarFourier:
             real, imaginary = found[part].real, found[part].imag
             for first, values in ((0, (both, neither)), (1, (odd_y, odd_x))):
                 for out, value, wave in zip((real, imaginary), values, self._waves[2 * first :], strict=False):
-                    out[..., first::2] = (value @ wave).view(len(some), self.rings, -1)
-        return found
+                    out[:, first::2] = (value @ wave).view(len(some), -1, self.rings)
+        return found.transpose(1, 2)
 
     def samples(self, harmonics: Tensor) -> Tensor:
         """Return the values (..., rings, angles) of images with these harmonics."""

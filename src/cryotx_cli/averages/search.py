@@ -15,6 +15,7 @@ from cryotx_cli.averages.polar import PolarFourier
 
 _COARSE_RINGS, _COARSE_HARMONICS, _COARSE_ANGLES, _COARSE_STEP = 12, 24, 48, 2.0
 _FINE_ANGLES, _FINE_STEP = 144, 1.0
+_FAR = 4096.0  # px: no shift is as large
 _SCORES_AT_ONCE, _CROPS_AT_ONCE = 250_000, 64  # few enough that they stay in the processor's cache
 
 
@@ -103,7 +104,9 @@ class Search:
             (n, rings, harmonics), weighted.
         """
         classes, shifts = len(self._averages), len(self._shifts)
-        rows = _packed(crops[:, : self._rings, : self._low])
+        some = crops.transpose(1, 2)[:, : self._low, : self._rings]
+        every = torch.view_as_real(some.resolve_conj()).flatten(2).transpose(0, 1)
+        rows = every[::2], every[1::2]
         best, where = [], []
         at_once = max(1, _SCORES_AT_ONCE // (classes * shifts * _COARSE_ANGLES // 2))
         for start in range(0, len(crops), at_once):
@@ -130,22 +133,17 @@ class Search:
         return Poses(classes, angles, self._places[tried.gather(1, which[:, None])[:, 0]], scores)
 
 
-def _packed(harmonics: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the even and the odd harmonics of (n, rings, harmonics) as (harmonics, n, 2 * rings) real numbers."""
-    by_harmonic = harmonics.permute(2, 0, 1)
-    even, odd = (torch.cat([some.real, some.imag], 2) for some in (by_harmonic[::2], by_harmonic[1::2]))
-    return even, odd
-
-
 def _by_parity(moved: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return what gives the real and the imaginary part of the products of `_packed` with the conjugates of these.
+    """Return what gives the real and the imaginary part of the products of harmonics with the conjugates of these.
 
     Parameters
     ----------
     moved
-        (harmonics, rings, m); what is returned is (harmonics, 2 * rings, m) of the even ones, twice, then of the odd.
+        (harmonics, rings, m); what is returned is (harmonics, 2 * rings, m) of the even ones, twice, then of the odd. The
+        real and the imaginary part of a ring are neighbours.
     """
-    real, imaginary = (torch.cat(pair, 1) for pair in ((moved.real, moved.imag), (-moved.imag, moved.real)))
+    pairs = (moved.real, moved.imag), (-moved.imag, moved.real)
+    real, imaginary = (torch.stack(pair, 2).flatten(1, 2) for pair in pairs)
     return (real[::2], imaginary[::2]), (real[1::2], imaginary[1::2])
 
 
@@ -163,15 +161,18 @@ def averaged(polar: PolarFourier, crops: Tensor, poses: Poses, classes: int) -> 
     """Return the averages (classes, rings, angles) of crops put back as their poses say, and how many each has."""
     half = polar.harmonics  # of the angles: the others have the conjugates
     sums = torch.zeros((classes, polar.rings * half), dtype=torch.complex64, device=polar.device)
-    shifts, which = torch.unique(poses.shifts, dim=0, return_inverse=True)  # many crops have the same one
+    x, y = poses.shifts.double().unbind(1)
+    places, which = torch.unique(x * _FAR + y, return_inverse=True)  # many crops have the same one
+    shifts = poses.shifts.new_empty((len(places), 2))
+    shifts[which] = poses.shifts
     moves = polar.moves(-shifts)[..., :half]
     for start in range(0, len(crops), _CROPS_AT_ONCE):
         part = slice(start, start + _CROPS_AT_ONCE)
         some = poses.select(part)
         back = polar.first_half(polar.turned(crops[part], -some.angles)) * moves[which[part]]
         # A product, for adding by index has another order each time on a GPU.
-        member = torch.nn.functional.one_hot(some.classes, classes).to(back.dtype)
-        sums += member.T @ back.flatten(1)
+        member = torch.nn.functional.one_hot(some.classes, classes).to(torch.float32)
+        sums += torch.view_as_complex((member.T @ torch.view_as_real(back).flatten(1)).view(classes, -1, 2))
     counts = torch.bincount(poses.classes, minlength=classes)
     means = (sums / counts.clamp_min(1)[:, None]).view(classes, polar.rings, half)
     return torch.cat([means, means.conj()], 2), counts

@@ -14,7 +14,8 @@ _FEWEST, _STARVED, _PART = 5, 0.15, 8
 
 def ring_weights(polar: PolarFourier, harmonics: Tensor) -> Tensor:
     """Return (rings,) weights with which each ring of these crops counts by the number of its frequencies."""
-    power = polar.samples(harmonics[:4096]).abs().square().mean((0, 2))
+    twice = torch.where(polar.m > 0, 2.0, 1.0)  # for the negative ones
+    power = (harmonics[:4096].abs().square() * twice).sum(2).mean(0)
     return (_frequencies(polar) / power.clamp_min(1e-12)).sqrt()
 
 
