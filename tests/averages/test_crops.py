@@ -38,6 +38,19 @@ def test_a_pick_is_bright_in_the_middle_of_its_crop(diameter: float) -> None:
     assert found.images[0][inside].mean() > 1.0
 
 
+def test_a_crop_begins_at_a_whole_pixel_and_says_where_the_pick_is() -> None:
+    particle = np.array([[250.0, 300.0]])
+    beside = np.random.default_rng(4).uniform(-1.5, 1.5, (20, 2))
+    found = crops_of(micrograph(particle, 12, 2.0), particle + beside, Frame(80.0))
+
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    weight = np.clip(found.images, 2, None) - 2
+    seen = np.stack([(weight * axis).sum((1, 2)) for axis in (x, y)], 1) / weight.sum((1, 2))[:, None]
+    from_pick = seen - found.offsets + beside
+    assert 0.4 < np.abs(found.offsets).max() <= 0.5
+    assert from_pick == pytest.approx(np.tile(from_pick.mean(0), (20, 1)), abs=0.1)
+
+
 def test_noise_is_white_whatever_it_was() -> None:
     rng = np.random.default_rng(1)
     centres = rng.uniform(100, 400, (200, 2))

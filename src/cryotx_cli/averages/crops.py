@@ -67,8 +67,8 @@ class Crops:
         (n, side, side) float32: protein is bright, the noise is white, the background of each has mean 0, the crop a
         standard deviation of 1. What lies outside the micrograph is 0.
     offsets
-        (n, 2) x and y in pixels of a crop from its middle to the pick: crops begin at whole pixels, for whoever moves them
-        by less makes them less sharp.
+        (n, 2) x and y in pixels of a crop from its middle to the pick: crops begin at whole pixels, for moving them by
+        less makes them less sharp.
     whole
         (n,) whether the micrograph holds the particle as a whole, in what is no padding.
     noise
@@ -160,7 +160,7 @@ def _step(image: Image) -> int:
 
 
 def _background(image: Image) -> Image:
-    """Return the mean of two diameters around each pixel, taken twice; of a large image from one of a quarter its size."""
+    """Return the mean of two diameters around each pixel, taken twice; of a large image from a small one."""
     import cv2
 
     times = _SHRUNK if min(image.shape) > _LARGE else 1
@@ -219,9 +219,10 @@ def _at_frequencies(amplitude: NDArray[np.float64], height: int, width: int) -> 
     return (rows @ np.fft.fftshift(amplitude, 0).astype(np.float32)) @ columns.T
 
 
-def _between(places: NDArray[np.float64], count: int) -> Image:
+def _between(places: NDArray[np.floating], count: int) -> Image:
     """Return the weights (places, count) of what lies at 0, 1, ... for places in between; beyond the last it counts."""
-    return np.asarray(np.clip(1 - np.abs(np.minimum(places, count - 1)[:, None] - np.arange(count)), 0, None), np.float32)
+    distance = np.abs(np.minimum(places, count - 1)[:, None] - np.arange(count))
+    return np.asarray(np.clip(1 - distance, 0, None), np.float32)
 
 
 def _filtered(image: Image, gain: Image | np.float32, optics: tuple[Ctf, float] | None) -> Image:

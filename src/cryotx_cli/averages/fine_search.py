@@ -59,7 +59,7 @@ class FineSearch:
         order = torch.argsort(classes, stable=True)  # one class after the other
         parts, first = [], 0
         for number, count in zip(*(one.tolist() for one in torch.unique(classes, return_counts=True)), strict=True):
-            for some in order[first : first + count].split(_AT_ONCE):
+            for some in torch.split(order[first : first + count], _AT_ONCE):
                 parts.append(self._best(by_harmonic[some], self._moved[number], tried[some]))
             first += count
         back = torch.argsort(order)

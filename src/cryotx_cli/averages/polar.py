@@ -75,9 +75,7 @@ class PolarFourier:
         )
         half = self.side // 2
         mask = self.mask[half:, half:][: len(axis), : len(axis)].reshape(-1, 1)
-        even, even_i, odd, odd_i = (
-            wave.transpose(-2, -1).reshape(len(mask), -1).float() * mask for wave in waves
-        )
+        even, even_i, odd, odd_i = (wave.transpose(-2, -1).reshape(len(mask), -1).float() * mask for wave in waves)
         return even, even_i, odd, odd_i
 
     def harmonics_of(self, images: Tensor) -> Tensor:

@@ -139,8 +139,8 @@ def _by_parity(moved: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tens
     Parameters
     ----------
     moved
-        (harmonics, rings, m); what is returned is (harmonics, 2 * rings, m) of the even ones, twice, then of the odd. The
-        real and the imaginary part of a ring are neighbours.
+        (harmonics, rings, m); what is returned is (harmonics, 2 * rings, m) of the even ones, twice, then of the odd.
+        The real and the imaginary part of a ring are neighbours.
     """
     pairs = (moved.real, moved.imag), (-moved.imag, moved.real)
     real, imaginary = (torch.stack(pair, 2).flatten(1, 2) for pair in pairs)
