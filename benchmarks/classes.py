@@ -85,18 +85,20 @@ def classes_of(
 
 def dropped(found: Classes, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which picks `--drop-classes auto` drops."""
+    counts = np.bincount(found.numbers, minlength=len(found.classes))
+    means = (np.bincount(found.numbers, scores, minlength=len(counts)) / np.maximum(1, counts)).tolist()
     rows = [
         ClassRow(
             k,
             int(mine.sum()),
             float(mine.mean()),
-            float(scores[mine].mean()) if mine.any() else 0.0,
+            score,
             ring,
             0.0,
-            verdict=verdict(found, k),
+            verdict=verdict(found, k, score),
         )
-        for k, ring, mine in (
-            (k, None if one.ring is None else float(one.ring), found.numbers == k)
+        for k, ring, mine, score in (
+            (k, None if one.ring is None else float(one.ring), found.numbers == k, means[k])
             for k, one in enumerate(found.classes)
         )
     ]

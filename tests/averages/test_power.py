@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cryotx_cli.averages.classes import Class, Classes
-from cryotx_cli.averages.output import AGREES, LEFTOVER, NOISE, TOO_FEW, ClassRow
+from cryotx_cli.averages.output import AGREES, LEFTOVER, NOISE, TOO_FEW, UNCLEAR, ClassRow
 from cryotx_cli.averages.power import ENOUGH, could_tell, expected_strength, verdict
 
 NOTHING = np.zeros(32)
@@ -43,7 +43,7 @@ def test_a_class_is_noise_only_where_one_like_those_that_pass_would_pass() -> No
 
     assert [could_tell(size, [good] * 3, NOTHING, 0.6, 28) for size in (100, 180)] == [False, True]
     of = found(*[(200, 0.97, 10, good[0])] * 3, (180, 0.2, None, NOTHING), (100, 0.2, None, NOTHING))
-    assert [verdict(of, i) for i in range(5)] == [AGREES] * 3 + [NOISE, TOO_FEW]
+    assert [verdict(of, i, 0.3) for i in range(5)] == [AGREES] * 3 + [NOISE, TOO_FEW]
 
 
 @pytest.mark.parametrize("passing", [0, 2])
@@ -54,13 +54,20 @@ def test_where_next_to_none_passes_some_hundred_picks_tell(passing: int) -> None
         (ENOUGH - 1, 0.3, None, NOTHING),
     )
 
-    assert [verdict(of, passing + i) for i in range(2)] == [NOISE, TOO_FEW]
+    assert [verdict(of, passing + i, 0.3) for i in range(2)] == [NOISE, TOO_FEW]
+
+
+def test_what_is_noise_by_averages_and_not_by_scores_is_unclear() -> None:
+    of = found((ENOUGH, 0.3, None, NOTHING), (ENOUGH - 1, 0.3, None, NOTHING), (ENOUGH, 2.0, 10, NOTHING))
+
+    assert [verdict(of, i, 0.99) for i in range(3)] == [UNCLEAR, TOO_FEW, AGREES]
+    assert [verdict(of, i, 0.49) for i in range(3)] == [NOISE, TOO_FEW, AGREES]
 
 
 def test_halves_that_agree_on_nothing_of_their_own_are_noise_and_leftovers_are_told() -> None:
     of = found((40, 0.9, None, NOTHING), (40, 0.0, None, NOTHING), leftover=1)
 
-    assert [verdict(of, i) for i in range(2)] == [NOISE, LEFTOVER]
+    assert [verdict(of, i, 0.3) for i in range(2)] == [NOISE, LEFTOVER]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +76,10 @@ def test_halves_that_agree_on_nothing_of_their_own_are_noise_and_leftovers_are_t
         ({"picks": 70, "resolution": 12.0, "coarsest": 15.6, "finest": 10.2}, "10–16 Å"),
         ({"picks": 70, "resolution": 12.0, "coarsest": 12.2, "finest": 11.8}, "12 Å"),
         ({"picks": 70, "resolution": 12.0}, "12 Å"),  # of an older version
-        ({"picks": 70, "resolution": None}, "noise"),
+        ({"picks": 70, "resolution": None, "mean_score": 0.4}, "noise"),
+        ({"picks": 70, "resolution": None, "mean_score": 0.4, "verdict": NOISE}, "noise"),
+        ({"picks": 70, "resolution": None}, "unclear"),
+        ({"picks": 70, "resolution": None, "verdict": NOISE}, "unclear"),  # of an older version
         ({"picks": 19, "resolution": 12.0, "coarsest": 15.6, "finest": 10.2}, "agrees, few"),
         ({"picks": 70, "resolution": None, "verdict": TOO_FEW}, "too few to tell"),
         ({"picks": 70, "resolution": None, "verdict": LEFTOVER}, "fits no average"),

@@ -21,9 +21,6 @@ from cryotx_cli.runs.commands import word_of
 
 _SAME = 2e-3  # px: coordinates in STAR files have three decimals
 _LOST = 0.015  # of the particles that the scores promise: no more may go with the classes that auto drops
-_MORE_DIRT_THAN_PARTICLES = (
-    0.5  # mean score: a class above it may be a rare view that is called noise for want of picks
-)
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class StoredClasses:
         dropped, lost = [row.number for row in left], sum(row.mean_score * row.picks for row in left)
         for row in sorted(noise, key=lambda row: row.mean_score):
             lost += row.mean_score * row.picks
-            if row.mean_score < _MORE_DIRT_THAN_PARTICLES and lost <= most:
+            if lost <= most:
                 dropped.append(row.number)
         return frozenset(dropped)
 

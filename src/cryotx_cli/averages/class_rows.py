@@ -35,17 +35,18 @@ def class_rows(found: Classes, crops: PickCrops, frame: Frame) -> list[ClassRow]
     everywhere = whereabouts(where, np.ones(len(scores), bool))
     rows = []
     for i, one in enumerate(found.classes):
+        mean_score = float(sums[i] / max(1, counts[i]))
         own = whereabouts(where, found.numbers == i) if counts[i] else everywhere
         rows.append(
             ClassRow(
                 number=i + 1,
                 picks=int(counts[i]),
                 share=float(counts[i] / counts.sum()),
-                mean_score=float(sums[i] / max(1, counts[i])),
+                mean_score=mean_score,
                 resolution=None if one.ring is None else SIDE * frame.pixel_size / one.ring,
                 coarsest=None if one.ring is None else SIDE * frame.pixel_size / one.between[0],
                 finest=None if one.ring is None else SIDE * frame.pixel_size / one.between[1],
-                verdict=verdict(found, i),
+                verdict=verdict(found, i, mean_score),
                 agreement=float(np.tanh(one.strength)),
                 centred=one.centred,
                 apart=own.apart * frame.diameter if math.isfinite(own.apart) else None,

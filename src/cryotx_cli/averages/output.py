@@ -29,9 +29,11 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.files.whole_file import whole_file, write_json
 from cryotx_cli.micrographs.stack import write_stack
 
-AGREES, NOISE, TOO_FEW, LEFTOVER = "agrees", "noise", "too few", "leftover"
-"""Verdicts on classes: halves agree beyond chance; they would, were it no noise; too few picks to tell; picks that fit
-no average."""
+AGREES, NOISE, UNCLEAR, TOO_FEW, LEFTOVER = "agrees", "noise", "unclear", "too few", "leftover"
+"""Verdicts on classes: halves agree beyond chance; they would, were it no noise; they would, and yet the detector takes
+most of its picks for particles; too few picks to tell; picks that fit no average."""
+MOST_ARE_PARTICLES = 0.5
+"""Mean score of a class from which on most of its picks are particles by their scores."""
 FEW = 20
 """Picks below which a class has no number in Å: halves of so few agree to another one each time."""
 FOLDER, STACK = "classes", "classes/classes.mrcs"
@@ -79,7 +81,7 @@ class ClassRow:
     coarsest, finest
         Å between which the resolution may lie; None where there is none.
     verdict
-        One of the four above; empty in classes of older versions.
+        One of the five above; empty in classes of older versions.
     """
 
     number: int
@@ -100,14 +102,18 @@ class ClassRow:
 
     @property
     def told(self) -> str:
-        """The verdict; of classes of older versions what their resolution says."""
-        return self.verdict or (NOISE if self.resolution is None else AGREES)
+        """The verdict; of classes of older versions what their resolution and scores say."""
+        if self.verdict not in ("", NOISE):
+            return self.verdict
+        if self.resolution is not None:
+            return AGREES
+        return NOISE if self.mean_score < MOST_ARE_PARTICLES else UNCLEAR
 
     @property
     def in_words(self) -> str:
         """What its halves say, in a few words: a range in Å, or why there is none."""
         if self.resolution is None:
-            return {TOO_FEW: "too few to tell", LEFTOVER: "fits no average"}.get(self.told, "noise")
+            return {TOO_FEW: "too few to tell", LEFTOVER: "fits no average"}.get(self.told, self.told)
         if self.picks < FEW:
             return "agrees, few"
         ends = [f"{end:.0f}" for end in (self.finest or self.resolution, self.coarsest or self.resolution)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryotx_cli.averages.classes import Classes
 from cryotx_cli.averages.halves import strength
-from cryotx_cli.averages.output import AGREES, FEW, LEFTOVER, NOISE, TOO_FEW
+from cryotx_cli.averages.output import AGREES, FEW, LEFTOVER, MOST_ARE_PARTICLES, NOISE, TOO_FEW, UNCLEAR
 
 Curves = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ _MARGIN = 0.5  # of what parts the bound from noise: one that just passes was lu
 _FAINT = 0.25  # quantile of the classes that pass: one that is fainter than most must not pass for noise
 
 
-def verdict(found: Classes, number: int) -> str:
+def verdict(found: Classes, number: int, mean_score: float) -> str:
     """Return what a class is: one of the verdicts of `cryotx_cli.averages.output`.
 
     Parameters
@@ -35,6 +35,8 @@ def verdict(found: Classes, number: int) -> str:
         All classes.
     number
         Which of them, from 0.
+    mean_score
+        Of its picks, as the detector gave them.
     """
     one = found.classes[number]
     if number == found.leftover:
@@ -45,7 +47,9 @@ def verdict(found: Classes, number: int) -> str:
     passing = [(other.curve, count) for other, count in zip(found.classes, counts, strict=True) if other.ring]
     # One whose halves agree on what lies beside its picks has enough of them.
     told = one.strength > found.chance or could_tell(counts[number], passing, found.noise, found.chance, found.rings)
-    return NOISE if told else TOO_FEW
+    if not told:
+        return TOO_FEW
+    return NOISE if mean_score < MOST_ARE_PARTICLES else UNCLEAR
 
 
 def expected_strength(curve: Curves, picks: int, noise: Curves, size: int, rings: int) -> float:

@@ -38,11 +38,12 @@ def classes(
 
 def print_summary(made: ClassesMade) -> None:
     """Print the table of classes and where they are."""
-    from cryotx_cli.averages.output import LEFTOVER, TOO_FEW
+    from cryotx_cli.averages.output import LEFTOVER, TOO_FEW, UNCLEAR
     from cryotx_cli.cli.console import facts, table
 
     more = sum(row.picks for row in made.rows if row.resolution is not None)
     few = sum(row.picks for row in made.rows if row.told == TOO_FEW)
+    unclear = sum(row.picks for row in made.rows if row.told == UNCLEAR)
     left = sum(row.picks for row in made.rows if row.told == LEFTOVER)
     rows = [
         (
@@ -64,6 +65,7 @@ def print_summary(made: ClassesMade) -> None:
             ("Classes made with", f"{made.trained} of them"),
             ("In classes that are more than noise", f"{more}"),
             *([("In classes of too few picks to tell", f"{few}")] if few else []),
+            *([("In unclear classes: noise by averages, not by scores", f"{unclear}")] if unclear else []),
             *([("That fit no average", f"{left}; --drop-classes auto drops them")] if left else []),
             ("Seconds", f"{made.seconds:.1f}"),
         ],

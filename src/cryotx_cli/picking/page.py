@@ -6,7 +6,7 @@ import numpy as np
 
 from cryotx_cli.averages.choice import StoredClasses, read_classes
 from cryotx_cli.averages.crops import SIDE
-from cryotx_cli.averages.output import STACK
+from cryotx_cli.averages.output import FEW, STACK
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.events import Event, Tell
@@ -70,8 +70,9 @@ def classes_to_show(run: StoredRun) -> ReportClasses | None:
             row.resolution,
             row.in_words,
             row.told,
-            row.number in suggested,
-            (row.looks,) if row.looks else (),
+            few=row.picks < FEW,
+            suggested=row.number in suggested,
+            remarks=(row.looks,) if row.looks else (),
         )
         for row, average in zip(stored.rows, images, strict=True)
     )

@@ -14,7 +14,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.files.whole_file import whole_path
 
 _EXTREMES = (0.5, 99.5)  # percent of the pixels that may be black or white
-_LAST = ("agrees", "too few", "noise", "leftover")
+_LAST = ("agrees", "too few", "unclear", "noise", "leftover")
 _IN_A_ROW, _CELL_PX, _STRIP_PX, _PAPER = 6, 160, 30, 255
 
 
@@ -35,7 +35,9 @@ class ReportClass:
     words
         What its halves say, in a few words.
     verdict
-        ``agrees``, ``too few``, ``noise`` or ``leftover``.
+        ``agrees``, ``too few``, ``unclear``, ``noise`` or ``leftover``.
+    few
+        Whether it has too few picks for a number in Å.
     suggested
         Whether ``--drop-classes auto`` would drop it.
     remarks
@@ -48,6 +50,7 @@ class ReportClass:
     resolution: float | None
     words: str
     verdict: str
+    few: bool = False
     suggested: bool = False
     remarks: tuple[str, ...] = ()
 
@@ -77,8 +80,8 @@ class ReportClasses:
     def best_first(self) -> list[ReportClass]:
         """Those that are more than noise by what they resolve, then the others by verdict and score."""
 
-        def key(one: ReportClass) -> tuple[float, int, float, int]:
-            return one.resolution or np.inf, _LAST.index(one.verdict), -one.mean_score, one.number
+        def key(one: ReportClass) -> tuple[int, bool, float, float, int]:
+            return _LAST.index(one.verdict), one.few, one.resolution or np.inf, -one.mean_score, one.number
 
         return sorted(self.classes, key=key)
 
