@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import mrcfile
@@ -18,6 +19,9 @@ NOT_NEEDED = {
     "starfile", "starlette", "sympy", "tensorboard", "tifffile", "torch._dynamo", "torch._inductor", "torch.onnx",
     "torchvision", "uvicorn",
 }  # fmt: skip
+
+PUT_OFF = {"torch._decomp", "torch._prims", "torch._refs"} if version("torch").startswith("2.14.") else set()
+"""What PyTorch itself would load, of versions with which leaving it out has been tried."""
 
 UNTIL_THE_NETWORK = """
 import json, os, sys
@@ -56,7 +60,7 @@ def test_picking_loads_nothing_before_its_network_runs_that_it_does_not_need_for
 
     loaded = set(json.loads(finished.stdout))
     assert {"torch", "numpy", "cv2"} <= loaded
-    assert not NOT_NEEDED & loaded
+    assert not (NOT_NEEDED | PUT_OFF) & loaded
 
 
 UNTIL_THE_END = """
@@ -119,3 +123,29 @@ def test_who_has_turned_the_collector_off_finds_it_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def printed_by(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(not PUT_OFF, reason="nothing is put off with this version of PyTorch")
+@pytest.mark.parametrize(
+    "look", ["torch._meta_registrations.meta_mm", pytest.param("import torch._dynamo", marks=pytest.mark.slow)]
+)
+def test_what_compilers_need_is_there_when_it_is_needed(look: str) -> None:
+    assert printed_by(
+        "from cryotx_cli.loading import put_off_compilers; put_off_compilers(); import sys, torch\n"
+        "before = 'torch._decomp' in sys.modules\n"
+        f"{look}\n"
+        "print(before, 'torch._decomp' in sys.modules, type(torch._meta_registrations).__name__)\n"
+        "print(*torch.empty(3, 4, device='meta').mm(torch.empty(4, 5, device='meta')).shape)"
+    ) == ["False", "True", "module", "3", "5"]
+
+
+def test_pytorch_is_loaded_whole_where_it_has_not_been_tried_otherwise() -> None:
+    assert printed_by(
+        "from cryotx_cli import loading; loading._TRIED = 'another'; loading.put_off_compilers(); import sys, torch\n"
+        "print('torch._decomp' in sys.modules)"
+    ) == ["True"]

@@ -84,6 +84,7 @@ def pick(
 def _pick(micrographs: list[str], out: Path, config: PickConfig, events: str | None, metrics: int | None) -> int:
     """Pick, show what is done, and return the exit code."""
     from cryotx_cli.cli.console import said_if_slow, status, typed
+    from cryotx_cli.loading import put_off_compilers
     from cryotx_cli.monitoring.follow import followed
     from cryotx_cli.monitoring.pick_events import Asked
     from cryotx_cli.runs.out_name import require_apart
@@ -95,6 +96,7 @@ def _pick(micrographs: list[str], out: Path, config: PickConfig, events: str | N
     with followed(asked, events, metrics, status, exit_code_of) as follower:
         lines = _Lines(status, follower)
         with said_if_slow("Loading the model and looking at the micrographs"):
+            put_off_compilers()
             from cryotx_cli.workflows.pick import start_pick
 
             if config.watch and config.diameter == "auto":
