@@ -1,6 +1,9 @@
 """The folder of classes as starfile reads it."""
 
 import json
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -58,6 +61,35 @@ def test_particles_carry_class_angle_and_shift(tmp_path: Path) -> None:
     assert found["rlnClassNumber"].tolist() == [1, 2, 1, 1]
     assert found["rlnAnglePsi"].tolist() == [0, 90, -45, 10]
     assert found["rlnOpticsGroup"].tolist() == [1, 1, 1, 2]
+
+
+TITAN = {"defocus_u": 1e4, "defocus_v": 1e4, "angle": 0.0, "voltage": 300.0, "spherical_aberration": 2.7}
+TITAN |= {"amplitude_contrast": 0.1, "phase_shift": 0.0}
+
+
+def test_optics_groups_hold_the_microscope_where_all_micrographs_know_it(tmp_path: Path) -> None:
+    first, second = picks()
+    known = [replace(first, ctf=TITAN), replace(second, ctf=TITAN | {"voltage": 200.0})]
+    for name, some in (("all", known), ("one", [known[0], second])):
+        write_classes(tmp_path / name, "c.mrcs", IMAGES, 2.5, ROWS, some, {}, {})
+    optics = starfile.read(tmp_path / "all/classes/particles.star")["optics"]
+
+    assert optics["rlnVoltage"].tolist() == [300.0, 200.0]
+    assert optics["rlnSphericalAberration"].tolist() == [2.7, 2.7]
+    assert optics["rlnAmplitudeContrast"].tolist() == [0.1, 0.1]
+    assert "rlnVoltage" not in starfile.read(tmp_path / "one/classes/particles.star")["optics"]
+
+
+@pytest.mark.skipif(shutil.which("relion_star_handler") is None, reason="RELION is not installed")
+def test_relion_selects_particles_of_a_class(tmp_path: Path) -> None:
+    some = [replace(one, ctf=TITAN) for one in picks()]
+    file = write_classes(tmp_path, "c.mrcs", IMAGES, 2.5, ROWS, some, {}, {}) / "particles.star"
+    command = ["relion_star_handler", "--i", file, "--o", tmp_path / "one.star", "--select", "rlnClassNumber"]
+    subprocess.run([*command, "--minval", "1", "--maxval", "1"], check=True, capture_output=True)
+
+    chosen = starfile.read(tmp_path / "one.star")["particles"]
+    assert chosen["rlnClassNumber"].tolist() == [1, 1, 1]
+    assert chosen["rlnMicrographName"].tolist() == ["a.mrc", "a.mrc", "b c.mrc"]
 
 
 def test_centres_are_corrected_where_the_file_is_read(tmp_path: Path) -> None:

@@ -196,4 +196,5 @@ def _assigned(found: Classes, crops: PickCrops, frame: Frame) -> Iterator[Assign
     for row, particles in crops.picks:
         some = slice(start, start + len(particles))
         start = some.stop
-        yield Assigned(row.micrograph, particles, Alignments(found.numbers[some] + 1, psi[some], origins[some]))
+        fits = Alignments(found.numbers[some] + 1, psi[some], origins[some])
+        yield Assigned(row.micrograph, particles, fits, row.ctf)

@@ -49,6 +49,11 @@ _PARTICLE_COLUMNS = (
     "rlnOriginYAngst",
     "rlnOpticsGroup",
 )
+_MICROSCOPE = {
+    "voltage": "rlnVoltage",
+    "spherical_aberration": "rlnSphericalAberration",
+    "amplitude_contrast": "rlnAmplitudeContrast",
+}
 
 
 @dataclass(frozen=True)
@@ -132,11 +137,14 @@ class Assigned:
         The picks.
     alignments
         Their classes, and how they fit these.
+    ctf
+        The fields of `Ctf` of the micrograph, as its ledger has them; None where the input did not know them.
     """
 
     name: str
     particles: Particles
     alignments: Alignments
+    ctf: Mapping[str, float] | None = None
 
 
 def relion_poses(
@@ -264,15 +272,25 @@ def write_classes_star(path: Path, stack: str, rows: Sequence[ClassRow]) -> None
 
 
 def _write_particles_star(path: Path, picks: Sequence[Assigned]) -> None:
-    sizes = sorted({one.particles.pixel_size for one in picks})
-    optics = (f"opticsGroup{i} {i} {size:.6f}" for i, size in enumerate(sizes, 1))
-    columns = ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnMicrographPixelSize")
-    _write_table(path, [("optics", columns, optics), ("particles", _PARTICLE_COLUMNS, _particle_rows(picks, sizes))])
+    # Without these two RELION 3.1 reads the file in parts alone. Where a micrograph lacks them, no group can have them.
+    known = _MICROSCOPE if all(one.ctf is not None for one in picks) else {}
+    groups = sorted({_optics_of(one, known) for one in picks})
+    columns = ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnMicrographPixelSize", *known.values())
+    optics = (f"opticsGroup{i} {i} {' '.join(f'{value:.6f}' for value in group)}" for i, group in enumerate(groups, 1))
+    _write_table(
+        path, [("optics", columns, optics), ("particles", _PARTICLE_COLUMNS, _particle_rows(picks, groups, known))]
+    )
 
 
-def _particle_rows(picks: Sequence[Assigned], sizes: Sequence[float]) -> Iterable[str]:
+def _optics_of(one: Assigned, known: Iterable[str]) -> tuple[float, ...]:
+    return (one.particles.pixel_size, *((one.ctf or {})[name] for name in known))
+
+
+def _particle_rows(
+    picks: Sequence[Assigned], groups: Sequence[tuple[float, ...]], known: Iterable[str]
+) -> Iterable[str]:
     for one in picks:
-        name, group = star_names([one.name])[0], sizes.index(one.particles.pixel_size) + 1
+        name, group = star_names([one.name])[0], groups.index(_optics_of(one, known)) + 1
         fit = one.alignments
         table = np.column_stack([one.particles.centres, one.particles.scores, fit.classes, fit.psi, fit.origins])
         for x, y, score, number, psi, origin_x, origin_y in table.tolist():
