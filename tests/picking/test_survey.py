@@ -1,6 +1,7 @@
 """Runs that are compared with noise: cuts that follow from it, a stated rate of false picks, the same bytes always."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -229,6 +230,79 @@ def test_a_large_run_makes_few_decoys_and_knows_many_micrographs(tmp_path):
 
     assert 2 <= len(picker.located) - 24 <= 3
     assert len(list((tmp_path / "p/decoys").iterdir())) == 10
+
+
+class Guessing(BlobPicker):
+    """Is never sure; at sizes other than `sees`, as multiples of the one of the run, all looks alike to it."""
+
+    def __init__(self, sees: tuple[float, ...]) -> None:
+        super().__init__()
+        self.sees, self.blind = sees, False
+
+    def prepare(self, micrograph, diameter):
+        self.blind = not any(diameter == pytest.approx(one * DIAMETER) for one in self.sees)
+        return super().prepare(micrograph, diameter)
+
+    def locate(self, prepared, micrograph):
+        particles = super().locate(prepared, micrograph).particles
+        scores = np.full(len(particles), 0.15) if self.blind else 0.45 * particles.scores
+        return Located(replace(particles, scores=scores))
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mics") / "doubtful"
+    write(folder, "m0.mrc", blobs=14, contrast=2.0, seed=1)
+    return folder
+
+
+@pytest.mark.parametrize(("sees", "picks"), [((0.93, 1.0, 1.07), 14), ((1.0, 1.07), 14), ((1.0,), 0)])
+def test_guesses_count_where_most_sizes_near_the_given_one_show_them(doubtful, tmp_path, sees, picks):
+    run = pick(doubtful, tmp_path / "p.star", Guessing(sees))
+
+    assert run.summary.particles == pytest.approx(picks, abs=2)
+    assert (tmp_path / "p/sizes.json").exists()
+
+
+def test_what_other_sizes_say_is_kept_for_the_threshold_and_the_next_run(doubtful, tmp_path):
+    pick(doubtful, tmp_path / "p.star", Guessing((1.0,)))
+    first, again = (tmp_path / "p.star").read_bytes(), Guessing((1.0,))
+
+    threshold(tmp_path / "p.star", ThresholdConfig(threshold=0.2))
+    assert (tmp_path / "p.star").read_bytes() != first
+    threshold(tmp_path / "p.star", ThresholdConfig(threshold="auto"))
+    assert (tmp_path / "p.star").read_bytes() == first
+    pick(doubtful, tmp_path / "p.star", again)
+    assert (tmp_path / "p.star").read_bytes() == first
+    assert again.located == []
+
+
+def test_other_sizes_are_not_looked_at_where_all_is_clear(micrographs, tmp_path):
+    pick(micrographs, tmp_path / "p.star")
+
+    assert not (tmp_path / "p/sizes.json").exists()
+
+
+def test_a_copy_of_a_micrograph_has_no_decoys_of_its_own(tmp_path):
+    for name in ("a.mrc", "copy.mrc"):
+        write(tmp_path / "mics", name, blobs=20, seed=1)
+    (tmp_path / "mics/copy.mrc").write_bytes((tmp_path / "mics/a.mrc").read_bytes())
+    write(tmp_path / "mics", "other.mrc", blobs=20, seed=2)
+
+    pick(tmp_path / "mics", tmp_path / "p.star", decoys=2)
+
+    assert len(list((tmp_path / "p/decoys").iterdir())) == 2
+    assert len({file.read_bytes().split(b"\n", 1)[1] for file in (tmp_path / "p/decoys").iterdir()}) == 2
+
+
+def test_a_rate_that_rests_on_one_decoy_says_so(tmp_path):
+    for number in range(20):
+        write(tmp_path / "mics", f"m{number}.mrc", blobs=6, seed=number, side=320)
+
+    one, ten = (pick(tmp_path / "mics", tmp_path / f"p{count}.star", decoys=count, fdr=0.1) for count in (1, 10))
+
+    assert "rests on 1 decoy alone" in " ".join(event.text for event in one.events)
+    assert "rests on" not in " ".join(event.text for event in ten.events)
 
 
 def test_with_fewer_decoys_those_of_an_earlier_run_do_not_count(micrographs, tmp_path):

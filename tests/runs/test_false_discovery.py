@@ -1,5 +1,7 @@
 """False discovery rates and cuts from scores of candidates and of decoys, where the truth is drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
@@ -197,6 +199,42 @@ def test_a_run_of_guesses_keeps_only_what_noise_explains_a_twentieth_of() -> Non
     strict = found.best(0.05)[0]
     assert strict > found.best(0.2)[0]
     assert found.automatic_cut() == pytest.approx(strict)
+
+
+def guesses(seed: int = 9) -> FalseDiscovery:
+    """A run whose candidates differ from noise and would be wrong more often than right."""
+    rng = np.random.default_rng(seed)
+    low = [logistic(rng.normal(-2.6, 0.8, 200)) for _ in range(10)]
+    real = [np.concatenate([logistic(rng.normal(-0.4, 0.4, 60)), one]) for one in low[:5]]
+    return false_discovery(real, low[5:], 1.0)
+
+
+def test_guesses_that_other_sizes_show_too_are_kept_like_any_others() -> None:
+    found = replace(guesses(), elsewhere=(0.01, 0.01))
+
+    assert not found.is_noise
+    assert found.automatic_cut() == pytest.approx(found.best(0.2)[0])
+    assert found.automatic_cut() < guesses().automatic_cut()
+
+
+def test_guesses_that_no_other_size_shows_are_noise() -> None:
+    found = replace(guesses(), elsewhere=(0.4, 0.06))
+
+    assert not guesses().is_noise
+    assert found.is_noise
+    assert found.automatic_cut() == np.inf
+
+
+def test_one_size_of_three_decides_nothing() -> None:
+    assert not replace(guesses(), elsewhere=(1.0, 0.01)).is_noise
+
+
+def test_other_sizes_have_no_say_where_all_is_clear_or_all_is_noise() -> None:
+    clear, empty = run(true=100, false=200, decoy=200), run(true=0, false=200, decoy=200)
+
+    assert not replace(clear, elsewhere=(1.0, 1.0)).is_noise
+    assert replace(clear, elsewhere=(1.0, 1.0)).automatic_cut() == clear.automatic_cut()
+    assert replace(empty, elsewhere=(0.0, 0.0)).is_noise
 
 
 def test_noise_of_a_larger_micrograph_is_more() -> None:

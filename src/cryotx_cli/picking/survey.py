@@ -18,13 +18,16 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
-from cryotx_cli.micrographs.decoy import decoy_from, noise_seed, radial_spectrum
-from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.micrographs.decoy import decoy_from
 from cryotx_cli.picking.core_threads import CorePool, cores_for
+from cryotx_cli.picking.prepared import Noise, Prepared, prepared
 from cryotx_cli.picking.subjects import Subject
 from cryotx_cli.runs.candidates import Candidates
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
+from cryotx_cli.runs.folder import fingerprint
+from cryotx_cli.runs.seen_elsewhere import OTHER_SIZES, Seen, SeenElsewhere, noise_beside
 from cryotx_cli.runs.settled import Settled
+from cryotx_cli.wording import counted
 
 _FEWEST = 3  # decoys: how much they differ tells whether there are enough
 _ERROR = 0.02  # of the number of picks that other decoys would give, its standard error: F1 changes by less than that
@@ -47,13 +50,22 @@ class Survey:
         False discovery rates by score; None if no decoy could be made.
     subjects
         Places of the micrographs that were compared with their decoys, whose candidates are kept now.
+    elsewhere
+        What other sizes say, for the next survey of the same micrographs; None where it does not matter.
     """
 
     found: FalseDiscovery | None
     subjects: tuple[int, ...] = field(default=())
+    elsewhere: SeenElsewhere | None = None
 
 
-def survey(subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker, tell: Tell) -> Survey:
+def survey(
+    subjects: Sequence[Subject],
+    settled: Settled,
+    picker: ParticlePicker,
+    tell: Tell,
+    known: SeenElsewhere | None = None,
+) -> Survey:
     """Compare some micrographs with decoys, as many as the settings say, and keep the candidates of both.
 
     Parameters
@@ -66,6 +78,8 @@ def survey(subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker
         Finds the candidates; one whose `compares_with_noise` is false makes no decoys.
     tell
         Hears what is done, and why there are no decoys.
+    known
+        What other sizes said in an earlier survey.
 
     Raises
     ------
@@ -74,12 +88,15 @@ def survey(subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker
     """
     if not settled.config.decoys or not settled.by_probability or not subjects:
         return Survey(None)
-    with _Comparison(subjects, settled, picker) as comparison:
+    with _Comparison(subjects, settled, picker, tell) as comparison:
         if picker.compares_with_noise:
             tell(Event("Comparing some of the micrographs with noise of the same spectrum."))
             comparison.look()
             comparison.make_decoys()
         found = comparison.result()
+        comparison.tell_of_few()
+        if found.found is not None and found.found.is_unclear and len(subjects) < _LARGE_RUN:
+            found = comparison.seen_elsewhere(found, known)
     if found.found is None:
         why = comparison.reasons[0] if comparison.reasons else "these weights do not see a particle at one size"
         if settled.config.fdr is not None:
@@ -105,33 +122,6 @@ def _spread(subjects: Sequence[Subject]) -> Iterator[int]:
     yield from (ordered[number] for number in order if number < len(ordered))
 
 
-@dataclass(frozen=True, eq=False)
-class _Noise:
-    """What decoys of a micrograph are drawn from; `micrograph` says what they measure."""
-
-    spectrum: NDArray[np.float64]
-    shape: tuple[int, int]
-    seed: int
-    micrograph: Micrograph
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """What the network looks at, the micrograph without its pixels, and what these are for its decoys."""
-
-    micrograph: Micrograph
-    image: NDArray[np.float32]
-    seed: int
-
-    def noise(self) -> _Noise | None:
-        """Return what its decoys are drawn from; None where that cannot be told."""
-        spectrum = radial_spectrum(self.image)
-        if spectrum is None:
-            return None
-        height, width = self.image.shape
-        return _Noise(spectrum, (height, width), self.seed, self.micrograph)
-
-
 @dataclass(eq=False)
 class _Look:
     """A micrograph that is compared: its candidates, and those of the decoys that count so far."""
@@ -140,7 +130,7 @@ class _Look:
     subject: Subject
     candidates: Candidates
     scores: NDArray[np.float64]
-    noise: _Noise | None
+    noise: Noise | None
     decoys: list[Candidates] = field(default_factory=list)
 
     @property
@@ -154,6 +144,13 @@ class _Look:
         scores, diameters = ([getattr(one, name) for one in ones] for name in ("scores", "diameters"))
         stacked = Particles(np.concatenate(centres), np.concatenate(scores), np.concatenate(diameters), size)
         return Candidates(stacked, len(ones) * height, width)
+
+    def shows_the_same(self, other: _Look) -> bool:
+        """Whether the other one is the same micrograph under another name."""
+        mine, theirs = self.candidates.particles, other.candidates.particles
+        if not len(mine) or not np.array_equal(mine.scores, theirs.scores):
+            return False
+        return np.array_equal(mine.centres, theirs.centres)
 
     def kept_decoy(self) -> Candidates | None:
         """Return the next decoy if it has been made before."""
@@ -176,8 +173,8 @@ class _Comparison:
         Why micrographs could not be compared.
     """
 
-    def __init__(self, subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker) -> None:
-        self._subjects, self._settled, self._picker = subjects, settled, picker
+    def __init__(self, subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker, tell: Tell) -> None:
+        self._subjects, self._settled, self._picker, self._tell = subjects, settled, picker, tell
         self._everything = replace(settled.selection, max_picks=None)
         self._looks: list[_Look] = []
         self.reasons: list[str] = []
@@ -205,7 +202,9 @@ class _Comparison:
                 return
             place, looking = ahead.popleft()
             with self._telling(self._subjects[place]):
-                self._looks.append(looking.result())
+                look = looking.result()
+                if not any(look.shows_the_same(other) for other in self._looks):  # a copy would have the same decoys
+                    self._looks.append(look)
 
     def make_decoys(self) -> None:
         """Find what the network sees in decoys: in one of each micrograph, then the next, until they are enough."""
@@ -240,6 +239,44 @@ class _Comparison:
             if kept is None or kept.height != stack.height:
                 look.subject.keep(None, stack)
         return Survey(self._settled.selection.compared(pairs), tuple(look.place for look in self._looks))
+
+    def tell_of_few(self) -> None:
+        """Say where what is told of false picks rests on next to no noise."""
+        decoys = sum(len(look.decoys) for look in self._looks)
+        if 0 < decoys < _FEWEST:
+            text = f"What is told of false picks rests on {counted(decoys, 'decoys')} alone; --decoys 10 is surer."
+            self._tell(Event(text, "warning"))
+
+    def seen_elsewhere(self, found: Survey, known: SeenElsewhere | None) -> Survey:
+        """Return the same with a word from sizes near the one that was told, unless an earlier survey has it."""
+        assert found.found is not None
+        what = [(look.subject.name, len(look.decoys)) for look in self._looks]
+        key = fingerprint(self._picker.fingerprint, self._settled.diameter, self._settled.contrast, what)
+        if known is None or known.key != key:
+            self._tell(Event("Few candidates are clear: looking whether they are in slightly other sizes, too."))
+            seen = (self._beside(factor * self._settled.diameter) for factor in OTHER_SIZES)
+            known = SeenElsewhere(key, tuple(one for one in seen if one is not None))
+        return replace(found, found=replace(found.found, elsewhere=known.noise), elsewhere=known)
+
+    def _beside(self, diameter: float) -> float | None:
+        """Return how much noise explains of the best candidates at another size; None where none can be looked at."""
+        coming = [
+            (look, self._threads.submit(self._seen, look.subject, diameter, len(look.decoys))) for look in self._looks
+        ]
+        seen = []
+        for look, one in coming:
+            with self._telling(look.subject):
+                seen.append(one.result())
+        return noise_beside(seen, diameter)
+
+    def _seen(self, subject: Subject, diameter: float, decoys: int) -> Seen:
+        read = self._read(subject, diameter)
+        height, width = read.micrograph.image.shape
+        noise = read.noise() if decoys else None
+        with self._network:
+            found = self._picker.locate(read.image, read.micrograph).particles
+        drawn = [] if noise is None else [self._in_decoy(noise, number) for number in range(decoys)]
+        return Candidates(found, height, width), drawn
 
     # ---- how many decoys ---------------------------------------------------------------------------------------------
 
@@ -287,10 +324,8 @@ class _Comparison:
         except OSError as error:
             self.reasons.append(f"{subject.name}: {error.strerror or error}")
 
-    def _read(self, subject: Subject) -> _Prepared:
-        micrograph = subject.read()
-        prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
-        return _Prepared(micrograph.without_pixels(), prepared, noise_seed(micrograph.image))
+    def _read(self, subject: Subject, diameter: float | None = None) -> Prepared:
+        return prepared(subject, self._settled, self._picker, diameter or self._settled.diameter)
 
     def _looked_at(self, place: int, is_decoyed: bool) -> _Look:
         """Find the candidates of a micrograph unless they are kept; with what decoys are drawn from if it has some."""
@@ -347,9 +382,10 @@ class _Comparison:
 
     def _draw(self, look: _Look, number: int) -> Candidates | None:
         noise = look.noise = look.noise or self._read(look.subject).noise()
-        if noise is None:
-            return None
+        return None if noise is None else self._in_decoy(noise, number)
+
+    def _in_decoy(self, noise: Noise, number: int) -> Candidates:
         image = decoy_from(noise.spectrum, noise.shape, noise.seed, number)
+        height, width = noise.micrograph.image.shape
         with self._network:
-            found = self._picker.locate(image, noise.micrograph).particles
-        return Candidates(found, look.candidates.height, look.candidates.width)
+            return Candidates(self._picker.locate(image, noise.micrograph).particles, height, width)

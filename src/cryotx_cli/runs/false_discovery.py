@@ -24,10 +24,12 @@ NOISE_RATE = 0.05
 """Where no cut brings the share of picks that noise explains down to this, there is nothing but noise."""
 _MOST_NOISE = 0.2  # largest share of picks above a score that noise may explain
 _CLEARLY_LESS = 4.0  # times: by so much do few decoys err
+_GUESSES = 0.5  # mean probability: candidates below are wrong more often than right
+_DOUBLED = 2 * NOISE_RATE  # for a micrograph of a run that other sizes say is more than noise
 _FELLOWS, _ODDS, _SURE = 10, 10.0, 0.995  # see `OwnCuts`
 
 # Particles for each that candidates add up to: some have no candidate at all, and what noise explains is taken away on
-# the safe side. The least of what simulated micrographs say: 1.10 with particles and noise alone, 1.25 with dirt, 1.17
+# the safe side. The least of what simulated micrographs say: 1.10 with particles and noise alone, 1.25 with dirt, 1.16
 # those of the second simulator (benchmarks/decoys.py).
 _PARTICLES = 1.1
 
@@ -99,6 +101,9 @@ class FalseDiscovery:
         For each logit of the grid, the same for all candidates from there on, on the safe side.
     found_in_noise
         What the decoys have shown.
+    elsewhere
+        What `noise_of_best` is for the same micrographs where the network is told a diameter that is a little smaller
+        or larger; empty where that was not looked at. It counts where the run `is_unclear`.
     """
 
     candidates: Scores
@@ -107,6 +112,7 @@ class FalseDiscovery:
     noise: Scores
     tail: Scores
     found_in_noise: FoundInNoise
+    elsewhere: tuple[float, ...] = ()
 
     def of(self, scores: Scores) -> Scores:
         """Probability of each score that its candidate is false: noise, or something else that is no particle."""
@@ -134,8 +140,23 @@ class FalseDiscovery:
 
     @property
     def is_noise(self) -> bool:
-        """Whether there are no more candidates than in noise."""
-        return bool(np.count_nonzero(self._at(self.tail, self.candidates) <= NOISE_RATE) < self.micrographs)
+        """Whether there are no more candidates than in noise: at this size, or at most of those that were looked at.
+
+        What the network thinks of faint particles changes with the pixels that it sees them in; that of ice even more.
+        """
+        shares = (self.noise_of_best, *self.elsewhere) if self.was_seen_elsewhere else (self.noise_of_best,)
+        return float(np.median(shares)) > NOISE_RATE
+
+    @cached_property
+    def is_unclear(self) -> bool:
+        """Whether candidates stand out from noise, or nearly do, but would be wrong more often than right."""
+        likely = self._likely(self._best_of_all(_MOST_NOISE))
+        return len(likely) > 0 and float(likely.mean()) < _GUESSES and self.noise_of_best < _MOST_NOISE
+
+    @property
+    def was_seen_elsewhere(self) -> bool:
+        """Whether other sizes have a say in what these candidates are."""
+        return bool(self.elsewhere) and self.is_unclear
 
     @property
     def distinctness(self) -> float:
@@ -150,18 +171,28 @@ class FalseDiscovery:
         """Whether more decoys might say of it that it is noise, or that it is not."""
         return 1 / _CLEARLY_LESS < self._beside_limit < _CLEARLY_LESS
 
+    @cached_property
+    def noise_of_best(self) -> float:
+        """Share that noise explains of the best candidates, one a micrograph; infinite where there are not so many."""
+        tails = np.sort(self._at(self.tail, self.candidates))[: self.micrographs]
+        return float(tails[-1]) if len(tails) == self.micrographs else math.inf
+
     @property
     def _beside_limit(self) -> float:
-        """Share that noise explains of the best candidates, one a micrograph, as a multiple of what is noise alone."""
-        tails = np.sort(self._at(self.tail, self.candidates))[: self.micrographs]
-        return max(float(tails[-1]), 1e-9) / NOISE_RATE if len(tails) == self.micrographs else math.inf
+        """The same as a multiple of what is noise alone."""
+        return max(self.noise_of_best, 1e-9) / NOISE_RATE
 
     @cached_property
     def own_cuts(self) -> OwnCuts:
         """What the micrographs of this run share, from which each gets the cut that serves it best."""
         kept = self.best(_MOST_NOISE)
-        usual = _middle(kept)
-        return OwnCuts(self.found_in_noise, usual, bool(len(kept)), bool(len(kept)) and not self.is_guesswork(kept))
+        return OwnCuts(
+            self.found_in_noise,
+            usual=_middle(kept),
+            more_than_noise=bool(len(kept)),
+            convincing=bool(len(kept)) and not self.is_guesswork(kept),
+            seen_elsewhere=self.was_seen_elsewhere,
+        )
 
     def automatic_cut(self) -> float:
         """Return the lowest score that is kept where the run is cut as if it were one micrograph."""
@@ -178,8 +209,10 @@ class FalseDiscovery:
         most_noise
             None is kept from which on noise explains a larger share.
         """
-        if self.is_noise:
-            return self.candidates[:0]
+        return self.candidates[:0] if self.is_noise else self._best_of_all(most_noise)
+
+    def _best_of_all(self, most_noise: float) -> Scores:
+        """Return them where there may be nothing but noise."""
         likely = self._likely(self.candidates)
         enough = self._at(self.tail, self.candidates) <= most_noise
         cut = expected_f1_cut(likely, 0.0, particles=_PARTICLES * float(likely.sum()))
@@ -187,7 +220,7 @@ class FalseDiscovery:
 
     def is_guesswork(self, kept: Scores) -> bool:
         """Whether these candidates are wrong more often than right."""
-        return bool(self._likely(kept).mean() < 0.5)
+        return bool(self._likely(kept).mean() < _GUESSES)
 
     def cut_at(self, rate: float) -> float:
         """Return the lowest score to keep for an expected share of false picks of at most `rate`; inf if there is none.
@@ -222,8 +255,10 @@ class OwnCuts:
     0.995 count as those of 0.995, for beyond they say little. Where particles are fainter than in the rest of the run,
     the median lies half-way between the two.
 
-    And guesses are looked at more closely: where most picks of a run would be wrong, those go from which on noise
-    explains a twentieth; in a run of noise a micrograph has to convince alone.
+    And guesses are looked at more closely: where most picks of a run would be wrong, it counts whether other sizes show
+    more than noise, too. If they do, noise may explain twice as much of the best candidate of a micrograph; where they
+    were not looked at, those go from which on noise explains a twentieth. In a run of noise a micrograph has to
+    convince alone.
 
     Parameters
     ----------
@@ -236,12 +271,15 @@ class OwnCuts:
         Whether the run has candidates that noise does not explain.
     convincing
         Whether more of them are right than wrong.
+    seen_elsewhere
+        Whether other sizes have a say in that.
     """
 
     found_in_noise: FoundInNoise
     usual: float | None
     more_than_noise: bool
     convincing: bool
+    seen_elsewhere: bool = False
 
     @property
     def with_unsure(self) -> OwnCuts:
@@ -254,7 +292,7 @@ class OwnCuts:
 
     def cut_of(self, micrograph: FalseDiscovery) -> float:
         """Return the lowest score to keep in a micrograph that is compared with the decoys already."""
-        kept = micrograph.best(_MOST_NOISE if self.convincing or not self.more_than_noise else NOISE_RATE)
+        kept = self._best_of(micrograph)
         if not len(kept) or (not self.more_than_noise and micrograph.is_guesswork(kept)):
             return float("inf")
         own, usual = _middle(kept), self.usual
@@ -263,6 +301,15 @@ class OwnCuts:
         elif usual is not None:
             own = usual if own > usual else (own + usual) / 2
         return float(kept[0]) if own is None else max(float(kept[0]), _score(own - np.log(_ODDS)))
+
+    def _best_of(self, micrograph: FalseDiscovery) -> Scores:
+        """Return the best candidates of a micrograph: few where they are guesses that no other size supports."""
+        if not self.more_than_noise or self.convincing:
+            return micrograph.best(_MOST_NOISE)
+        if not self.seen_elsewhere:
+            return micrograph.best(NOISE_RATE)
+        is_near = micrograph.noise_of_best <= _DOUBLED
+        return micrograph._best_of_all(_MOST_NOISE) if is_near else micrograph.best(_MOST_NOISE)
 
 
 def false_discovery(

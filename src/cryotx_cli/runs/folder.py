@@ -21,6 +21,7 @@
         diameter.json  what --diameter auto estimated, for the next run
         start.json  when, where and by which command it was started
         diagnosis.json what is wrong with a run that finds little
+        sizes.json  what a run of faint particles shows at other sizes
         stop        ends a run with --watch as soon as somebody makes it
 """
 

@@ -17,7 +17,7 @@ from cryotx_cli.runs.folder import is_run
 _ANOTHER = "Give --out another name, or move what is there away."
 _NAMES = (
     *("config.toml", "report.html", "stop", "png", "thumbnails", "candidates", "decoys"),
-    *("classes", "crops", "diagnosis.json", "dropped.json", "start.json"),
+    *("classes", "crops", "diagnosis.json", "dropped.json", "sizes.json", "start.json"),
 )
 """What a run writes into its folder beside coordinates."""
 

@@ -15,6 +15,7 @@ from cryotx_cli.runs.dropped import Dropped, read_dropped
 from cryotx_cli.runs.false_discovery import FalseDiscovery
 from cryotx_cli.runs.folder import PickFolder, decoy_key, is_run
 from cryotx_cli.runs.ledger import LedgerRow
+from cryotx_cli.runs.seen_elsewhere import kept_seen_elsewhere
 from cryotx_cli.runs.selection import Picks
 from cryotx_cli.runs.settled import Settled, read_settled
 
@@ -88,7 +89,10 @@ class StoredRun:
     def false_discovery(self) -> FalseDiscovery | None:
         """What decoys say of this run; None where it has none."""
         pairs = [(real, decoy) for _, real, decoy in self._with_decoys()]
-        return self.settled.selection.compared(pairs) if pairs and self.settled.config.decoys else None
+        if not pairs or not self.settled.config.decoys:
+            return None
+        found, elsewhere = self.settled.selection.compared(pairs), kept_seen_elsewhere(self.folder.path)
+        return found if elsewhere is None else replace(found, elsewhere=elsewhere.noise)
 
     @property
     def false_among_kept(self) -> FalseDiscovery | None:

@@ -37,6 +37,7 @@ from cryotx_cli.runs.jobs import PickJob, PickJobs
 from cryotx_cli.runs.out_name import check_star_name, tell_of_shared_folder
 from cryotx_cli.runs.record import RunRecord
 from cryotx_cli.runs.result import PickResult, PickSummary
+from cryotx_cli.runs.seen_elsewhere import keep_seen_elsewhere, kept_seen_elsewhere
 from cryotx_cli.wording import counted
 
 _GROWN = 4  # times as many micrographs as when it was last compared with noise: then a session is compared again
@@ -235,7 +236,9 @@ class PickRun:
     def _settle_cut(self, jobs: Sequence[PickJob]) -> None:
         """Compare some of the micrographs with noise; the threshold follows from it, unless it was given."""
         settled = self._plan.settled
-        survey = survey_run([OfRun(job, settled) for job in jobs], settled, self._picker, self.events.tell)
+        known = None if self._config.restart else kept_seen_elsewhere(self._folder.path)
+        survey = survey_run([OfRun(job, settled) for job in jobs], settled, self._picker, self.events.tell, known)
+        keep_seen_elsewhere(self._folder.path, survey.elsewhere)
         settled = settled.with_cut(survey.found)
         self._found = self._remarks.found = survey.found
         self._plan.settled = self._remarks.settled = self._overview.settled = settled
