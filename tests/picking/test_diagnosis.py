@@ -216,7 +216,7 @@ def test_faint_particles_are_told_with_what_to_look_at_and_how_to_teach_the_mode
             return Located(replace(found, scores=scores).sorted_by_score())
 
     for number in range(3):
-        write(tmp_path / "mics", f"m{number}.mrc", 100, 7)
+        write(tmp_path / "mics", f"m{number * '0'}.mrc", 100, 7)  # no two alike
 
     run = run_on(tmp_path / "mics", tmp_path / "p.star", HalfSure(), diameter=100)
 
