@@ -74,15 +74,20 @@ finally:
 """
 
 
-def test_a_run_without_pictures_and_report_loads_no_scipy_at_all(tmp_path: Path) -> None:
+def write_discs(path: Path, side: int, count: int) -> None:
+    """A micrograph of 2 Å per pixel with discs of 80 Å."""
     rng = np.random.default_rng(0)
-    image = rng.standard_normal((600, 600)).astype(np.float32)
-    rows, columns = np.mgrid[:600, :600]
-    for y, x in rng.uniform(40, 560, (25, 2)):
+    image = rng.standard_normal((side, side)).astype(np.float32)
+    rows, columns = np.mgrid[:side, :side]
+    for y, x in rng.uniform(40, side - 40, (count, 2)):
         image -= 1.5 * (np.hypot(rows - y, columns - x) < 20)
-    with mrcfile.new(tmp_path / "m.mrc") as mrc:
+    with mrcfile.new(path) as mrc:
         mrc.set_data(image)
         mrc.voxel_size = 2.0
+
+
+def test_a_run_without_pictures_and_report_loads_no_scipy_at_all(tmp_path: Path) -> None:
+    write_discs(tmp_path / "m.mrc", 600, 25)
     words = ["pick", "m.mrc", "--out", "p.star", "--diameter", "80", "--device", "cpu", "--no-images", "--no-report"]
 
     finished = subprocess.run(
@@ -92,6 +97,17 @@ def test_a_run_without_pictures_and_report_loads_no_scipy_at_all(tmp_path: Path)
     assert finished.stdout.splitlines()[-1] == "[]"
     picks = len((tmp_path / "p" / "box" / "m.box").read_text().splitlines())
     assert picks >= 10  # so many have been compared with noise, thinned out and checked
+
+
+@pytest.mark.slow
+def test_a_process_that_only_picks_averages_its_picks_without_what_compilers_need(tmp_path: Path) -> None:
+    write_discs(tmp_path / "m.mrc", 1200, 120)
+    command = [sys.executable, "-m", "cryotx_cli", "pick", "m.mrc", "--out", "p.star", "--diameter", "80"]
+
+    finished = subprocess.run([*command, "--device", "cpu"], cwd=tmp_path, capture_output=True, check=True, text=True)
+
+    assert "No class averages" not in finished.stderr
+    assert (tmp_path / "p" / "classes" / "classes.mrcs").exists()
 
 
 def test_plugins_are_not_looked_for_unless_the_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +34,7 @@ def trained_averages(polar: PolarFourier, crops: Tensor, classes: int, seed: int
     seed
         Of the crops that the classes begin with.
     """
-    draw = torch.Generator().manual_seed(seed)
+    draw = np.random.default_rng(seed)  # that of PyTorch loads its compilers first
     averages = polar.samples(crops[_some(draw, len(crops), classes).to(polar.device)])
     for round_ in range(_ROUNDS):
         settles = round_ >= _ROUNDS - _SETTLED
@@ -72,7 +73,7 @@ def relative(scores: Tensor) -> Tensor:
 
 
 def _begun_anew(
-    polar: PolarFourier, crops: Tensor, poses: Poses, averages: Tensor, counts: Tensor, draw: torch.Generator
+    polar: PolarFourier, crops: Tensor, poses: Poses, averages: Tensor, counts: Tensor, draw: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Begin classes that next to nothing is left of with some members of the largest one."""
     averages, counts = averages.clone(), counts.clone()
@@ -100,5 +101,5 @@ def _frequencies(polar: PolarFourier) -> Tensor:
     return torch.arange(1, polar.rings + 1, device=polar.device, dtype=torch.float32)
 
 
-def _some(draw: torch.Generator, of: int, count: int) -> Tensor:
-    return torch.randperm(of, generator=draw)[:count]
+def _some(draw: np.random.Generator, of: int, count: int) -> Tensor:
+    return torch.from_numpy(draw.permutation(of)[:count])

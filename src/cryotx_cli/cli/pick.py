@@ -186,6 +186,7 @@ def _opening(run: PickRun, config: PickConfig) -> str:
 
 def _print_summary(summary: PickSummary, watched: bool) -> None:
     from cryotx_cli.cli.console import expected_false, facts, film_left_out
+    from cryotx_cli.runs.commands import word_of
 
     here = summary.micrographs - summary.resumed
     earlier = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
@@ -208,13 +209,10 @@ def _print_summary(summary: PickSummary, watched: bool) -> None:
             *(("", f"{result.error}") for result in summary.skipped),
         ],
     )
+    if summary.classes is not None:  # in a line of its own, which is copied in one piece
+        stack = word_of(summary.folder / "classes" / "classes.star")
+        typer.echo(f"To see the averages in RELION: relion_display --i {stack} --display rlnReferenceImage")
 
 
 def _class_averages(summary: PickSummary) -> list[tuple[str, str]]:
-    from cryotx_cli.runs.commands import word_of
-
-    if summary.classes is None:
-        return []
-    stack = word_of(summary.folder / "classes" / "classes.star")
-    look = f"in the report, or relion_display --i {stack} --display rlnReferenceImage"
-    return [("Class averages", summary.classes), ("", look)]
+    return [] if summary.classes is None else [("Class averages", f"{summary.classes}; see the report")]
