@@ -52,6 +52,19 @@ def test_the_table_has_a_line_for_each_micrograph_and_one_for_all(sides: tuple[P
     assert rows["b"][:6] == ["1", "1", "0", "0.000", "0.000", "0.000"]
     assert rows["d"][:3] == ["0", "1", "0"]
     assert rows["All"][1:6] == ["4", "4", "2", "0.500", "0.500"]
+    assert result.stdout.splitlines()[-1] == "Diameter: 40 px (40 Å)"
+
+
+def test_the_diameter_that_the_truth_states_is_told(tmp_path: Path) -> None:
+    truth = "x,y,score,diameter\n10,10,1,8\n90,90,1,8\n"
+    for side in ("picks", "truth"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "m.csv").write_text(truth)
+
+    result = evaluate(tmp_path / "picks", tmp_path / "truth")
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "Diameter: 8 px, as the truth states"
 
 
 def test_what_is_on_one_side_only_is_told(sides: tuple[Path, Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,7 +88,7 @@ def evaluate(
             "Give the picks and the truth of one set.",
         )
     if alone is not None:
-        _show_set(alone)
+        _show_set(alone, stated=config.diameter is None and config.diameters is None)
     else:
         _show_tree(result)
     if json_file is not None:
@@ -118,7 +119,8 @@ def _named(picks: Sequence[str]) -> dict[str, Path]:
     raise ConfigError(f"PICKS: two programs are called {name}", "Name them: NAME=PATH.")
 
 
-def _show_set(result: EvaluationResult) -> None:
+def _show_set(result: EvaluationResult, stated: bool) -> None:
+    """Print the numbers of one set; `stated`: the diameter is what the truth says."""
     from cryotx_cli.cli.console import below, status, table
 
     for event in result.events:
@@ -134,6 +136,7 @@ def _show_set(result: EvaluationResult) -> None:
             f"COCO: AP {result.coco.average:.3f} for overlaps of .50 to .95, AP50 {result.coco.at_half:.3f} "
             "(boxes of a diameter)"
         )
+    below(f"Diameter: {_diameter(result)}{_in_angstrom(result)}{', as the truth states' if stated else ''}")
     _tell_of_names(result, "")
 
 
@@ -202,6 +205,16 @@ def _diameter(result: EvaluationResult) -> str:
     diameters = [row.diameter_px for row in result.micrographs]
     low, high = f"{min(diameters):.0f}", f"{max(diameters):.0f}"
     return f"{low} px" if low == high else f"{low} to {high} px"
+
+
+def _in_angstrom(result: EvaluationResult) -> str:
+    """Return the same in Å; nothing where neither side knows a pixel size."""
+    sizes = [(row.diameter_px, side.pixel_size) for row in result.micrographs for side in (row.truth, row.picks)]
+    diameters = [diameter * size for diameter, size in sizes if isfinite(size)]
+    if not diameters:
+        return ""
+    low, high = f"{min(diameters):.0f}", f"{max(diameters):.0f}"
+    return f" ({low} Å)" if low == high else f" ({low} to {high} Å)"
 
 
 def _label(*names: str) -> str:
