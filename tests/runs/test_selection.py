@@ -1,5 +1,7 @@
 """The threshold rules against brute force, simulation and cases worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -232,10 +234,34 @@ def test_micrographs_and_decoys_are_chosen_alike_and_compared_by_their_areas():
     real = on_a_micrograph((50, 50, 0.9), (54, 50, 0.8), (100, 50, 0.07), (3, 50, 0.9))
     decoy = on_a_micrograph((50, 25, 0.06), (54, 25, 0.05), (100, 25, 0.04), (100, 3, 0.05), height=50)
     found = Selection(Threshold(0.5), 20.0, 20.0, max_picks=1).compared([(real, decoy)] * 2)
-    assert found.candidates.tolist() == [0.07, 0.07, 0.9, 0.9]
-    # Of low score are 2 candidates, 4 of the decoys, which have half the area; each counts as one more.
-    assert found.loudness == pytest.approx((2 * 0.93 + 1) / (2 * 4 + 1))
+    assert found.candidates.tolist() == [0.07, 0.07, 0.9, 0.9, 0.9, 0.9]  # those at the border among them
+    # Of low score are 2 candidates, 6 of the decoys, which have half the area; each counts as one more.
+    assert found.loudness == pytest.approx((2 * 0.93 + 1) / (2 * 6 + 1))
     assert found.found_in_noise.area == 2 * 50 * 200 * 2.0**2
+
+
+@pytest.mark.parametrize("how", [{"edge": 60.0}, {"box": 41}])
+@pytest.mark.parametrize("own_cuts", [False, True])
+def test_the_border_takes_picks_away_and_moves_no_automatic_cut(how, own_cuts):
+    rng = np.random.default_rng(3)
+    whole, decoy = scattered(1, 120), scattered(2, 60)
+    decoy.particles.scores[:] = rng.beta(1, 12, len(decoy.particles))
+    usual = Selection(ExpectedF1(), 20.0, 0.0, None)
+    narrow = replace(usual, **how)
+    if own_cuts:
+        usual = replace(usual, rule=usual.compared([(whole, decoy)]).own_cuts)
+        narrow = replace(narrow, rule=narrow.compared([(whole, decoy)]).own_cuts)
+
+    picks, fewer = (one.choose(whole).particles for one in (usual, narrow))
+
+    margin = 60.0 / 1.7 if "edge" in how else 41 / 2
+    assert 0 < len(fewer) < len(picks)
+    assert fewer.centres.tolist() == picks.inside(whole.height, whole.width, margin).centres.tolist()
+
+
+def test_the_best_so_many_are_counted_within_the_border():
+    found = scattered(5)
+    assert len(Selection(ExpectedCount(9), 10.0, 40.0, None).choose(found).particles) == 9
 
 
 def test_the_rule_of_a_run_cuts_each_micrograph_by_its_own_candidates_and_area():

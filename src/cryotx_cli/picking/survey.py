@@ -175,7 +175,6 @@ class _Comparison:
 
     def __init__(self, subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker, tell: Tell) -> None:
         self._subjects, self._settled, self._picker, self._tell = subjects, settled, picker, tell
-        self._everything = replace(settled.selection, max_picks=None)
         self._looks: list[_Look] = []
         self.reasons: list[str] = []
         # Where one network runs at a time, the next micrograph is read meanwhile.
@@ -342,7 +341,7 @@ class _Comparison:
         return _Look(place, subject, candidates, self._scores(candidates), noise)
 
     def _scores(self, candidates: Candidates) -> NDArray[np.float64]:
-        return self._everything.available(candidates).scores
+        return self._settled.selection.weighed(candidates).scores
 
     def _add_decoy(self, look: _Look) -> bool:
         """Give it one more decoy, if its noise can be told.

@@ -5,7 +5,7 @@ one micrograph at a time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,16 +116,23 @@ class Selection:
 
     def choose(self, candidates: Candidates) -> Picks:
         """Choose the picks of one micrograph."""
-        # Before the rule: it weighs what there is to find, and two candidates on one particle are one particle.
         apart = self._apart(candidates)
         inside = self._inside(candidates, apart)
-        picks = self._best(inside.select(choose(inside, self.rule)))
+        # A score to reach follows from all that there is to find, the border takes away from that: whoever widens it
+        # loses no other pick. So many picks are so many that are left.
+        among = inside if isinstance(self.rule, Percentile | ExpectedCount) else self.weighed(candidates)
+        picks = self._best(self._inside(candidates, among.select(choose(among, self.rule))))
         lowest = float(picks.scores.min(initial=np.inf))
         wanted, wanted_apart = len(candidates.particles.above(lowest)), len(apart.above(lowest))
         return Picks(picks, wanted_apart - len(inside.above(lowest)), wanted - wanted_apart)
 
+    def weighed(self, candidates: Candidates) -> Particles:
+        """Return the candidates that cuts follow from: at most one a particle, those at the border among them."""
+        # Two candidates on one particle are one particle, and none lies outside of the image.
+        return self._apart(candidates).inside(candidates.height, candidates.width)
+
     def available(self, candidates: Candidates) -> Particles:
-        """Return the candidates among which the rule chooses, best first: picks are as many from the top."""
+        """Return the candidates that may be picks, best first: picks are as many from the top."""
         return self._best(self._inside(candidates, self._apart(candidates)))
 
     def expected_false(self, candidates: Candidates, picks: Particles, run: FalseDiscovery | None) -> float | None:
@@ -141,8 +148,7 @@ class Selection:
             What decoys say of the whole run, where they say anything.
         """
         if isinstance(self.rule, OwnCuts):
-            scores = replace(self, max_picks=None).available(candidates).scores
-            run = self.rule.found_in_noise.beside([scores], candidates.particles.area)
+            run = self.rule.found_in_noise.beside([self.weighed(candidates).scores], candidates.particles.area)
         return None if run is None else run.expected_false(picks.scores)
 
     def compared(self, pairs: Sequence[tuple[Candidates, Candidates]]) -> FalseDiscovery:
@@ -153,12 +159,11 @@ class Selection:
         pairs
             Of each micrograph, its candidates and those of its decoys; some may have none, of no height.
         """
-        everything = replace(self, max_picks=None)
         real, decoys = zip(*pairs, strict=True)
         decoy_area = sum(one.particles.area for one in decoys)
         return false_discovery(
-            [everything.available(one).scores for one in real],
-            [everything.available(one).scores for one in decoys],
+            [self.weighed(one).scores for one in real],
+            [self.weighed(one).scores for one in decoys],
             sum(one.particles.area for one in real) / decoy_area,
             decoy_area,
         )
