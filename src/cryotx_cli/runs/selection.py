@@ -121,8 +121,9 @@ class Selection:
         # A score to reach follows from all that there is to find, the border takes away from that: whoever widens it
         # loses no other pick. So many picks are so many that are left.
         among = inside if isinstance(self.rule, Percentile | ExpectedCount) else self.weighed(candidates)
-        picks = self._best(self._inside(candidates, among.select(choose(among, self.rule))))
-        lowest = float(picks.scores.min(initial=np.inf))
+        chosen = among.select(choose(among, self.rule))
+        picks = self._best(self._inside(candidates, chosen))
+        lowest = float((picks if len(picks) == self.max_picks else chosen).scores.min(initial=np.inf))
         wanted, wanted_apart = len(candidates.particles.above(lowest)), len(apart.above(lowest))
         return Picks(picks, wanted_apart - len(inside.above(lowest)), wanted - wanted_apart)
 
