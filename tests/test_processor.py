@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cryotx_cli.processor import Cores, ThreadTime, free_memory, granted_cores, thread_time
+from cryotx_cli.processor import Cores, ThreadTime, free_memory, granted_cores, thread_time, threads_to_use
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +160,17 @@ def test_threads_that_calculate_have_run() -> None:
     assert before is not None
     assert after is not None
     assert after.ran > before.ran
+
+
+@pytest.mark.parametrize(
+    ("asked", "free_gib", "expected"),
+    [("", 100, 64), ("6", 100, 6), ("6,2", 100, 64), ("99", 100, 64), ("6", 3, 3), ("", 0, 1)],
+)
+def test_micrographs_at_a_time_are_limited_by_cores_by_what_the_user_says_and_by_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, free_gib: int, expected: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable:   {free_gib << 20} kB\n")
+
+    assert threads_to_use(tmp_path) == expected

@@ -59,6 +59,23 @@ def granted_cores(root: Path = Path("/")) -> Cores:
     return min(found, key=lambda cores: cores.count)
 
 
+def threads_to_use(root: Path = Path("/")) -> int:
+    """Return how many micrographs may be worked on at a time where each takes little memory.
+
+    As many as there are cores, no more than the user lets PyTorch use, and one for each GiB of free memory.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+    """
+    asked, free = os.environ.get(_THREADS, ""), free_memory(root)
+    limits = [granted_cores(root).count]
+    limits += [int(asked)] if asked.isdigit() else []
+    limits += [free >> 30] if free is not None else []
+    return max(1, min(limits))
+
+
 def use_granted_cores() -> None:
     """Tell the libraries that are loaded from here on to start no more threads, and to let those that wait sleep.
 

@@ -1,6 +1,7 @@
 """Runs that are compared with noise: cuts that follow from it, a stated rate of false picks, the same bytes always."""
 
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.errors import ConfigError, CryotxError
 from cryotx_cli.micrographs.image import normalise
+from cryotx_cli.runs.jobs import checksum_of
 from cryotx_cli.workflows.pick import PickRun, start_pick
 from cryotx_cli.workflows.threshold import threshold
 from quick_picker import PickerWithoutNetwork
@@ -454,3 +456,37 @@ def test_a_session_is_compared_as_it_grows_and_all_its_picks_have_one_cut(tmp_pa
     again = BlobPicker()
     pick(folder, tmp_path / "p.star", again)
     assert set(again.located) <= {f"m{number}.mrc" for number in range(6)}
+
+
+class PassingPicker(BlobPicker):
+    """Takes micrographs that are shrunk while they are read, unless they are to keep their size."""
+
+    prepares_unread = True
+
+    def prepare(self, micrograph, diameter):
+        return normalise(micrograph.shrunk(1.0 if self.whole else 0.96))
+
+    def __init__(self, whole: bool = False) -> None:
+        super().__init__()
+        self.whole = whole
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_micrograph_that_is_looked_at_is_not_read_again_for_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    for number in range(3):
+        write(tmp_path / "in", f"{number}.mrc", 20 + number)
+    asked: list[str] = []
+
+    def noted(path: Path) -> int | None:
+        asked.append(path.name)
+        return checksum_of(path)
+
+    monkeypatch.setattr("cryotx_cli.picking.micrograph_work.checksum_of", noted)
+
+    pick(tmp_path / "in", tmp_path / "p.star", PassingPicker(whole))
+
+    expected = [zlib.crc32((tmp_path / "in" / f"{number}.mrc").read_bytes()) for number in range(3)]
+    assert [row["checksum"] for row in ledger(tmp_path / "p.star")] == expected
+    assert sorted(asked) == (["0.mrc", "1.mrc", "2.mrc"] if whole else [])

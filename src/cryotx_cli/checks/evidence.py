@@ -13,7 +13,7 @@ and denoised micrographs, dark and bright particles are all served by the larges
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.micrographs.image import Image, clipped_and_rescaled, rescale
+from cryotx_cli.micrographs.micrograph import Micrograph
 
 Orientation = Literal["as written", "upside down", "mirrored", "swapped"]
 ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
@@ -88,12 +89,27 @@ def measure_fit(image: Image, centres: NDArray[np.float64]) -> Fit | None:
     Fit or None
         None where there are fewer than `MIN_PICKS` picks.
     """
+    return _fit(lambda factor: clipped_and_rescaled(image, factor), image.shape, centres)
+
+
+def measure_fit_on(micrograph: Micrograph, centres: NDArray[np.float64]) -> Fit | None:
+    """Do the same with a micrograph, which may not have been read yet.
+
+    Raises
+    ------
+    MicrographError
+        It cannot be read.
+    """
+    return _fit(micrograph.shrunk, micrograph.image.shape, centres)
+
+
+def _fit(shrink: Callable[[float], Image], shape: tuple[int, ...], centres: NDArray[np.float64]) -> Fit | None:
     if len(centres) < MIN_PICKS:
         return None
-    sizes = _SIZES * max(image.shape)
+    sizes = _SIZES * max(shape)
     # One pass over all pixels; the coarser filters start from its result.
     shrunk = min(1.0, _PIXELS_PER_SIZE / float(sizes[0]))
-    image = clipped_and_rescaled(image, shrunk)
+    image = shrink(shrunk)
     centres, sizes = _scaled(centres, shrunk), sizes * shrunk
     scores, moved = [], []
     for size in sizes:

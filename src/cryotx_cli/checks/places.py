@@ -8,19 +8,22 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit
+from cryotx_cli.checks.evidence import MIN_PICKS, Fit, Orientation, combined, measure_fit_on
 from cryotx_cli.checks.finding import MAX_EXAMPLES, Finding
 from cryotx_cli.checks.target import PickedTarget
 from cryotx_cli.coordinates.close_pairs import close_pairs
 from cryotx_cli.coordinates.formats.box import BOX_PER_DIAMETER
 from cryotx_cli.coordinates.grid import SAME_PIXEL_SIZE, Grid, factor_between
 from cryotx_cli.errors import MicrographError
-from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, read_header, read_micrograph
+from cryotx_cli.micrographs.micrograph import PICTURE_SUFFIXES, MicrographFile, read_header
+from cryotx_cli.micrographs.unread import open_micrograph
+from cryotx_cli.processor import threads_to_use
 from cryotx_cli.wording import counted
 
 _DUPLICATE_DIAMETERS = 0.1
@@ -301,21 +304,24 @@ def _check_duplicates(pairs: Sequence[PickedTarget], diameter: float | None) -> 
 
 
 def _fits(pairs: Iterable[PickedTarget]) -> tuple[dict[str, Fit], list[str]]:
-    """Measure the images of these micrographs; those that cannot be read say why."""
-    fits, errors = {}, []
-    for pair in pairs:
-        if pair.error or pair.target.path is None or len(pair.particles) < MIN_PICKS:
-            errors += [pair.error] if pair.error else []
-            continue
-        try:
-            # The pixel size does not matter here; PNG and JPG files know none. No name keeps the pixels in memory.
-            fit = measure_fit(read_micrograph(pair.target.path, 1.0).image, pair.particles.centres)
-        except MicrographError as error:
-            errors.append(error.message)
-            continue
-        if fit is not None:
-            fits[pair.name] = fit
-    return fits, errors
+    """Measure the images of these micrographs, several at a time; those that cannot be read say why."""
+    pairs = [*pairs]
+    with ThreadPoolExecutor(max(1, min(threads_to_use(), len(pairs)))) as threads:
+        measured = [*threads.map(_measured, pairs)]
+    fits = {pair.name: one for pair, one in zip(pairs, measured, strict=True) if isinstance(one, Fit)}
+    return fits, [one for one in measured if isinstance(one, str)]
+
+
+def _measured(pair: PickedTarget) -> Fit | str | None:
+    """Return how its picks fit an image, or why that cannot be read; None where there are too few of them."""
+    if pair.error or pair.target.path is None or len(pair.particles) < MIN_PICKS:
+        return pair.error or None
+    try:
+        # The pixel size does not matter here; PNG and JPG files know none. No name keeps the pixels in memory.
+        file = MicrographFile(pair.target.path, str(pair.target.path))
+        return measure_fit_on(open_micrograph(file, 1.0), pair.particles.centres)
+    except MicrographError as error:
+        return error.message
 
 
 def _check_orientation(pairs: Sequence[PickedTarget], fits: Mapping[str, Fit]) -> Finding:

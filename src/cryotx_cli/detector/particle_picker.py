@@ -116,6 +116,10 @@ class ParticlePicker(Protocol):
         """Whether `locate` takes noise in place of what `prepare` returns: normalised, a particle 24 px across."""
 
     @property
+    def prepares_unread(self) -> bool:
+        """Whether `prepare` does with what `Micrograph.shrunk` returns, so that none has to be in memory as a whole."""
+
+    @property
     def locates_at_once(self) -> bool:
         """Whether several threads may `locate` at a time, which is faster than one that uses all cores."""
 

@@ -118,8 +118,12 @@ def noise_seed(pixels: Image) -> int:
         (height, width), as they were read. What is made of them differs in its last bits from one processor to the
         next, and so would all decoys.
     """
-    rows = pixels[:: max(1, len(pixels) // _SEEDING_ROWS)]
-    return zlib.crc32(rows.astype("<f4").tobytes())
+    return zlib.crc32(pixels[:: seeding_rows(len(pixels))].astype("<f4").tobytes())
+
+
+def seeding_rows(height: int) -> int:
+    """Return the distance of the rows that `noise_seed` follows from; the first row is one of them."""
+    return max(1, height // _SEEDING_ROWS)
 
 
 def decoy_from(spectrum: NDArray[np.float64], shape: tuple[int, int], seed: int, number: int = 0) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,18 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
 Limits = tuple[np.float32, np.float32]
+Rows = Callable[[int, int], Image]
+"""Returns the rows from one to before another, (n, width); they are asked for from top to bottom."""
 
 PIXELS_PER_DIAMETER = 24.0
 CLIP = 5.0
+SAMPLED = 8
+"""Of a large image every eighth row and column tell the grey levels."""
 _DEVIATIONS = 10.0  # beyond which a pixel is hot or dead
 _BACKGROUND_WINDOW = 49  # px at network scale: two diameters
 _STRAY_ROWS, _FEWEST_ROWS = 8, 3  # px at network scale: beyond a padded border, and of it
-_ROWS_AT_ONCE = 4  # of the result: few enough that the rows they come from stay in the processor's cache
+# Of the result: few enough that the rows they come from stay in the processor's cache; and that they do themselves.
+_ROWS_AT_ONCE, _ROWS_OF_BLOCK = 4, 32
 
 
 def rescale(image: Image, factor: float, limits: Limits | None = None) -> Image:
@@ -51,30 +57,57 @@ def rescale(image: Image, factor: float, limits: Limits | None = None) -> Image:
 
     if factor > 1:
         return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
-    # OpenCV takes 3 to 5 times as long to average in both directions at once.
-    rows = _averaged_rows(image, height, limits)
-    return np.asarray(cv2.resize(rows, (width, height), interpolation=cv2.INTER_AREA))
+    return averaged(lambda first, last: image[first:last], image.shape, factor, limits)
 
 
 def clipped_and_rescaled(image: Image, factor: float) -> Image:
     """Return what `rescale` makes of what `clip_outliers` returns, without a clipped copy of an image that shrinks."""
-    if round(len(image) * factor) >= len(image):
+    if not shrinks(image.shape, factor):
         return rescale(clip_outliers(image), factor)
-    return rescale(image, factor, _limits(image, _DEVIATIONS))
+    return rescale(image, factor, outlier_limits(sampled(image)))
 
 
-def _averaged_rows(image: Image, height: int, limits: Limits | None) -> Image:
-    """Average the rows over areas to `height` rows, within limits; the columns stay."""
-    step = len(image) / height
-    averaged = np.empty((height, image.shape[1]), np.float32)
-    for first in range(0, height, _ROWS_AT_ONCE):
-        edges = np.arange(first, min(height, first + _ROWS_AT_ONCE) + 1) * step
-        rows = np.arange(int(edges[0]), min(len(image), math.ceil(edges[-1])))
-        overlap = np.minimum(edges[1:, None], rows + 1) - np.maximum(edges[:-1, None], rows)
-        weights = (np.clip(overlap, 0, None) / step).astype(np.float32)
-        band = image[rows[0] : rows[-1] + 1]
-        np.dot(weights, band if limits is None else band.clip(*limits), out=averaged[first : first + _ROWS_AT_ONCE])
-    return averaged
+def shrinks(shape: tuple[int, ...], factor: float) -> bool:
+    """Whether an image has fewer rows when it is rescaled."""
+    return round(shape[0] * factor) < shape[0]
+
+
+def averaged(rows: Rows, shape: tuple[int, ...], factor: float, limits: Limits | None) -> Image:
+    """Average over areas what is read by rows; see `rescale`.
+
+    Parameters
+    ----------
+    rows
+        Of the image, float32.
+    shape
+        (height, width) of the image, which is to have fewer rows and no more columns.
+    factor, limits
+        As `rescale` takes them.
+    """
+    import cv2
+
+    height, width = (max(1, round(n * factor)) for n in shape)
+    step = shape[0] / height
+    result = np.empty((height, width), np.float32)
+    block = np.empty((_ROWS_OF_BLOCK, shape[1]), np.float32)
+    # OpenCV takes 3 to 5 times as long to average in both directions at once.
+    for first in range(0, height, _ROWS_OF_BLOCK):
+        last = min(height, first + _ROWS_OF_BLOCK)
+        for start in range(first, last, _ROWS_AT_ONCE):
+            end = min(last, start + _ROWS_AT_ONCE)
+            edges = np.minimum(np.arange(start, end + 1) * step, shape[0])
+            _average_rows(rows, edges, step, limits, block[start - first : end - first])
+        cv2.resize(block[: last - first], (width, last - first), result[first:last], interpolation=cv2.INTER_AREA)
+    return result
+
+
+def _average_rows(rows: Rows, edges: NDArray[np.float64], step: float, limits: Limits | None, out: Image) -> None:
+    """Average what lies between edges, `step` rows of the image, to one row each."""
+    within = np.arange(int(edges[0]), math.ceil(edges[-1]))
+    overlap = np.minimum(edges[1:, None], within + 1) - np.maximum(edges[:-1, None], within)
+    weights = (np.clip(overlap, 0, None) / step).astype(np.float32)
+    band = rows(int(within[0]), int(within[-1]) + 1)
+    np.dot(weights, band if limits is None else band.clip(*limits), out=out)
 
 
 def clip_outliers(image: Image, deviations: float = _DEVIATIONS) -> Image:
@@ -82,14 +115,24 @@ def clip_outliers(image: Image, deviations: float = _DEVIATIONS) -> Image:
 
     Statistics come from every eighth row and column: 2.6e5 of a 4k image's pixels fix them to better than 1 %.
     """
-    limits = _limits(image, deviations)
+    limits = outlier_limits(sampled(image), deviations)
     if limits is None or (image.min() >= limits[0] and image.max() <= limits[1]):
         return image
     return np.clip(image, *limits)
 
 
-def _limits(image: Image, deviations: float) -> Limits | None:
-    sample = image[::8, ::8] if min(image.shape) >= 256 else image
+def sampled(image: Image) -> Image:
+    """Return the pixels that `outlier_limits` follow from: of an image that is not small a few."""
+    return image[::SAMPLED, ::SAMPLED] if is_sampled(image.shape) else image
+
+
+def is_sampled(shape: tuple[int, ...]) -> bool:
+    """Whether every eighth row and column of an image are enough to know its grey levels."""
+    return min(shape) >= 256
+
+
+def outlier_limits(sample: Image, deviations: float = _DEVIATIONS) -> Limits | None:
+    """Return so many robust standard deviations around the median of what `sampled` returns; None where it is flat."""
     middle = _median(sample)
     spread = 1.4826 * _median(np.abs(sample - middle))
     if spread == 0:
@@ -162,23 +205,21 @@ def normalise(image: Image) -> Image:
 
 
 def _running_mean(image: Image) -> Image:
-    """Return the mean of the window around each pixel: ``scipy.ndimage.uniform_filter``, bit by bit.
-
-    The noise that a run is compared with is drawn anew where an image differs in its last bit. And SciPy is not loaded
-    before the network has run.
-    """
+    """Return the mean of the window around each pixel, twice: ``scipy.ndimage.uniform_filter``, bit by bit."""
     import cv2
 
-    for window in ((1, _BACKGROUND_WINDOW), (_BACKGROUND_WINDOW, 1)):
-        total = cv2.boxFilter(image, cv2.CV_64F, window, normalize=False, borderType=cv2.BORDER_REFLECT)
-        image = np.empty(total.shape, np.float32)
-        np.divide(total, _BACKGROUND_WINDOW, out=image, casting="same_kind")  # divided in double precision
-    return image
+    # Written again and again: new memory takes as long as adding up.
+    mean, total = np.empty(image.shape, np.float32), np.empty(image.shape)
+    for window in 2 * ((1, _BACKGROUND_WINDOW), (_BACKGROUND_WINDOW, 1)):
+        cv2.boxFilter(image, cv2.CV_64F, window, total, normalize=False, borderType=cv2.BORDER_REFLECT)
+        np.divide(total, _BACKGROUND_WINDOW, out=mean, casting="same_kind")  # divided in double precision
+        image = mean
+    return mean
 
 
 def _normalised(image: Image) -> Image:
     image = image.astype(np.float32, copy=False)
-    background = _running_mean(_running_mean(image))
+    background = _running_mean(image)
     flat = np.subtract(image, background, out=background)
     flat -= _median(flat)
     spread = 1.4826 * _median(np.abs(flat))

@@ -108,6 +108,16 @@ class Micrograph:
         _require_contrast(pixels, source)
         return cls(pixels, float(pixel_size), source)
 
+    def negative(self) -> Micrograph:
+        """Return it with every pixel times -1."""
+        return replace(self, image=-self.image)
+
+    def shrunk(self, factor: float) -> NDArray[np.float32]:
+        """Return its pixels without hot and dead ones, rescaled so that each side is `factor` times as long."""
+        from cryotx_cli.micrographs.image import clipped_and_rescaled
+
+        return clipped_and_rescaled(self.image, factor)
+
     def without_pixels(self) -> Micrograph:
         """Return what says how large it is and takes no memory: every pixel is 0."""
         return replace(self, image=np.broadcast_to(np.float32(0), self.image.shape))

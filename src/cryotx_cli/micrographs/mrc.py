@@ -102,8 +102,7 @@ def read_mrc(path: Path) -> tuple[NDArray[Any], float | None]:
             stored = np.fromfile(path, mrc.dtype, count=mrc.height * mrc.width, offset=mrc.offset)
     # Counted again: the file may have been cut short since.
     require_all_bytes(mrc, mrc.offset + stored.nbytes)
-    if _ERROR_PAGE.match(stored[:64].tobytes()):
-        raise MicrographError(f"{path}: holds an XML or HTML page behind its MRC header", "Download it again.")
+    require_no_page(path, stored[:64].tobytes())
     return stored.reshape(mrc.height, mrc.width), mrc.pixel_size
 
 
@@ -126,6 +125,18 @@ def promised_bytes(path: Path) -> tuple[int, bool]:
         raise ValueError("no MRC header of real numbers")
     data = header.nx * header.ny * header.nz * header.dtype.itemsize
     return _HEADER_BYTES + header.nsymbt + data, compressed
+
+
+def require_no_page(path: Path, stored: bytes) -> None:
+    """Refuse a file whose first stored bytes are text of a web server.
+
+    Raises
+    ------
+    MicrographError
+        If they are.
+    """
+    if _ERROR_PAGE.match(stored):
+        raise MicrographError(f"{path}: holds an XML or HTML page behind its MRC header", "Download it again.")
 
 
 def require_all_bytes(mrc: MrcLayout, available: int) -> None:

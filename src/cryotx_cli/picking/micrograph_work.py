@@ -14,6 +14,7 @@ from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.detector.particle_picker import ParticlePicker
 from cryotx_cli.events import Event
 from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
+from cryotx_cli.micrographs.unread import Passed, UnreadMicrograph, open_micrograph
 from cryotx_cli.report.annotated_image import grey_picture, write_annotated_image
 from cryotx_cli.report.packing import thumbnail_bytes
 from cryotx_cli.report.thumbnail import write_thumbnail
@@ -95,19 +96,24 @@ class MicrographWork:
         started = time.perf_counter()
         stored = stored_candidates(job, self._settled)
         is_drawn = not self._config.report or job.outputs.thumbnail.exists()
-        checksum = checksum_of(job.file.path) if job.content.checksum is None else job.content.checksum
         needs_pixels = self._config.images or not is_drawn or self._lacks_crops(job, stored)
         if stored is not None and not needs_pixels:
+            checksum = _checksum(job, Passed())
             return ReadMicrograph(None, None, stored, time.perf_counter() - started, 0.0, checksum)
-        micrograph = read_micrograph(job.file, self._config.pixel_size)
+        is_shown = self._config.images or self._config.report  # or else nothing is drawn or cut out of it
+        in_passing = self._picker.prepares_unread and not is_shown
+        micrograph = (open_micrograph if in_passing else read_micrograph)(job.file, self._config.pixel_size)
+        passed = micrograph.passed if isinstance(micrograph, UnreadMicrograph) else Passed()
         read = time.perf_counter()
         prepared = None
         if stored is None:
             prepared = self._picker.prepare(self._settled.with_dark_particles(micrograph), self._settled.diameter)
-        seconds = time.perf_counter() - read
-        if not (self._config.images or self._config.report):  # nothing is drawn or cut out of it
+        prepare_seconds = time.perf_counter() - read - passed.seconds
+        checksum = _checksum(job, passed)
+        if not is_shown:
             micrograph = micrograph.without_pixels()
-        return ReadMicrograph(micrograph, prepared, stored, read - started, seconds, checksum)
+        read_seconds = time.perf_counter() - started - prepare_seconds
+        return ReadMicrograph(micrograph, prepared, stored, read_seconds, prepare_seconds, checksum)
 
     def pick(self, job: PickJob, read: ReadMicrograph) -> PickedMicrograph:
         """Run the network, unless there are candidates already, and choose among them.
@@ -206,3 +212,9 @@ class MicrographWork:
         located = self._picker.locate(prepared, micrograph)
         height, width = micrograph.image.shape
         return Candidates(located.particles, height, width, located.film), located.events
+
+
+def _checksum(job: PickJob, passed: Passed) -> int | None:
+    """Return the checksum of a micrograph's file, which may be known already."""
+    known = passed.checksum if job.content.checksum is None else job.content.checksum
+    return checksum_of(job.file.path) if known is None else known

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.detector.particle_picker import ParticlePicker
-from cryotx_cli.micrographs.decoy import noise_seed, radial_spectrum
+from cryotx_cli.micrographs.decoy import radial_spectrum
 from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.micrographs.unread import UnreadMicrograph, seed_of
 from cryotx_cli.picking.subjects import Subject
 from cryotx_cli.runs.settled import Settled
 
@@ -26,11 +27,12 @@ class Noise:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the network looks at, the micrograph without its pixels, and what these are for its decoys."""
+    """What the network looks at, the micrograph without its pixels, and what is known of these and of their file."""
 
     micrograph: Micrograph
     image: NDArray[np.float32]
     seed: int
+    checksum: int | None
 
     def noise(self) -> Noise | None:
         """Return what its decoys are drawn from; None where that cannot be told."""
@@ -44,5 +46,8 @@ class Prepared:
 def prepared(subject: Subject, settled: Settled, picker: ParticlePicker, diameter: float) -> Prepared:
     """Read a micrograph and prepare it for particles of `diameter` Å, which need not be that of the run."""
     micrograph = subject.read()
+    if isinstance(micrograph, UnreadMicrograph) and not picker.prepares_unread:
+        micrograph = micrograph.read()
     image = picker.prepare(settled.with_dark_particles(micrograph), diameter)
-    return Prepared(micrograph.without_pixels(), image, noise_seed(micrograph.image))
+    checksum = micrograph.passed.checksum if isinstance(micrograph, UnreadMicrograph) else None
+    return Prepared(micrograph.without_pixels(), image, seed_of(micrograph), checksum)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cryotx_cli.micrographs.micrograph import Micrograph, read_micrograph
+from cryotx_cli.micrographs.micrograph import Micrograph
+from cryotx_cli.micrographs.unread import open_micrograph
 from cryotx_cli.runs.candidates import Candidates, read_candidates, write_candidates
 from cryotx_cli.runs.jobs import PickJob, stored_candidates
 from cryotx_cli.runs.settled import Settled
@@ -23,7 +24,7 @@ class Subject(Protocol):
         """Å of underfocus."""
 
     def read(self) -> Micrograph:
-        """Return it, as it was recorded."""
+        """Return it, as it was recorded; it may be an `UnreadMicrograph`."""
 
     @property
     def candidates(self) -> Candidates | None:
@@ -56,7 +57,7 @@ class OfRun:
         return self.job.file.defocus
 
     def read(self) -> Micrograph:  # noqa: D102
-        return read_micrograph(self.job.file, self.settled.config.pixel_size)
+        return open_micrograph(self.job.file, self.settled.config.pixel_size)
 
     @property
     def candidates(self) -> Candidates | None:  # noqa: D102

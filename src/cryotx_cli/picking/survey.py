@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -52,11 +52,14 @@ class Survey:
         Places of the micrographs that were compared with their decoys, whose candidates are kept now.
     elsewhere
         What other sizes say, for the next survey of the same micrographs; None where it does not matter.
+    checksums
+        Of the files of which all bytes were read, by the place of the micrograph.
     """
 
     found: FalseDiscovery | None
     subjects: tuple[int, ...] = field(default=())
     elsewhere: SeenElsewhere | None = None
+    checksums: Mapping[int, int] = field(default_factory=dict)
 
 
 def survey(
@@ -176,6 +179,7 @@ class _Comparison:
     def __init__(self, subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker, tell: Tell) -> None:
         self._subjects, self._settled, self._picker, self._tell = subjects, settled, picker, tell
         self._looks: list[_Look] = []
+        self._checksums: dict[int, int] = {}
         self.reasons: list[str] = []
         # Where one network runs at a time, the next micrograph is read meanwhile.
         self._cores = cores_for(picker)
@@ -231,13 +235,14 @@ class _Comparison:
             if place not in places:
                 subject.forget_decoys()
         if not compared:
-            return Survey(None)
+            return Survey(None, checksums=self._checksums)
         pairs = [(look.candidates, look.stack) for look in self._looks]
         for look, (_, stack) in zip(self._looks, pairs, strict=True):
             kept = look.subject.decoys
             if kept is None or kept.height != stack.height:
                 look.subject.keep(None, stack)
-        return Survey(self._settled.selection.compared(pairs), tuple(look.place for look in self._looks))
+        found = self._settled.selection.compared(pairs)
+        return Survey(found, tuple(look.place for look in self._looks), checksums=self._checksums)
 
     def tell_of_few(self) -> None:
         """Say where what is told of false picks rests on next to no noise."""
@@ -337,6 +342,8 @@ class _Comparison:
             height, width = read.micrograph.image.shape
             candidates = Candidates(found.particles, height, width, found.film)
             subject.keep(candidates, None)
+            if read.checksum is not None:
+                self._checksums[place] = read.checksum
             noise = read.noise() if is_decoyed else None  # its pixels are at hand now
         return _Look(place, subject, candidates, self._scores(candidates), noise)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -123,6 +123,25 @@ class PickJobs:
         self._earlier = folder.ledger.read()
         self._contents: dict[tuple[str, int, int], FileContent] = {}  # by path, size and time
         self._named: dict[tuple[str, str], PickJob] = {}  # by format, and by what it calls the micrograph
+
+    def note_survey(self, jobs: Sequence[PickJob], places: Iterable[int], checksums: Mapping[int, int]) -> None:
+        """Take note of what is known of some micrographs before they are picked: jobs made from now on know it.
+
+        Parameters
+        ----------
+        jobs
+            Of the run.
+        places
+            Of those among them that are `surveyed`.
+        checksums
+            Of files that have been read, by the place of their job.
+        """
+        self.surveyed |= {jobs[place].index for place in places}
+        for place, checksum in checksums.items():
+            known = jobs[place].content
+            key = next((key for key, content in self._contents.items() if content is known), None)
+            if key is not None and known.checksum is None:
+                self._contents[key] = replace(known, checksum=checksum)
 
     def plan(self, files: Sequence[MicrographFile]) -> list[PickJob]:
         """Return the jobs of all the micrographs of a run, in their order.

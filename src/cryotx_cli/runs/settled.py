@@ -62,7 +62,7 @@ class Settled:
 
     def with_dark_particles(self, micrograph: Micrograph) -> Micrograph:
         """Return a micrograph as detectors know it, turned to its negative if particles are bright in it."""
-        return micrograph if self.contrast == "dark" else replace(micrograph, image=-micrograph.image)
+        return micrograph if self.contrast == "dark" else micrograph.negative()
 
     @property
     def cut_by_run(self) -> bool:

@@ -242,7 +242,7 @@ class PickRun:
         settled = settled.with_cut(survey.found)
         self._found = self._remarks.found = survey.found
         self._plan.settled = self._remarks.settled = self._overview.settled = settled
-        self._plan.surveyed |= {jobs[place].index for place in survey.subjects}
+        self._plan.note_survey(jobs, survey.subjects, survey.checksums)
 
     def _settle_cut_again(self) -> Iterator[PickResult]:
         """Compare a session that has grown with noise once more, and choose the picks of all its micrographs anew."""

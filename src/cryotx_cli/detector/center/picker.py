@@ -32,7 +32,7 @@ from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, apart, middle_of, sweep
 from cryotx_cli.detector.unfilled import Unfilled
 from cryotx_cli.errors import MicrographError
-from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, clipped_and_rescaled, normalise, padding
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise, padding
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.micrographs.tiling import tiles
 from cryotx_cli.runs.expected_f1 import highest_expected_f1
@@ -58,6 +58,7 @@ class Picker:
 
     scales_to_diameter = True
     compares_with_noise = True
+    prepares_unread = True
 
     def __init__(
         self, checkpoint: Checkpoint, device: torch.device | str = "cpu", precision: Precision = "float32"
@@ -100,7 +101,7 @@ class Picker:
                 f"in an image of {width} x {height} px",
                 "Check --diameter (Å) and --pixel-size (Å per pixel).",
             )
-        return normalise(clipped_and_rescaled(micrograph.image, factor))
+        return normalise(micrograph.shrunk(factor))
 
     def pick(self, micrograph: Micrograph, diameter: float) -> Particles:
         """Find every candidate, scored by its calibrated probability of being a particle, best first.

@@ -57,7 +57,7 @@ class DetrPicker:
     """
 
     scales_to_diameter = False
-    compares_with_noise = False
+    compares_with_noise = prepares_unread = False
     locates_at_once = False  # its network takes more than a gigabyte
 
     def __init__(
