@@ -104,7 +104,7 @@ class _Views:
         return np.asarray(spin @ tilt @ self.bases[views], np.float32)
 
 
-def picks_with_truth(picker: Picker, kind: str, number: int) -> PicksWithTruth:
+def picks_with_truth(picker: Picker, kind: str, number: int, micrographs: int = _MICROGRAPHS) -> PicksWithTruth:
     """Simulate a run of one kind, and let the network pick it."""
     rng = np.random.default_rng([_SEED, KINDS.index(kind), number])
     structure = procedural_structure(rng)
@@ -114,7 +114,7 @@ def picks_with_truth(picker: Picker, kind: str, number: int) -> PicksWithTruth:
     pixel_size = structure.diameter / _FINE
     conditions, strength = _conditions(structure, kind, pixel_size, rng)
     frame, parts = Frame(structure.diameter), []
-    for one in _fields(proteins, conditions, kind, pixel_size, _MICROGRAPHS, rng):
+    for one in _fields(proteins, conditions, kind, pixel_size, micrographs, rng):
         found = picker.pick(one.micrograph, structure.diameter)
         found = found.with_minimum_distance(_FINE / 2).above(_LOWEST)
         cut = crops_of(one.micrograph, found.centres, frame)

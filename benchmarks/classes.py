@@ -6,10 +6,10 @@
     python benchmarks/classes.py --scaling
     python benchmarks/classes.py --relion FOLDER --particles 400 --classes 4        (needs relion_refine)
 
-Simulated runs are those of class_scenes.py: candidates of the network from a score of 0.05 on, so that there is
-something to drop. Noise are micrographs without particles, noise with the spectrum of micrographs of FOLDER, and places
-anywhere on these, at least half a diameter apart. For a set of real micrographs the labels tell precision and recall
-before and after `--drop-classes auto`.
+Simulated runs are those of class_scenes.py: all candidates of the network from a score of 0.05 on, so that there is
+something to drop, and those that it keeps by itself; in brackets the mean of the runs. Noise are micrographs without
+particles, noise with the spectrum of micrographs of FOLDER, and places anywhere on these, at least half a diameter
+apart. For a set of real micrographs the labels tell precision and recall before and after `--drop-classes auto`.
 """
 
 from __future__ import annotations
@@ -130,20 +130,21 @@ def kept(run: PicksWithTruth, some: NDArray[np.bool_], seed: int) -> Kept | None
     )
 
 
-def report_simulated(picker: Picker, first: int, count: int) -> None:
+def report_simulated(picker: Picker, first: int, count: int, micrographs: int) -> None:
     print("\n| run | d' | picks | purity | junk | of it dropped | particles | of them lost | rarest view keeps |")
     print("|---|---|---|---|---|---|---|---|---|")
     every: dict[str, list[Kept]] = {}
     for number in range(first, first + count):
         for kind in KINDS:
-            run = picks_with_truth(picker, kind, number)
-            one = kept(run, np.ones(len(run.kinds), bool), number)
-            if one is None:
-                print(f"| {kind} {number} | {run.detectability:.0f} | too few |", flush=True)
-                continue
-            every.setdefault(kind, []).append(one)
-            print(_row(f"{kind} {number}", f"{run.detectability:.0f}", [one]), flush=True)
-    for name, ones in every.items():
+            run = picks_with_truth(picker, kind, number, micrographs)
+            for of, some in (("candidates", np.ones(len(run.kinds), bool)), ("own cut", run.kept)):
+                one = kept(run, some, number)
+                if one is None:
+                    print(f"| {kind} {number}, {of} | {run.detectability:.0f} | too few |", flush=True)
+                    continue
+                every.setdefault(f"{kind}, {of}", []).append(one)
+                print(_row(f"{kind} {number}, {of}", f"{run.detectability:.0f}", [one]), flush=True)
+    for name, ones in sorted(every.items()):
         print(_row(f"all {len(ones)} of {name}", "", ones))
 
 
@@ -155,7 +156,7 @@ def _row(name: str, strength: str, ones: Sequence[Kept]) -> str:
     cells = [
         f"{purity:.3f}",
         junk,
-        f"{gone / junk:.2f}" if junk else "-",
+        f"{gone / junk:.2f} ({np.mean([one.junk_gone / one.junk for one in ones if one.junk]):.2f})" if junk else "-",
         particles,
         f"{lost / max(1, particles):.3f}",
         f"{min(one.rarest for one in ones):.2f}",
@@ -311,6 +312,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulated", type=int, default=0, metavar="N")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first simulated run")
+    parser.add_argument("--micrographs", type=int, default=4, metavar="N", help="of a simulated run")
     parser.add_argument("--noise", type=int, default=0, metavar="SEEDS")
     parser.add_argument("--crowded", type=Path, metavar="FOLDER")
     parser.add_argument("--real", type=Path, nargs="+", default=[], metavar="FOLDER")
@@ -323,7 +325,7 @@ def main() -> None:
     print(describe_machine("torch", "numpy"))
     picker = Picker(load_checkpoint("default"))
     if args.simulated:
-        report_simulated(picker, args.first, args.simulated)
+        report_simulated(picker, args.first, args.simulated, args.micrographs)
     if args.noise:
         report_noise(picker, args.crowded, args.noise)
     if args.real:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryotx_cli.averages.centring import LEAST_CENTRED, MOST_SPREAD, centred_power, spread
+from cryotx_cli.averages.centring import LEAST_CENTRED, MOST_SPREAD, centred_power, show_an_object, spread
 from cryotx_cli.averages.classes import sorted_into_classes
 
 SIDE, FIELD, RADIUS = 64, 1400, 16
@@ -89,3 +89,15 @@ def test_spread_is_about_the_mean_of_each_class() -> None:
 
     assert spread(shifts, np.array([0, 0, 1, 1]), 3).tolist() == pytest.approx([np.sqrt(0.5), 0, 0])
     assert MOST_SPREAD < 4
+
+
+def test_what_shows_an_object_in_its_middle_is_told_from_noise_and_few_tell_nothing() -> None:
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    rng = np.random.default_rng(3)
+    crops = rng.normal(0, 1, (200, SIDE, SIDE)).astype(np.float32)
+    crops[:100] += 0.5 * (np.hypot(x, y) < 12)
+    some = np.arange(200) < 100
+
+    assert show_an_object(crops, some)
+    assert not show_an_object(crops, ~some)
+    assert not show_an_object(crops, np.arange(200) < 10)

@@ -16,7 +16,7 @@ LEAST_CENTRED = 0.005
 """Of the power of crops. Places anywhere in crowded micrographs reach 0.003, picks of particles 0.008 to 0.07."""
 MOST_SPREAD = 0.56 * REACH
 """px on each axis. Picks of particles stay below 0.5 of the reach, places anywhere and lines come to 0.5 to 0.7."""
-_RING, _AT_ONCE = 2.0, 512
+_RING, _AT_ONCE, _FEWEST = 2.0, 512, 20
 _RADIUS = MASK_RADIUS + 4  # px: a particle has a rim, too
 
 
@@ -52,6 +52,12 @@ def centred_power(crops: Kept, numbers: NDArray[np.int64], classes: int) -> NDAr
     counts = np.bincount(numbers, minlength=classes)
     pairs = np.maximum(counts * (counts - 1), 1)[:, None]
     return np.asarray((((sums**2 - own) / pairs) @ area) / area.sum())
+
+
+def show_an_object(crops: Kept, some: NDArray[np.bool_]) -> bool:
+    """Return whether the crops of a mask (n,) show an object round their middle; no where they are few."""
+    count = int(some.sum())
+    return count >= _FEWEST and bool(centred_power(crops[some], np.zeros(count, np.int64), 1)[0] >= LEAST_CENTRED)
 
 
 def spread(shifts: NDArray[np.float64], numbers: NDArray[np.int64], classes: int) -> NDArray[np.float64]:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryotx_cli.averages.centring import LEAST_CENTRED, MOST_SPREAD, centred_power, spread
+from cryotx_cli.averages.centring import LEAST_CENTRED, MOST_SPREAD, centred_power, show_an_object, spread
 from cryotx_cli.averages.chance import crops_of_noise
 from cryotx_cli.averages.crops import MASK_RADIUS, SIDE, Kept, in_numbers
 from cryotx_cli.averages.halves import HalvesOfCrops, Images, Matches, strength
-from cryotx_cli.averages.leftovers import UNSURE, asked_for, leftovers
+from cryotx_cli.averages.leftovers import asked_for, leftovers
 from cryotx_cli.averages.polar import PolarFourier
 from cryotx_cli.averages.search import Poses
+from cryotx_cli.averages.standing_out import FAR, stands_out
 
 FEWEST = 30
 """Picks from which on there is something to average."""
@@ -163,7 +164,13 @@ def sorted_into_classes(
     if not asked.any() or scores[agrees[found.numbers]].sum() < _IN_CLASSES * scores.sum():
         return found
     places = crops_of_noise(_template(crops, trains), _NOISE_PLACES, seed)
-    return _with_leftovers(found, crops, leftovers(sorted_.fits(places, asked), scores, _unknown(found, scores)))
+    out = stands_out(crops, scores, asked)
+    left = leftovers(sorted_.fits(places, asked), scores, out, found.numbers, agrees)
+    # What shows an object is no noise, though it fits no average: a small protein without classes of its own.
+    like_others = left & (out <= FAR) if whole is None else left & (out <= FAR) & whole
+    if show_an_object(crops, like_others):
+        left &= out > FAR
+    return _with_leftovers(found, crops, left)
 
 
 @contextmanager
@@ -175,14 +182,6 @@ def _fewer_threads_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _unknown(found: Classes, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which crops (n,) are in classes whose halves agree and most of which the detector does not know."""
-    count = len(found.classes)
-    unsure = np.bincount(found.numbers, scores < UNSURE, count) >= np.bincount(found.numbers, minlength=count) / 2
-    agrees = np.array([one.ring is not None for one in found.classes])
-    return np.asarray((unsure & agrees)[found.numbers])
 
 
 def _with_leftovers(found: Classes, crops: Kept, left: NDArray[np.bool_]) -> Classes:

@@ -2,19 +2,24 @@
 
 How well a pick fits says little where the average was made with it: it fits itself. So picks are compared with the
 averages of the half that they are not in, and so are places in noise. The detector's score is the probability that a
-pick is a particle before it is compared. How much more often particles fit so than noise does makes it another one. The
-least likely picks are left over, only as many as together promise next to no particle by either of the two.
+pick is a particle before it is compared; the run corrects it, for all picks and for each class, and lowers it where a
+pick stands out as dirt does. How much more often particles fit so than noise does makes it another one. The least
+likely picks are left over, only as many as together promise next to no particle by either of the two, in the run and in
+each class that may be a view too faint to average.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotx_cli.averages.likelihood import density, probabilities
+from cryotx_cli.averages.standing_out import FAR, likelier_where_usual
+
 Fits = NDArray[np.float64]
+Picked = NDArray[np.bool_]
 
 LOST = 0.02
 """Share of the particles that may be among the leftovers by the scores alone, and by scores and fits: a faint protein
@@ -26,8 +31,9 @@ UNSURE = 0.5
 _DETECTED = (2.1, 1.5)
 _PARTED = 1.5  # deviations of noise by which the middle particle fits better: averages that tell less part nothing
 _FEWEST = 5
-_SURE = 100.0  # times: fits say no more, for neither distribution is known that far out
-_NARROW, _GRID = 0.5, 512  # of the kernel that is best for a Gaussian: fits of several views have several maxima
+_UNLIKELY = 0.3  # probability above which a pick stays, however many more might go
+_OF_PARTICLES = 0.7  # mean score
+_MAY_BE_VIEW, _LOST_OF_VIEW = 0.35, 0.03  # mean score, and share of the particles by scores
 _SOME = 1000  # picks that tell what the middle particle is like
 
 
@@ -62,7 +68,7 @@ def fits_beyond_noise(halves: Sequence[tuple[NDArray[np.bool_], Fits, Fits]]) ->
     return fits
 
 
-def leftovers(fits: Fits, scores: NDArray[np.float64], spared: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def leftovers(fits: Fits, scores: Fits, out: Fits, classes: NDArray[np.int64], agrees: NDArray[np.bool_]) -> Picked:
     """Return which picks (n,) are none of anything that there are averages of; none where averages do not tell.
 
     Parameters
@@ -71,26 +77,56 @@ def leftovers(fits: Fits, scores: NDArray[np.float64], spared: NDArray[np.bool_]
         (n,) as `fits_beyond_noise` gives them; NaN but for those of `asked_for`.
     scores
         (n,) probabilities that they are particles, as the detector gave them.
-    spared
-        (n,) which of them are in classes that show something, whatever the detector says.
+    out
+        (n,) how far they stand out, as `cryotx_cli.averages.standing_out` tells it; NaN as in fits.
+    classes
+        (n,) the class of each, from 0.
+    agrees
+        (classes,) which classes are more than noise.
     """
-    unsure = (scores < UNSURE) & ~spared
-    nothing = np.zeros(len(scores), bool)
+    left = np.zeros(len(scores), bool)
+    some = np.flatnonzero((scores < UNSURE) & ~_spared(scores, classes, agrees))
     beyond, usual = (fits - _DETECTED[0]) / _DETECTED[1], _of_all(fits, scores)
-    if unsure.sum() < _FEWEST or _middle(beyond, usual) < _PARTED:
-        return nothing
-    some = np.flatnonzero(unsure)
-    times = np.clip(
-        _density(beyond, usual, beyond[some]) / np.maximum(_of_noise(beyond[some]), 1e-12), 1 / _SURE, _SURE
-    )
-    # What fits worse than noise does is none of the particles that there are averages of, however few noise explains.
-    times = np.where(beyond[some] < -1, np.minimum(times, 1), times)
-    before = scores[some]
-    after = before * times / (before * times + 1 - before)
+    if len(some) < _FEWEST or _middle(beyond, usual) < _PARTED:
+        return left
+    by_score = likelier_where_usual(out, scores, some, UNSURE)
+    of_all = density(beyond, usual, beyond[some])
+    before, after = probabilities(beyond[some], of_all, by_score, classes[some], out[some] <= FAR)
     order = np.argsort(after, kind="stable")
-    few = (np.cumsum(after[order]) <= LOST * scores.sum()) & (np.cumsum(before[order]) <= LOST * scores.sum())
-    nothing[some[order[few]]] = True
-    return nothing
+    order = order[after[order] < _UNLIKELY]
+    most = LOST * scores.sum()
+    order = order[(np.cumsum(after[order]) <= most) & (np.cumsum(before[order]) <= most)]
+    left[some[order]] = True
+    return left & ~_too_many_of_class(some[order], by_score[order], scores, classes, agrees)
+
+
+def _spared(scores: Fits, classes: NDArray[np.int64], agrees: NDArray[np.bool_]) -> Picked:
+    """Return which picks (n,) are in classes of which something else is known than how picks fit.
+
+    Classes that agree and that the detector does not know; and classes of particles, by their scores, that average to
+    nothing: how picks fit these says nothing of them.
+    """
+    count = len(agrees)
+    picks = np.maximum(np.bincount(classes, minlength=count), 1)
+    unknown = np.bincount(classes, scores < UNSURE, count) >= picks / 2
+    known = np.bincount(classes, scores, count) >= _OF_PARTICLES * picks
+    return np.asarray(np.where(agrees, unknown, known)[classes])
+
+
+def _too_many_of_class(
+    some: NDArray[np.intp], by_score: Fits, scores: Fits, classes: NDArray[np.int64], agrees: NDArray[np.bool_]
+) -> Picked:
+    """Return which picks (n,) of some, the least likely first, promise too much of a class that may be a faint view.
+
+    Classes that average to nothing and hold particles by their scores.
+    """
+    count = len(agrees)
+    held = np.bincount(classes, scores, count)
+    many = np.zeros(len(scores), bool)
+    for number in np.flatnonzero(~agrees & (held >= _MAY_BE_VIEW * np.bincount(classes, minlength=count))):
+        own = classes[some] == number
+        many[some[own][np.cumsum(by_score[own]) > _LOST_OF_VIEW * held[number]]] = True
+    return many
 
 
 def _of_all(fits: Fits, scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,21 +134,6 @@ def _of_all(fits: Fits, scores: NDArray[np.float64]) -> NDArray[np.float64]:
     known, sure = ~np.isnan(fits), scores >= UNSURE
     stands_for = np.where(sure, sure.sum() / max(1, np.count_nonzero(sure & known)), 1.0)
     return np.where(known, scores * stands_for, 0.0)
-
-
-def _of_noise(beyond: Fits) -> Fits:
-    return np.asarray(np.exp(-(beyond**2) / 2) / math.sqrt(2 * math.pi))
-
-
-def _density(values: Fits, weights: NDArray[np.float64], at: Fits) -> Fits:
-    """Return how densely values lie, those of weight 0 left out, by a kernel."""
-    values, weights = values[weights > 0], weights[weights > 0] / weights.sum()
-    mean = (weights * values).sum()
-    width = max(1e-3, _NARROW * math.sqrt((weights * (values - mean) ** 2).sum()) * len(values) ** -0.2)
-    grid = np.linspace(values.min() - 3 * width, values.max() + 3 * width, _GRID)
-    counts = np.histogram(values, np.append(grid - (grid[1] - grid[0]) / 2, np.inf), weights=weights)[0]
-    kernel = _of_noise((grid[:, None] - grid[None]) / width) / width
-    return np.asarray(np.interp(at, grid, kernel @ counts))
 
 
 def _middle(fits: Fits, weights: NDArray[np.float64]) -> float:
