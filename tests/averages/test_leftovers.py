@@ -24,16 +24,18 @@ def test_junk_is_left_over_and_next_to_no_particle() -> None:
     assert left[:, :1000].mean(1).max() <= LOST
 
 
-def test_where_detectors_take_much_noise_for_particles_the_run_tells_that_it_is_noise() -> None:
-    """Scores promise a fifth of the junk to be particles; that it fits as noise does says that little of it is."""
+def test_where_detectors_take_much_noise_for_particles_more_goes_but_not_all() -> None:
+    """Scores promise a fifth of the junk to be particles; that it fits as noise does says that little of it is.
+
+    A protein that is too faint to fit may be among it, so twice what the scores promise is the most.
+    """
     fits, scores, *rest = made_up(1000, 800, 15)
     scores[1000:] = np.random.default_rng(1).uniform(0.1, 0.3, 800)
 
     left = leftovers(fits, scores, *rest)
 
-    assert scores[left].sum() > 2 * LOST * scores.sum()
-    assert left[1000:].mean() > 0.5
-    assert left[:1000].mean() < LOST
+    assert 1.9 * LOST * scores.sum() < scores[left].sum() <= 2 * LOST * scores.sum()
+    assert not left[:1000].any()
 
 
 def test_nothing_is_left_over_where_averages_do_not_part_particles_from_noise() -> None:
@@ -66,18 +68,18 @@ def test_unlikely_particles_stay_where_averages_say_that_they_are_some() -> None
     assert not leftovers(fits, scores, *rest)[:20].any()
 
 
-def test_picks_that_stand_out_go_before_others_of_their_score_and_fits_do_not_save_them() -> None:
+def test_picks_that_stand_out_go_though_they_fit_and_others_stay() -> None:
     """Dirt fits better than noise, and sure picks do not look like it."""
     fits, scores, out, *rest = made_up(1000, 600, 15)
-    scores[1000:] = 0.15
-    fits[1000:1300], out[1000:1300] = 9, 10
+    scores[1000:], fits[1000:] = 0.15, 9
+    out[1000:1300] = 10
 
     left = leftovers(fits, scores, out, *rest)
-    without = leftovers(fits, scores, np.zeros(1600), *rest)
 
     assert left[1000:1300].mean() > 0.3
-    assert not without[1000:1300].any()
+    assert not left[1300:].any()
     assert not left[:1000].any()
+    assert not leftovers(fits, scores, np.zeros(1600), *rest).any()
 
 
 def test_picks_whose_fit_was_not_asked_for_change_next_to_nothing() -> None:

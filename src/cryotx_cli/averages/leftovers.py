@@ -31,6 +31,7 @@ UNSURE = 0.5
 _DETECTED = (2.1, 1.5)
 _PARTED = 1.5  # deviations of noise by which the middle particle fits better: averages that tell less part nothing
 _FEWEST = 5
+_UNCORRECTED = 2.0  # times `LOST` by scores that the run has not corrected: a faint protein fits as noise does, too
 _UNLIKELY = 0.3  # probability above which a pick stays, however many more might go
 _OF_PARTICLES = 0.7  # mean score
 _MAY_BE_VIEW, _LOST_OF_VIEW = 0.35, 0.03  # mean score, and share of the particles by scores
@@ -96,6 +97,7 @@ def leftovers(fits: Fits, scores: Fits, out: Fits, classes: NDArray[np.int64], a
     order = order[after[order] < _UNLIKELY]
     most = LOST * scores.sum()
     order = order[(np.cumsum(after[order]) <= most) & (np.cumsum(before[order]) <= most)]
+    order = order[np.cumsum(by_score[order]) <= _UNCORRECTED * most]
     left[some[order]] = True
     return left & ~_too_many_of_class(some[order], by_score[order], scores, classes, agrees)
 
