@@ -55,27 +55,28 @@ class FineSearch:
         scores, angles, which
             (n,) the correlation, the radians, and which of the k places it is.
         """
-        by_harmonic = crops.transpose(1, 2)
+        rows = torch.view_as_real(crops.transpose(1, 2).contiguous()).transpose(2, 3).flatten(2)
         order = torch.argsort(classes, stable=True)  # one class after the other
         parts, first = [], 0
         for number, count in zip(*(one.tolist() for one in torch.unique(classes, return_counts=True)), strict=True):
             for some in torch.split(order[first : first + count], _AT_ONCE):
-                parts.append(self._best(by_harmonic[some], self._moved[number], tried[some]))
+                parts.append(self._best(rows[some], self._moved[number], tried[some]))
             first += count
         back = torch.argsort(order)
         scores, angles, which = (torch.cat(part)[back] for part in zip(*parts, strict=True))
         return scores, angles, which
 
-    def _best(self, crops: Tensor, moved: Tensor, tried: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _best(self, rows: Tensor, moved: Tensor, tried: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # Products with the conjugates: their real parts, and their imaginary ones.
-        products = moved.new_empty((2, len(moved), len(crops), moved.shape[-1]))
-        for part, out in zip((crops, crops * -1j), products, strict=True):
-            torch.bmm(torch.view_as_real(part.contiguous()).flatten(2).transpose(0, 1), moved, out=out)
-        start = torch.arange(len(crops), device=tried.device) * moved.shape[-1]
+        real, imaginary = rows.chunk(2, 2)
+        products = moved.new_empty((2, len(moved), len(rows), moved.shape[-1]))
+        for part, out in zip((rows, torch.cat([imaginary, -real], 2)), products, strict=True):
+            torch.bmm(part.transpose(0, 1), moved, out=out)
+        start = torch.arange(len(rows), device=tried.device) * moved.shape[-1]
         chosen = products.flatten(0, 1).flatten(1).index_select(1, (start[:, None] + tried).flatten())
         scores = (self._turns @ chosen).view(-1, *tried.shape)
         best, which = scores.amax(0).max(1)
-        angle = scores[:, torch.arange(len(crops), device=tried.device), which].argmax(0)
+        angle = scores[:, torch.arange(len(rows), device=tried.device), which].argmax(0)
         return best, angle * self._angle, which
 
 
@@ -84,14 +85,14 @@ def _moved(polar: PolarFourier, averages: Tensor, places: Tensor) -> Tensor:
     half = polar.harmonics
     moves = polar.moves(places)[..., :half].permute(2, 1, 0)  # (angles, rings, places)
     values = averages[..., :half].transpose(1, 2)[..., None]
-    real = (values.real * moves.real).addcmul_(values.imag, moves.imag, value=-1)
-    imaginary = (values.real * moves.imag).addcmul_(values.imag, moves.real)
+    parts = [one.contiguous() for one in (values.real, values.imag, moves.real, moves.imag)]
+    real = (parts[0] * parts[2]).addcmul_(parts[1], parts[3], value=-1)
+    imaginary = (parts[0] * parts[3]).addcmul_(parts[1], parts[2])
     turns = polar.m[:, None] * (torch.arange(half, device=polar.device, dtype=torch.float64) * (math.pi / half))
     # (harmonics, real and imaginary part, angles)
     of_real = (torch.stack([turns.cos(), -turns.sin()], 1)[::2].flatten(0, 1) / half).float()
     of_imaginary = (torch.stack([turns.sin(), turns.cos()], 1)[1::2].flatten(0, 1) / half).float()
-    moved = real.new_empty((len(averages), half, polar.rings, 2, len(places)))
+    moved = real.new_empty((len(averages), half, 2 * polar.rings, len(places)))
     for first, (matrix, part) in enumerate(((of_real, real), (of_imaginary, imaginary))):
-        harmonics = (matrix @ part.flatten(2)).view(len(averages), -1, 2, polar.rings, len(places))
-        moved[:, first::2] = harmonics.transpose(2, 3)
-    return moved.flatten(2, 3)
+        moved[:, first::2] = (matrix @ part.flatten(2)).view(len(averages), -1, *moved.shape[2:])
+    return moved
