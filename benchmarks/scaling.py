@@ -1,12 +1,18 @@
 """How the cost of ``cryotx pick`` grows: with micrographs, with particles a micrograph, and with the size of the image.
 
     python benchmarks/scaling.py [micrographs] [particles] [side] [--threads 1] [--full]
+    python benchmarks/scaling.py cores
 
 Each row is one call of the command, start included, on float32 MRC files of noise with dark discs on a jittered grid:
 
 micrographs    10 to 1,000 of 512 x 512 px, 36 particles of 30 px each
 particles      10 to 3,000 of 30 px in 2048 x 2048 px, four micrographs
 side           2048 to 8192 px, as full of particles of 140 px as a grid allows by half, four micrographs
+
+With `cores`, a run of 1,000 micrographs of 4096 x 4096 px is reckoned for 1 to 64 cores, not measured: each core has a
+thread that picks micrographs of its own, and one thread hands them out and writes what is of the run. Measured are the
+processor seconds of both, in two runs of different length in this process. That threads wait for Python's lock, for
+memory or for a disk is not in it, nor is the start.
 
 CPU seconds and peak memory of the whole process are printed, then the straight line through the CPU seconds and how
 far the rows lie from it. With --full pictures and report are written, too.
@@ -17,6 +23,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +32,15 @@ import mrcfile
 import numpy as np
 
 import child
+from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.formats import read_particles
+from cryotx_cli.workflows.pick import start_pick
 from machine import describe_machine
 from programs import run_cryotx
 
 PIXEL_SIZE = 2.5  # Å
 TABLES = ("micrographs", "particles", "side")
+CORES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -118,16 +128,44 @@ def print_line(measured: list[tuple[Case, child.Cost]], table: str) -> None:
     print(f"line: {start:.2f} s + {slope:.5f} s a {unit}; rows are at most {100 * off:.0f} % off it")
 
 
+def reckon_cores() -> None:
+    """Print how long 1,000 micrographs would take on so many cores, after Amdahl."""
+    import torch
+
+    torch.set_num_threads(1)
+    config = PickConfig(diameter=140 * PIXEL_SIZE, device="cpu", images=False, report=False, no_classes=True)
+    counts, rows = (2, 6, 18), []
+    with tempfile.TemporaryDirectory() as name:
+        for count in counts:
+            folder = Path(name) / f"{count}"
+            write_micrographs(folder, Case(count, count, 4096, (4096 // 147) ** 2 // 2, 140))
+            own, together = time.thread_time(), time.process_time()
+            list(start_pick([folder], Path(name) / f"{count}.star", config))
+            own, together = time.thread_time() - own, time.process_time() - together
+            rows.append((own, together - own))
+    # The first run has loaded libraries.
+    (own, own_start), (shared, shared_start) = (np.polyfit(counts[1:], column, 1) for column in np.array(rows[1:]).T)
+    print(f"\none thread: {own_start:.2f} s + {own:.4f} s each; all cores: {shared_start:.2f} s + {shared:.4f} s each")
+    print(f"{'cores':>8}{'seconds':>10}{'micrographs/s':>16}{'of as many cores':>18}")
+    for cores in CORES:
+        seconds = own_start + 1000 * own + (shared_start + 1000 * shared) / cores
+        alone = own_start + 1000 * own + shared_start + 1000 * shared
+        print(f"{cores:8}{seconds:10.0f}{1000 / seconds:16.1f}{alone / seconds / cores:18.0%}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; default: all")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; default: these; or cores")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--largest", type=float, default=float("inf"), help="leave out rows beyond this")
     parser.add_argument("--full", action="store_true", help="with pictures and report")
     arguments = parser.parse_args()
     print(describe_machine("torch", "numpy"))
     for table in arguments.tables or TABLES:
-        print_line(list(rows(table, arguments)), table)
+        if table == "cores":
+            reckon_cores()
+        else:
+            print_line(list(rows(table, arguments)), table)
 
 
 if __name__ == "__main__":
