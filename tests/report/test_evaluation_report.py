@@ -184,3 +184,28 @@ def test_names_are_text_and_never_markup(data, tmp_path):
 def test_a_run_without_decoys_promises_no_precision(data, tmp_path):
     page, *_ = reported(tmp_path / "r.html", data / "p.star", data / "truth")
     assert "expected" not in page.text
+
+
+def test_micrographs_that_a_run_has_not_picked_are_no_measure_of_the_others(data, tmp_path):
+    (tmp_path / "mics").mkdir()
+    for name in ("m0", "m4"):  # on the second nothing is found
+        shutil.copy(data / f"mics/{name}.mrc", tmp_path / "mics")
+    pick(tmp_path, tmp_path / "p.star", threshold=0.5)
+
+    page, result, _ = reported(tmp_path / "r.html", tmp_path / "p.star", data / "truth")
+
+    words = " ".join(page.text.split())
+    assert "Without picks, all their particles counted as missed: m4." in words
+    assert "Not picked by this run, all their particles counted as missed: m1, m2 and 1 more." in words
+    assert page.data["unpicked"] == [1, 2, 3]
+    assert {crop["position"] for crop in crops_of(page, "miss")} == {0, 4}
+    picked = [row.counts for row in result.micrographs if row.name in ("m0", "m4")]
+    f1 = 2 * sum(one.matched for one in picked) / sum(one.picks + one.truth for one in picked)
+    assert f"Without them F1 is {f1:.3f}." in words
+
+
+def test_of_files_of_another_program_nobody_knows_what_was_picked(data, tmp_path):
+    write_csv(tmp_path / "q/m0.csv", other_picks(0))
+    page, _, _ = reported(tmp_path / "r.html", tmp_path / "q", data / "truth")
+    assert page.data["unpicked"] == []
+    assert {crop["position"] for crop in crops_of(page, "miss")} == {0, 1, 2, 3, 4}

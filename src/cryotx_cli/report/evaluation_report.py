@@ -99,8 +99,8 @@ class EvaluationReport:
         self.events = Events()
         self._path = path
         self._run = run_of_picks(picks)
-        self._about = _about(picks, self._run, judged, agreement)
         self._rows = _rows_of(judged, self._run)
+        self._about = _about(picks, self._run, judged, agreement, self._rows)
         self._files = _find_files(judged, self._rows, self._run, micrographs)
         self._micrographs = [self._show(one) for one in judged]
         places = disagreements_to_show(disagreements_in_gallery(self._micrographs))
@@ -126,7 +126,7 @@ class EvaluationReport:
     def _show(self, one: JudgedPicks) -> ReportMicrograph:
         row = self._rows.get(one.name)
         stored = _available(self._run, row, len(one.picks)) if self._run and row else None
-        if row and stored is None:
+        if row and row.error is None and stored is None:
             text = f"{one.name}: its picks are no longer those of the run, so its rejected candidates are not shown."
             self.events.tell(Event(text, micrograph=one.name))
         candidates, height, width, film = stored or (one.picks, *_size(one, self._files.get(one.name)), None)
@@ -141,6 +141,7 @@ class EvaluationReport:
             defocus=row.defocus if row else None,
             truth=one.truth,
             film=film,
+            unpicked=self._run is not None and not _is_picked(one, self._rows),
         )
 
     def _add_pictures(self, position: int, thumbnail: Path) -> None:
@@ -185,16 +186,38 @@ class EvaluationReport:
             )
 
 
-def _about(picks: Path, run: StoredRun | None, judged: Sequence[JudgedPicks], agreement: RunAgreement) -> ReportRun:
-    missed = [one.name for one in judged if one.picks_name is None]
-    text = f"Without picks, all their particles counted as missed: {some_of(missed)}."
-    events = (Event(text, "warning"),) if missed else ()
+def _about(
+    picks: Path,
+    run: StoredRun | None,
+    judged: Sequence[JudgedPicks],
+    agreement: RunAgreement,
+    rows: Mapping[str, LedgerRow],
+) -> ReportRun:
+    unpicked = [one.name for one in judged if run is not None and not _is_picked(one, rows)]
+    missed = [one.name for one in judged if one.picks_name is None and one.name not in unpicked]
+    events: tuple[Event, ...] = ()
+    if missed:
+        events += (Event(f"Without picks, all their particles counted as missed: {some_of(missed)}.", "warning"),)
+    if unpicked:
+        others = _f1([one for one in judged if one.name not in unpicked])
+        text = f"Not picked by this run, all their particles counted as missed: {some_of(unpicked)}."
+        events += (Event(f"{text} Without them F1 is {others:.3f}.", "warning"),)
     if run is not None:
         return replace(about_run(run), agreement=agreement, events=events)
     scores = np.concatenate([one.picks.scores for one in judged] or [np.zeros(0)])
     scores = scores[np.isfinite(scores)]
     low, high = float(scores.min(initial=0.0)), float(scores.max(initial=1.0))
     return ReportRun(picks, None, None, (low, high), agreement, events=events)
+
+
+def _is_picked(one: JudgedPicks, rows: Mapping[str, LedgerRow]) -> bool:
+    """Return whether a run with these rows has picked it, be it that it has found nothing."""
+    return one.picks_name is not None or (one.name in rows and rows[one.name].error is None)
+
+
+def _f1(judged: Sequence[JudgedPicks]) -> float:
+    compared = sum(len(one.picks) + len(one.truth.particles) for one in judged)
+    return 2 * sum(one.truth.hits for one in judged) / compared if compared else 1.0
 
 
 def _available(run: StoredRun, row: LedgerRow, picks: int) -> tuple[Particles, int, int, Region | None] | None:

@@ -31,10 +31,10 @@ def positions_in_gallery(micrographs: Sequence[ReportMicrograph]) -> list[int]:
 
 
 def disagreements_in_gallery(micrographs: Sequence[ReportMicrograph]) -> list[Disagreement]:
-    """Return all misses and false picks on the micrographs that a report shows as pictures."""
+    """Return all misses and false picks on the micrographs that a report shows as pictures, if they were picked."""
     found: list[Disagreement] = []
     for position in positions_in_gallery(micrographs):
         one = micrographs[position]
-        if one.candidates is not None and one.truth is not None:
+        if one.candidates is not None and one.truth is not None and not one.unpicked:
             found += misses_and_false_picks(position, one.candidates.sorted_by_score(), one.picks, one.truth)
     return found

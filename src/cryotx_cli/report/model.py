@@ -50,6 +50,8 @@ class ReportMicrograph:
         How many of the best candidates the choice takes, those in dropped classes among them; None: the picks.
     false_picks
         How many of the picks are expected to be false, as the run tells; None where it does not.
+    unpicked
+        It has labels, and the run that is compared with them has not picked it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ReportMicrograph:
     classes: NDArray[np.int64] | None = None
     chosen: int | None = None
     false_picks: float | None = None
+    unpicked: bool = False
 
     @property
     def film_share(self) -> float | None:

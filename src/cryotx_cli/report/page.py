@@ -69,6 +69,7 @@ def write_report(
     skipped = [one for one in packed if one.micrograph.error is not None]
     gallery = [packed[position] for position in positions_in_gallery([one.micrograph for one in packed])]
     picks = np.array([one.micrograph.picks for one in picked], int)
+    looked_at = [one.micrograph.film for one in picked if one.micrograph.film is not None]
     false_picks = sum(one.false_picks for one in picked)
     floor = lowest_score(gallery)
     script = program()
@@ -93,7 +94,9 @@ def write_report(
         diameter=stated_diameter(run, picked),
         labels=sum(len(one.micrograph.truth.particles) for one in picked if one.micrograph.truth),
         gallery_size=len(gallery),
-        film=sum(bool(one.micrograph.film) for one in picked),
+        film=sum(map(bool, looked_at)),
+        looked_at=len(looked_at),
+        unpicked=sum(one.micrograph.unpicked for one in picked),
         data=data,
         crops=shown,
         crop_diameters=CROP_DIAMETERS,

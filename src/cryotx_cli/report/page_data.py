@@ -52,6 +52,7 @@ def page_data(
         "positions": [one.position for one in picked],
         "skipped": [one.position for one in skipped],
         "picks": [one.micrograph.picks for one in picked],
+        "unpicked": [index for index, one in enumerate(picked) if one.micrograph.unpicked],
         "defocus": [one.micrograph.defocus for one in picked],
         "film": [None if share is None else round(share, 4) for share in (one.micrograph.film_share for one in picked)],
         "counts": base64_text(b"".join(one.counts.astype("<u2").tobytes() for one in picked)),

@@ -27,7 +27,7 @@ const median = (values) => {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 export const spread = (values) => {
-  const middle = count ? median(values) : 0;
-  const deviation = count ? 1.4826 * median(values.map((value) => Math.abs(value - middle))) : 0;
+  const middle = values.length ? median(values) : 0;
+  const deviation = values.length ? 1.4826 * median(values.map((value) => Math.abs(value - middle))) : 0;
   return { middle, deviation: Math.max(deviation, Math.sqrt(middle), 1) };
 };

@@ -1,6 +1,7 @@
 /** Galleries of misses and false picks, cut out of their micrographs. */
 
-import { data, indexOf } from "./data.js";
+import { sum } from "./counts.js";
+import { data, indexOf, unpicked } from "./data.js";
 import { at, keepOneStop, make, makeButton, roving } from "./dom.js";
 import { pairUp } from "./pairs.js";
 import { candidatesOf, endOf, truthOf } from "./pictures.js";
@@ -85,6 +86,7 @@ export const showCrops = () => {
     if (item.hidden !== hidden) item.hidden = hidden;
   }
   const { wanted, picks, hits } = ratesNow();
-  showKind("miss", "misses-count", wanted - hits);
+  const elsewhere = sum([...unpicked].map((index) => data.truth.labels[index]));
+  showKind("miss", "misses-count", wanted - hits - elsewhere);
   showKind("false", "false-count", picks - hits);
 };

@@ -5,6 +5,8 @@ export const data = JSON.parse(document.getElementById("data").textContent);
 export const SCORES = 101;
 /** Micrographs that were picked; most lists are by their index among these. */
 export const count = data.names.length;
+/** Indices of those that have labels and were not picked after all: missed, and no measure for the others. */
+export const unpicked = new Set(data.unpicked);
 /** What the gallery shows, by position in the input. */
 export const shown = new Map(data.gallery.map((entry) => [entry.position, entry]));
 export const indexOf = new Map(data.positions.map((position, index) => [position, index]));

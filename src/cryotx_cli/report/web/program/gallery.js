@@ -1,6 +1,6 @@
 /** The micrographs as cards, in an order that the reader chooses. */
 
-import { data, indexOf } from "./data.js";
+import { data, indexOf, unpicked } from "./data.js";
 import { at, keepOneStop, make, makeButton, roving } from "./dom.js";
 import { filmOf } from "./film.js";
 import { drawPicks } from "./picks.js";
@@ -89,14 +89,14 @@ roving(at("gallery"), () => order.map((position) => cards.get(position).button))
 
 const ORDERS = {
   position: () => 0,
-  fewest: (index) => state.picks[index],
-  most: (index) => -state.picks[index],
-  worst: (index) => ratesOfMicrograph(index).f1,
+  fewest: (index) => (unpicked.has(index) ? Infinity : state.picks[index]),
+  most: (index) => (unpicked.has(index) ? Infinity : -state.picks[index]),
+  worst: (index) => (unpicked.has(index) ? Infinity : ratesOfMicrograph(index).f1),
 };
 const arrangeThose = (wanted) => {
   const value = (position) => ORDERS[at("order").value](indexOf.get(position));
   order = data.gallery.map((entry) => entry.position).filter(wanted);
-  order.sort((a, b) => value(a) - value(b) || a - b);
+  order.sort((a, b) => value(a) - value(b) || a - b); // infinities differ by NaN, which is as good as 0
   const items = order.map((position) => cards.get(position).item);
   const present = [...at("gallery").children];
   if (items.length !== present.length || items.some((item, i) => item !== present[i])) {
@@ -123,7 +123,8 @@ export const showCounts = () => {
     const index = indexOf.get(position);
     const outlier = isOutlier(index);
     picks.classList.toggle("flag", outlier);
-    picks.textContent = counted(state.picks[index]) + (outlier ? `, ${side(index)}` : "") + captionOf(index);
+    const found = counted(state.picks[index]) + (outlier ? `, ${side(index)}` : "") + captionOf(index);
+    picks.textContent = unpicked.has(index) ? "not picked" : found;
     const words = [data.names[index], picks.textContent, filmOf(index)];
     button.setAttribute("aria-label", words.filter(Boolean).join(", "));
   }

@@ -1,8 +1,8 @@
 /** The micrographs that stand out, the worst first. */
 
-import { count, data, shown } from "./data.js";
+import { data, shown } from "./data.js";
 import { at, make, makeButton } from "./dom.js";
-import { ENOUGH, isOutlier, state } from "./state.js";
+import { areEnough, isOutlier, state } from "./state.js";
 import { open } from "./viewer.js";
 import { counted, number, short } from "./words.js";
 
@@ -25,6 +25,6 @@ export const showOutliers = () => {
   const chips = found.slice(0, MOST_CHIPS).map(makeChip);
   const rest = found.length - chips.length;
   if (rest > 0) chips.push(make("li", "quiet", `and ${number(rest)} more, among the micrographs below`));
-  if (!chips.length) chips.push(make("li", "quiet", count < ENOUGH ? "Too few micrographs to tell." : "None."));
+  if (!chips.length) chips.push(make("li", "quiet", areEnough ? "None." : "Too few micrographs to tell."));
   at("outliers").replaceChildren(...chips);
 };

@@ -4,10 +4,10 @@ import { axes, drawCut } from "./axes.js";
 import { colour, disc, line, ring } from "./canvas.js";
 import { changeByClasses, inDropped, scoresOfClass } from "./class_counts.js";
 import { perScore, sum } from "./counts.js";
-import { count, data, SCORES, scoreAt, shown } from "./data.js";
+import { count, data, SCORES, scoreAt, shown, unpicked } from "./data.js";
 import { at } from "./dom.js";
 import { decoys } from "./false_picks.js";
-import { cutNow, ENOUGH, isOutlier, OUTLIER, state } from "./state.js";
+import { areEnough, cutNow, isOutlier, OUTLIER, state } from "./state.js";
 import { open } from "./viewer.js";
 import { counted, number } from "./words.js";
 
@@ -103,7 +103,7 @@ const drawPoints = (id, { context, x, y }, xOf) => {
   points[id] = [];
   for (let index = 0; index < count; index++) {
     const value = xOf(index);
-    if (value === null) continue;
+    if (value === null || unpicked.has(index)) continue;
     const [px, py] = [x(value), y(state.picks[index])];
     points[id].push({ index, px, py });
     if (isOutlier(index)) ring(context, px, py, radius + 2);
@@ -118,8 +118,8 @@ const drawSeries = () => {
   const { context, x, y, box } = plot;
   const { middle, deviation } = state.spread;
   const bandTop = y(middle + OUTLIER * deviation);
-  at("band-note").hidden = count < ENOUGH;
-  if (count >= ENOUGH) {
+  at("band-note").hidden = !areEnough;
+  if (areEnough) {
     context.fillStyle = colour("band");
     context.fillRect(box.left, bandTop, box.right - box.left, y(Math.max(0, middle - OUTLIER * deviation)) - bandTop);
   }
@@ -133,13 +133,14 @@ const drawSeries = () => {
   context.fillStyle = colour("outlier");
   context.textAlign = "center";
   context.textBaseline = "bottom";
-  for (const position of data.skipped) context.fillText("×", x(position + 1), box.bottom + 2);
+  const without = [...data.skipped, ...data.unpicked.map((index) => data.positions[index])];
+  for (const position of without) context.fillText("×", x(position + 1), box.bottom + 2);
   drawPoints("series", plot, (index) => data.positions[index] + 1);
   const outliers = data.picks.filter((_, index) => isOutlier(index)).length;
-  const skipped = data.skipped.length ? ` ${data.skipped.length} were skipped (×).` : "";
+  const skipped = without.length ? ` ${without.length} were ${data.truth ? "not picked" : "skipped"} (×).` : "";
   at("series").setAttribute(
     "aria-label",
-    `Picks of ${number(count)} micrographs in the order of the ${data.truth ? "labels" : "input"}: median ${number(middle)}, ` +
+    `Picks of ${number(count - unpicked.size)} micrographs in the order of the ${data.truth ? "labels" : "input"}: median ${number(middle)}, ` +
       `${outliers} outliers.${skipped}`,
   );
 };

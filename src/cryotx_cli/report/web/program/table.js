@@ -1,6 +1,6 @@
 /** The table of agreement by micrograph. */
 
-import { data, shown } from "./data.js";
+import { data, shown, unpicked } from "./data.js";
 import { at, make, makeButton } from "./dom.js";
 import { ratesNow, ratesOfMicrograph } from "./rates.js";
 import { open } from "./viewer.js";
@@ -48,7 +48,8 @@ const makeRow = (name, index) => {
   row.append(...cells);
   return { index, row, cells };
 };
-const rows = data.truth ? data.names.map(makeRow) : [];
+const nameOf = (name, index) => (unpicked.has(index) ? `${name} (not picked)` : name);
+const rows = data.truth ? data.names.map((name, index) => makeRow(nameOf(name, index), index)) : [];
 const total = COLUMNS.map(() => make("td"));
 total[0].textContent = "All";
 

@@ -1,7 +1,7 @@
 /** One micrograph, as large as the window. */
 
 import { classes, picksOfClassOn } from "./class_counts.js";
-import { count, data, indexOf, shown } from "./data.js";
+import { count, data, indexOf, shown, unpicked } from "./data.js";
 import { at } from "./dom.js";
 import { filmOf } from "./film.js";
 import { cards, order } from "./gallery.js";
@@ -28,7 +28,7 @@ const showFacts = (index, entry) => {
     : "";
   at("viewer-name").textContent = data.full_names[index];
   at("viewer-facts").textContent =
-    `${counted(state.picks[index])}${outlier}, ${marked}${factsOf(index)}${defocus}${film}` +
+    `${unpicked.has(index) ? "not picked" : counted(state.picks[index])}${outlier}, ${marked}${factsOf(index)}${defocus}${film}` +
     (size === undefined ? "" : `${size} Å per pixel, `) +
     `micrograph ${number(entry.position + 1)} of ${number(count + data.skipped.length)}`;
 };
