@@ -143,7 +143,7 @@ def test_noise_is_told_as_such_and_nothing_is_advised_that_adds_picks(tmp_path):
     assert run.summary.particles == 0
     assert text.startswith(
         "This run shows no more than noise: there are no more candidates than in noise of the same spectrum, at no "
-        "size from 12 to 800 Å. Nothing was found that differs from it. "
+        "size from 12 to 800 Å. What the eye may see there does not look like particles to the network. "
     )
     assert text.endswith(f"cryotx review {tmp_path / 'p'}")
     assert "cryotx pick" not in text

@@ -218,7 +218,7 @@ def _exceptions(run: Run) -> str:
     """Name the micrographs that have picks nevertheless, if they are few."""
     with_picks = [file.path.stem for file, row in run.picked if row.picks]
     if not with_picks:
-        return "Nothing was found that differs from it. "
+        return "What the eye may see there does not look like particles to the network. "
     names = f" ({', '.join(with_picks)})" if len(with_picks) <= _NAMED else ""
     what = "The exception: " if len(with_picks) < len(run.picked) else "There are "
     return (

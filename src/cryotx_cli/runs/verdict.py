@@ -37,8 +37,9 @@ def verdict(
     empty = sum(row.candidates > 0 and not row.picks for row in picked)
     if told is None and found is not None and found.is_noise and not picks and settled.cut_by_run:
         yield Event(
-            "There are no more candidates than in noise of the same spectrum: nothing was found that differs from it. "
-            "Are --diameter and --pixel-size right, and is there something to see in the pictures?",
+            "There are no more candidates than in noise of the same spectrum. What the eye may see there does not look "
+            "like particles to the network. Are --diameter and --pixel-size right, and is there something to see in "
+            "the pictures?",
             "warning",
         )
     elif found is not None and picks and settled.cut_by_run and not found.own_cuts.convincing:
