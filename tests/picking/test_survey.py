@@ -1,6 +1,7 @@
 """Runs that are compared with noise: cuts that follow from it, a stated rate of false picks, the same bytes always."""
 
 import json
+import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +278,18 @@ def test_what_other_sizes_say_is_kept_for_the_threshold_and_the_next_run(doubtfu
     pick(doubtful, tmp_path / "p.star", again)
     assert (tmp_path / "p.star").read_bytes() == first
     assert again.located == []
+
+
+def test_other_sizes_of_another_micrograph_of_the_same_name_are_looked_at_anew(doubtful, tmp_path):
+    shutil.copytree(doubtful, tmp_path / "mics")
+    pick(tmp_path / "mics", tmp_path / "p.star", Guessing((1.0,)))
+    before = (tmp_path / "p/sizes.json").read_bytes()
+    write(tmp_path / "mics", "m0.mrc", blobs=14, contrast=2.0, seed=5)
+    pick(tmp_path / "mics", tmp_path / "p.star", Guessing((0.93, 1.0)))
+    pick(tmp_path / "mics", tmp_path / "anew.star", Guessing((0.93, 1.0)))
+
+    assert (tmp_path / "p/sizes.json").read_bytes() != before
+    assert (tmp_path / "p.star").read_bytes() == (tmp_path / "anew.star").read_bytes()
 
 
 def test_other_sizes_are_not_looked_at_where_all_is_clear(micrographs, tmp_path):

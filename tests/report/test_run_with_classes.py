@@ -127,7 +127,7 @@ def test_without_classes_that_can_be_used_there_is_no_gallery(run, spoiled):
     [
         ("mean_score", None), ("mean_score", float("nan")), ("resolution", "x"), ("picks", "7"), ("picks", -1),
         ("picks", True), ("picks", 1.5), pytest.param("share", 10**400, id="huge"),
-        ("looks", 3), ("number", 2), ("centred", []),
+        ("looks", 3), ("number", 2), ("centred", []), ("verdict", "superb"),
     ],
 )  # fmt: skip
 def test_values_of_a_wrong_type_are_damage_and_cost_the_report_one_section(run, name, value):

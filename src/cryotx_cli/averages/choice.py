@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from cryotx_cli.averages.output import FOLDER, LEFTOVER, NOISE, ClassRow
+from cryotx_cli.averages.output import FOLDER, LEFTOVER, NOISE, VERDICTS, ClassRow
 from cryotx_cli.coordinates.particles import Particles
 from cryotx_cli.errors import ConfigError, CryotxError, ParticleFileError
 from cryotx_cli.files.star_blocks import read_tables, table_with
@@ -168,7 +168,7 @@ def _rows(path: Path) -> tuple[ClassRow, ...]:
     rows = tuple(ClassRow(**row) for row in json.loads(path.read_text(encoding="utf-8"))["classes"])
     for number, row in enumerate(rows, 1):
         sound = all(_is_of_type(getattr(row, field.name), str(field.type)) for field in fields(row))
-        if not sound or row.number != number or row.picks < 0:
+        if not sound or row.number != number or row.picks < 0 or row.told not in VERDICTS:
             raise ValueError(f"class {number}")
     return rows
 

@@ -29,7 +29,7 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.files.whole_file import whole_file, write_json
 from cryotx_cli.micrographs.stack import write_stack
 
-AGREES, NOISE, UNCLEAR, TOO_FEW, LEFTOVER = "agrees", "noise", "unclear", "too few", "leftover"
+AGREES, NOISE, UNCLEAR, TOO_FEW, LEFTOVER = VERDICTS = "agrees", "noise", "unclear", "too few", "leftover"
 """Verdicts on classes: halves agree beyond chance; they would, were it no noise; they would, and yet the detector takes
 most of its picks for particles; too few picks to tell; picks that fit no average."""
 MOST_ARE_PARTICLES = 0.5
@@ -274,7 +274,7 @@ def write_classes_star(path: Path, stack: str, rows: Sequence[ClassRow]) -> None
 def _write_particles_star(path: Path, picks: Sequence[Assigned]) -> None:
     # Without these two RELION 3.1 reads the file in parts alone. Where a micrograph lacks them, no group can have them.
     known = _MICROSCOPE if all(one.ctf is not None for one in picks) else {}
-    groups = sorted({_optics_of(one, known) for one in picks})
+    groups = [*dict.fromkeys(_optics_of(one, known) for one in picks)]
     columns = ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnMicrographPixelSize", *known.values())
     optics = (f"opticsGroup{i} {i} {' '.join(f'{value:.6f}' for value in group)}" for i, group in enumerate(groups, 1))
     _write_table(

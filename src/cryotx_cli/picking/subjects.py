@@ -23,6 +23,10 @@ class Subject(Protocol):
     def defocus(self) -> float | None:
         """Å of underfocus."""
 
+    @property
+    def key(self) -> str:
+        """Changes with its pixels and with all that its candidates depend on."""
+
     def read(self) -> Micrograph:
         """Return it, as it was recorded; it may be an `UnreadMicrograph`."""
 
@@ -55,6 +59,10 @@ class OfRun:
     @property
     def defocus(self) -> float | None:  # noqa: D102
         return self.job.file.defocus
+
+    @property
+    def key(self) -> str:  # noqa: D102
+        return self.job.candidates_key
 
     def read(self) -> Micrograph:  # noqa: D102
         return open_micrograph(self.job.file, self.settled.config.pixel_size)

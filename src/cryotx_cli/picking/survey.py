@@ -254,8 +254,7 @@ class _Comparison:
     def seen_elsewhere(self, found: Survey, known: SeenElsewhere | None) -> Survey:
         """Return the same with a word from sizes near the one that was told, unless an earlier survey has it."""
         assert found.found is not None
-        what = [(look.subject.name, len(look.decoys)) for look in self._looks]
-        key = fingerprint(self._picker.fingerprint, self._settled.diameter, self._settled.contrast, what)
+        key = fingerprint([(look.subject.key, len(look.decoys)) for look in self._looks])
         if known is None or known.key != key:
             self._tell(Event("Few candidates are clear: looking whether they are in slightly other sizes, too."))
             seen = (self._beside(factor * self._settled.diameter) for factor in OTHER_SIZES)

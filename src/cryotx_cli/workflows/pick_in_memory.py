@@ -230,6 +230,7 @@ class _Subject:
     def __init__(self, micrograph: MicrographFile | Micrograph, number: str, config: PickConfig) -> None:
         self._micrograph, self._pixel_size = micrograph, config.pixel_size
         self.name = number if isinstance(micrograph, Micrograph) else micrograph.name
+        self.key = number  # nothing of it is kept
         self.defocus = None if isinstance(micrograph, Micrograph) else micrograph.defocus
         self.candidates: Candidates | None = None
         self.decoys: Candidates | None = None
