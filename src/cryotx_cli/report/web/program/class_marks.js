@@ -71,7 +71,9 @@ const tellOfDropped = () => {
   if (few.length) parts.push(`${number(few.length)} ${few.length === 1 ? "has" : "have"} too few picks to tell.`);
   const unclear = classes.filter(({ verdict }) => verdict === "unclear");
   if (unclear.length)
-    parts.push(`${number(unclear.length)} ${be(unclear.length)} unclear: averages show nothing sure, but the scores do.`);
+    parts.push(
+      `${number(unclear.length)} ${be(unclear.length)} unclear: averages show nothing sure, but the scores do.`,
+    );
   const rest = unclassed(state.cut);
   if (rest) parts.push(`${counted(rest)} ${be(rest)} in no class.`);
   at("classes-told").textContent = parts.join(" ");
