@@ -205,8 +205,12 @@ def test_pixel_sizes_may_differ(tmp_path: Path) -> None:
     made = classes(pick(tmp_path), ClassesConfig(classes=2))
 
     tables = starfile.read(made.folder / "particles.star")
-    assert tables["optics"]["rlnMicrographPixelSize"].tolist() == pytest.approx([2.0, 2.2])
-    assert sorted(tables["particles"]["rlnOpticsGroup"].unique()) == [1, 2]
+    size_of = tables["optics"].set_index("rlnOpticsGroup")["rlnMicrographPixelSize"]
+    names, groups = tables["particles"]["rlnMicrographName"], tables["particles"]["rlnOpticsGroup"]
+    assert sorted(size_of) == pytest.approx([2.0, 2.2])
+    assert sorted(groups.unique()) == [1, 2]
+    for name, group in zip(names, groups, strict=True):
+        assert size_of[group] == pytest.approx(2.0 if int(name[-5]) % 2 else 2.2)
 
 
 @pytest.mark.slow
