@@ -24,14 +24,15 @@ from accuracy import Labelled, read_set
 from cryotx_cli.config import PickConfig
 from cryotx_cli.coordinates.agreement import Counts, match
 from cryotx_cli.coordinates.formats.star_particles import read_particles_star
+from cryotx_cli.detector import size_sweep
 from cryotx_cli.detector.load_picker import load_picker
 from cryotx_cli.detector.particle_picker import ParticlePicker
-from cryotx_cli.micrographs.decoy import noise_seed
+from cryotx_cli.picking import prepared
 from cryotx_cli.runs.stored import read_run
 from cryotx_cli.workflows.pick import start_pick
 from machine import describe_machine
 
-_DRAWN_IN = ("cryotx_cli.picking.survey", "cryotx_cli.detector.size_sweep")
+_SEEDS = ((prepared, "seed_of"), (size_sweep, "noise_seed"))  # what noise is drawn from: of a run, of a sweep of sizes
 
 
 def run(
@@ -41,8 +42,9 @@ def run(
     with TemporaryDirectory() as folder:
         out = Path(folder) / "p.star"
         with ExitStack() as patched:
-            for module in _DRAWN_IN:
-                patched.enter_context(patch(f"{module}.noise_seed", lambda pixels: noise_seed(pixels) + draw))
+            for module, name in _SEEDS:
+                as_it_is = getattr(module, name)
+                patched.enter_context(patch.object(module, name, lambda of, as_it_is=as_it_is: as_it_is(of) + draw))
             list(start_pick([one.micrograph.source for one in data], out, config, picker))
         picked = {Path(name).name: particles for name, particles in read_particles_star(out).items()}
         diameter = read_run(out).settled.diameter

@@ -75,9 +75,10 @@ def relion(
 def _opening(run: PickRun, config: PickConfig) -> str:
     from cryotx_cli.wording import counted
 
+    numbers = "" if config.precision == "float32" else f" in {config.precision}"
     measured = f"estimated: {run.estimate}" if run.estimate else "as given"
     return (
-        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {run.device}; particle diameter "
+        f"{counted(len(run), 'micrographs')}, weights {config.weights}, on {run.device}{numbers}; particle diameter "
         f"{run.diameter:.0f} Å ({measured})"
     )
 
