@@ -17,6 +17,7 @@ _THREADS = "OMP_NUM_THREADS"
 _OF_OPENCV = "OPENCV_FOR_THREADS_NUM"
 _WAITING = "OMP_WAIT_POLICY"
 _HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+_OF_NUMPY = "OPENBLAS_NUM_THREADS"
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,12 @@ def use_granted_cores() -> None:
     Threads of OpenMP spin while they wait for each other. A machine with nothing else to do loses nothing by it, but
     where cores are shared they spin in the time of the thread they wait for: on two busy cores picking with two threads
     took twice the processor time of one, and longer by the clock. PyTorch asks for memory in large pages, of which
-    the system has to hand over fewer. What the user has set stays.
+    the system has to hand over fewer. NumPy's products are small, and made by threads that are side by side as it is:
+    those that its own library starts for each of them spin, too. What the user has set stays.
     """
     os.environ.setdefault(_HUGE_PAGES, "1")
     os.environ.setdefault(_WAITING, "PASSIVE")
+    os.environ.setdefault(_OF_NUMPY, "1")
     cores = granted_cores()
     if cores.limit:
         os.environ.setdefault(_THREADS, str(cores.count))

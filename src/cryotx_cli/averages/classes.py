@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -149,11 +148,10 @@ def sorted_into_classes(
     """
     polar = PolarFourier(SIDE, MASK_RADIUS, min(_SEARCHED_RINGS, rings), device)
     second = np.asarray(np.random.default_rng(seed).permutation(np.arange(len(crops)) % 2 == 1))
-    # Side by side, as the halves are.
-    with _fewer_threads_each(), ThreadPoolExecutor(1) as beside:
-        by_noise = beside.submit(_shared_by_noise, polar, crops, trains, rings, classes, seed)
+    # The halves of each are side by side: more threads than that would wait for each other.
+    with _fewer_threads_each():
         sorted_ = HalvesOfCrops(polar, crops, second, trains, classes, seed, whole)
-        noise = by_noise.result()
+        noise = _shared_by_noise(polar, crops, trains, rings, classes, seed)
     found = _Found(sorted_, rings, noise).classes(second)
     found = replace(found, classes=_judged(found, crops))
     if scores is None:

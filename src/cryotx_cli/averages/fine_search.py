@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cryotx_cli.averages.polar import PolarFourier
 
-_AT_ONCE = 128  # few enough that they stay in the processor's cache
+_AT_ONCE = 256  # few enough that they stay in the processor's cache
 
 
 class FineSearch:

@@ -16,7 +16,7 @@ from cryotx_cli.averages.polar import PolarFourier
 _COARSE_RINGS, _COARSE_HARMONICS, _COARSE_ANGLES, _COARSE_STEP = 12, 24, 48, 2.0
 _FINE_ANGLES, _FINE_STEP = 144, 1.0
 _FAR = 4096.0  # px: no shift is as large
-_SCORES_AT_ONCE, _CROPS_AT_ONCE = 250_000, 64  # few enough that they stay in the processor's cache
+_SCORES_AT_ONCE, _CROPS_AT_ONCE = 500_000, 128  # few enough that they stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from cryotx_cli.coordinates.formats.entry import Exposure
@@ -61,9 +63,14 @@ class Overview:
         self._merged = Refreshed(self._write_merged, _MERGE_SECONDS)
         self._report = Refreshed(self._write_report, _REPORT_SECONDS)
         self._classes = Refreshed(self._average, _AVERAGE_SECONDS, _AVERAGE_SHARE)
+        self._loads: Thread | None = None
 
     def changed(self) -> None:
         """Note that there is something new to show."""
+        if self._loads is None and self.settled.averages:
+            # With SciPy and the page, a third of a second of imports: while the network runs they keep nobody waiting.
+            self._loads = Thread(target=_load_what_averages_take, daemon=True)
+            self._loads.start()
         self._merged.is_stale = self._report.is_stale = self._classes.is_stale = True
 
     def refresh(self) -> None:
@@ -114,7 +121,7 @@ class Overview:
 
     @cached_property
     def _averages(self) -> ClassAverages:
-        from cryotx_cli.picking.class_averages import ClassAverages  # with the page, a fifth of a second of imports
+        from cryotx_cli.picking.class_averages import ClassAverages
 
         return ClassAverages(self.settled.config, self._exposures, self._tell)
 
@@ -145,3 +152,9 @@ class Overview:
 
             write_page(self._run(), self._tell_of_page)
             self._followers(Stage("overview", len(self._record.picked), self._folder.report))
+
+
+def _load_what_averages_take() -> None:
+    with suppress(Exception):  # what is wrong with them is told where they are made
+        import cryotx_cli.picking.class_averages
+        import cryotx_cli.picking.page  # noqa: F401
