@@ -121,6 +121,25 @@ def test_libraries_start_as_many_threads_as_a_slurm_job_has_cores() -> None:
     assert done.stdout.split() == ["1", "1"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not tell threads")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="there is one core only")
+@pytest.mark.parametrize(("given", "threads"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "2"}, 2)])
+def test_products_of_numpy_take_one_thread_but_where_the_user_says_otherwise(
+    given: dict[str, str], threads: int
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "OPENBLAS"))}
+    code = (
+        "from cryotx_cli.processor import use_granted_cores; use_granted_cores()\n"
+        "import numpy; a = numpy.ones((900, 900)); a @ a\n"
+        "import os; print(len(os.listdir('/proc/self/task')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, **given}, capture_output=True, text=True, check=True
+    )
+
+    assert int(done.stdout) == threads
+
+
 def test_free_memory_is_that_of_the_machine_or_of_the_container_if_that_has_less(tmp_path: Path) -> None:
     free = 32_000_000 * 1024
 

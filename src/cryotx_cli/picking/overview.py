@@ -69,7 +69,7 @@ class Overview:
         """Note that there is something new to show."""
         if self._loads is None and self.settled.averages:
             # With SciPy and the page, a third of a second of imports: while the network runs they keep nobody waiting.
-            self._loads = Thread(target=_load_what_averages_take, daemon=True)
+            self._loads = Thread(target=_load_what_averages_take)  # no daemon: a process must not end within an import
             self._loads.start()
         self._merged.is_stale = self._report.is_stale = self._classes.is_stale = True
 
