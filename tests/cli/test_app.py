@@ -211,7 +211,8 @@ def test_a_flag_without_its_value_gets_no_hint() -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--pixel-size", "-1"], "Error: --pixel-size: should be greater than 0, found '-1'"),
+        (["--pixel-size", "-1"], "Error: --pixel-size: should be greater than 0 Å per pixel, found '-1'"),
+        (["--diameter", "0"], "Error: --diameter: should be greater than 0 Å or 'auto', found '0'"),
         (["--max-per-micrograph", "0"], "Error: --max-per-micrograph: should be"),
         (["--threshold", "0.5", "--fdr", "0.1"], "Error: --threshold 0.5 and --fdr 0.1 exclude each other"),
         (["--stop-after", "3"], "Error: --stop-after needs --watch"),
@@ -222,6 +223,13 @@ def test_errors_call_settings_as_they_were_typed(flags: list[str], said: str) ->
 
     assert result.exit_code == 2
     assert result.stderr.startswith(said)
+
+
+@pytest.mark.parametrize("flags", [("--precision", "float16"), ("--contrast", "foo")])
+def test_a_word_that_is_no_choice_is_told_without_the_words_of_a_library(flags: tuple[str, str]) -> None:
+    result = run("pick", "m", "--out", "p.star", *flags)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{flags[0]}': '{flags[1]}' is not one of '" in result.stderr
 
 
 def test_errors_about_a_file_of_settings_call_them_as_the_file_does(tmp_path: Any) -> None:

@@ -74,7 +74,9 @@ class _Commands(Group):
 
 
 def _add_hint(exception: Any) -> None:
-    """Let Typer's error about an unknown flag say how it is called here, where that is known."""
+    """Let Typer's error about an unknown flag say how it is called here, where that is known, and leave out jargon."""
+    if isinstance(getattr(exception, "message", None), str):
+        exception.message = exception.message.removeprefix("Value error, ")
     context = getattr(exception, "ctx", None)
     hint = hint_for(exception.option_name, context.command) if context and hasattr(exception, "option_name") else ""
     if hint:

@@ -72,7 +72,9 @@ class PickConfig:
     decoys: Annotated[
         int,
         Ge(0),
-        Doc("Compare so many micrographs at most with images of noise, for the false picks; 0: none."),
+        Doc(
+            "Compare so many micrographs at most with noise, in a small run each with up to four images of it; 0: none."
+        ),
     ] = 10
     device: Annotated[
         str,

@@ -132,6 +132,9 @@ def _problems(config_class: type, errors: list[Any]) -> list[str]:
                 reason = "unknown setting"
             case "float_parsing":
                 reason = f"should be a number{_unit(config_class, error['loc'])}"
+            case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+                unit = _unit(config_class, error["loc"]).removeprefix(" of")
+                reason = f"{error['msg'].removeprefix('Input ')}{unit}"
             case _:
                 reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
         reasons.setdefault(name, []).append(reason)

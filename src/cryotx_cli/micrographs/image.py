@@ -21,6 +21,7 @@ SAMPLED = 8
 _DEVIATIONS = 10.0  # beyond which a pixel is hot or dead
 _BACKGROUND_WINDOW = 49  # px at network scale: two diameters
 _STRAY_ROWS, _FEWEST_ROWS = 8, 3  # px at network scale: beyond a padded border, and of it
+_NARROWEST = 64  # px, of what may have another padded border
 # Of the result: few enough that the rows they come from stay in the processor's cache; and that they do themselves.
 _ROWS_AT_ONCE, _ROWS_OF_BLOCK = 4, 32
 
@@ -168,7 +169,16 @@ def padding(image: Image, every: int = 1) -> tuple[int, int, int, int]:
         Look at every so manieth pixel of each row and column only.
     """
     rows, columns = _changes(image[:, ::every], 0), _changes(image[::every], 1)
-    return _still(rows), _still(rows[::-1]), _still(columns), _still(columns[::-1])
+    found = _still(rows), _still(rows[::-1]), _still(columns), _still(columns[::-1])
+    if not any(found):
+        return found
+    top, bottom, left, right = found
+    inside = image[top : image.shape[0] - bottom, left : image.shape[1] - right]
+    if min(inside.shape) < _NARROWEST:
+        return found
+    # One program may have put its border around that of another.
+    top, bottom, left, right = (one + more for one, more in zip(found, padding(inside, every), strict=True))
+    return top, bottom, left, right
 
 
 def _changes(image: Image, axis: int) -> Image:

@@ -20,7 +20,7 @@ from cryotx_cli.errors import CryotxError
 from cryotx_cli.events import Event, Tell
 from cryotx_cli.micrographs.decoy import decoy_from
 from cryotx_cli.picking.core_threads import CorePool, cores_for
-from cryotx_cli.picking.prepared import Noise, Prepared, prepared
+from cryotx_cli.picking.prepared import Noise, Prepared, prepared, tell_of_blank
 from cryotx_cli.picking.subjects import Subject
 from cryotx_cli.runs.candidates import Candidates
 from cryotx_cli.runs.false_discovery import FalseDiscovery, false_discovery
@@ -95,6 +95,7 @@ def survey(
         if picker.compares_with_noise:
             tell(Event("Comparing some of the micrographs with noise of the same spectrum."))
             comparison.look()
+            tell_of_blank(comparison.blank, tell)
             comparison.make_decoys()
         found = comparison.result()
         comparison.tell_of_few()
@@ -172,8 +173,8 @@ class _Comparison:
 
     Attributes
     ----------
-    reasons : list of str
-        Why micrographs could not be compared.
+    reasons, blank : list
+        Why micrographs could not be compared, and which share of those that were read is blank.
     """
 
     def __init__(self, subjects: Sequence[Subject], settled: Settled, picker: ParticlePicker, tell: Tell) -> None:
@@ -181,6 +182,7 @@ class _Comparison:
         self._looks: list[_Look] = []
         self._checksums: dict[int, int] = {}
         self.reasons: list[str] = []
+        self.blank: list[float] = []
         # Where one network runs at a time, the next micrograph is read meanwhile.
         self._cores = cores_for(picker)
         self._threads, self._network = CorePool(max(2, self._cores)), Semaphore(self._cores)
@@ -336,6 +338,7 @@ class _Comparison:
         candidates = subject.candidates
         if candidates is None:
             read = self._read(subject)
+            self.blank.append(read.blank)
             with self._network:
                 found = self._picker.locate(read.image, read.micrograph)
             height, width = read.micrograph.image.shape

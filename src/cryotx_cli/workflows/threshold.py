@@ -298,11 +298,15 @@ def _told_of(classes: StoredClasses, numbers: frozenset[int]) -> Event:
     before, after = classes.coverage(), classes.coverage(numbers)
     shown = ", ".join(map(str, sorted(numbers))) or "none"
     share = after.picks / max(1, before.picks)
+    if not before.views:
+        return Event(f"Classes dropped: {shown}. None of the classes was more than noise, so no view of them is lost.")
     text = (
         f"Classes dropped: {shown}. Orientations: {counted(before.views, 'views')} more than noise before, "
-        f"{after.views} after, with {share:.0%} of their picks; spread like {before.even:.1f} views of equal size "
-        f"before, {after.even:.1f} after."
+        f"{after.views} after, with {share:.0%} of their picks"
     )
+    if after.views:
+        text += f"; spread like {before.even:.1f} views of equal size before, {after.even:.1f} after"
+    text += "."
     return Event(text, "note" if after.views == before.views else "warning")
 
 

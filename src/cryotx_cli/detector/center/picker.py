@@ -32,7 +32,8 @@ from cryotx_cli.detector.particle_picker import Located
 from cryotx_cli.detector.size_sweep import CLEARLY_BETTER, CONVINCING_F1, apart, middle_of, sweep
 from cryotx_cli.detector.unfilled import Unfilled
 from cryotx_cli.errors import MicrographError
-from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, normalise, padding
+from cryotx_cli.micrographs.blank import distance_from, normalise_shown, zeroed_parts
+from cryotx_cli.micrographs.image import PIXELS_PER_DIAMETER, padding
 from cryotx_cli.micrographs.micrograph import Micrograph
 from cryotx_cli.micrographs.tiling import tiles
 from cryotx_cli.runs.expected_f1 import highest_expected_f1
@@ -40,7 +41,7 @@ from cryotx_cli.runs.expected_f1 import highest_expected_f1
 _WHOLE, _TILE, _OVERLAP = 1536, 1024, 72  # network px; three diameters of context on the seams
 _MIDDLE = 640  # network px of a micrograph that decides on the contrast
 _SMALLEST = 32  # network px: less holds no particle with its surroundings
-_SMEARED = 3  # network px beside padding: what smooths an image mixes the two
+_BESIDE = 10  # network px beside padding, whose last two `padding` counts: a particle there would reach into it
 
 
 class Picker:
@@ -101,7 +102,7 @@ class Picker:
                 f"in an image of {width} x {height} px",
                 "Check --diameter (Å) and --pixel-size (Å per pixel).",
             )
-        return normalise(micrograph.shrunk(factor))
+        return normalise_shown(micrograph.shrunk(factor))
 
     def pick(self, micrograph: Micrograph, diameter: float) -> Particles:
         """Find every candidate, scored by its calibrated probability of being a particle, best first.
@@ -203,7 +204,7 @@ class Picker:
 
     def _detect_anywhere(self, image: NDArray[np.float32]) -> Detections:
         height, width = image.shape
-        top, bottom, left, right = (border + _SMEARED if border else -np.inf for border in padding(image))
+        top, bottom, left, right = (border + _BESIDE if border else -np.inf for border in padding(image))
         parts = []
         for tile in tiles(height, width, largest=_WHOLE, size=_TILE, overlap=_OVERLAP):
             found = _on_host(self._run(image[tile.y0 : tile.y1, tile.x0 : tile.x1])).owned_by(tile)
@@ -212,6 +213,11 @@ class Picker:
             shown = np.asarray(((found.centres >= low) & (found.centres <= high)).all(1))
             parts.append(found.where(shown))
         found = Detections.joined(parts)
+        blank = zeroed_parts(image)
+        if blank is not None:
+            column, row = found.centres.astype(int).T
+            distance = distance_from(blank)[row.clip(0, height - 1), column.clip(0, width - 1)]
+            found = found.where(distance > _BESIDE)
         return Detections(found.centres - 0.5, found.radii, found.logits)
 
     def _run(self, image: NDArray[np.float32]) -> Queries:
