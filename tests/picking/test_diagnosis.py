@@ -116,6 +116,16 @@ def test_a_wrong_diameter_is_named_with_the_right_one_and_the_pixel_size_that_wo
     assert f"--diameter {named:.0f}" in (tmp_path / "p/report.html").read_text()
 
 
+def test_another_size_in_one_micrograph_alone_is_not_told_as_the_size_of_the_particles(tmp_path):
+    write(tmp_path / "mics", "lumps.mrc", 100.0, 40)
+    write(tmp_path / "mics", "none.mrc", 100.0, 0)
+
+    run = run_on(tmp_path / "mics", tmp_path / "p.star", diameter=250)
+
+    assert said(run).startswith("One of 2 micrographs that were looked at shows something of about ")
+    assert "--pixel-size" not in said(run)
+
+
 @pytest.mark.slow
 def test_a_pixel_size_that_contradicts_the_files_is_the_culprit(discs, tmp_path):
     run = run_on(discs, tmp_path / "p.star", diameter=100, pixel_size=3 * PIXEL_SIZE)

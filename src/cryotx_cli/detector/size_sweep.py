@@ -45,6 +45,7 @@ _AS_GOOD = 0.8  # of the best evidence
 _TOLERATED = math.log(1.2)  # F1 hardly falls when the diameter is so far from the truth
 _LIKELY, _SPEAKS_F1, _SPEAKS = 0.5, 0.5, 5  # candidates and their expected F1 from which a micrograph speaks for itself
 _WALK = 4
+_GOOD_PART = 0.3  # of the mean of all micrographs: what has less does not show the same
 _PSEUDOCOUNT = 10.0
 
 # What the network says of the size of a particle as a multiple of what it is told, if that is such a multiple of the
@@ -211,6 +212,16 @@ class SizeSweep:
     def shown(self, seen: SizeSeen) -> float:
         """Return how many particles of a size all micrographs together are expected to show."""
         return seen.count * len(self._looks[self._nearest(seen.told)])
+
+    def shown_by(self, seen: SizeSeen) -> int:
+        """Return how many micrographs show a good part of what each of them should, if all were alike."""
+        place = self._nearest(seen.told)
+        looks = self._looks[place]
+        found = self._in_noise(self._sizes[place], looks)
+        if found is None:
+            return 0
+        counts = [float((look.scores * (1 - found.noise_of(look.scores))).sum()) for look in looks]
+        return sum(count >= _GOOD_PART * seen.count for count in counts)
 
     def _settled(self, place: int, judge: Callable[[int], SizeSeen | None]) -> float:
         """Go from a size to the one that it implies, and average what is said there and beside it."""

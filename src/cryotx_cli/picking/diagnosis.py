@@ -112,6 +112,8 @@ def diagnose(run: Run, picker: ParticlePicker) -> Diagnosis | None:
     if not 1 / _FITS <= diameter / run.settled.diameter <= _FITS:
         if best.evidence < _CLEAR or sweep.shown(best) < ENOUGH_PARTICLES:
             return _nothing(run, sweep, film, _other_pixel_size(files[0], micrographs[0].pixel_size))
+        if len(micrographs) > 1 and sweep.shown_by(best) == 1:
+            return _in_one_alone(run, diameter, len(micrographs))
         return _other_size(run, files[0], micrographs[0].pixel_size, diameter, best.count)
     return _faint(run) if film < _MOSTLY_FILM else None
 
@@ -165,6 +167,16 @@ def _other_size(run: Run, file: MicrographFile, pixel_size: float, diameter: flo
         diameter,
         right,
     )
+
+
+def _in_one_alone(run: Run, diameter: float, looked_at: int) -> Diagnosis:
+    command = run.commands.pick(f"--diameter {_about(diameter)}")
+    text = (
+        f"One of {looked_at} micrographs that were looked at shows something of about {_about(diameter)} Å, the "
+        f"others do not: dirt, mottled ice, or particles in that one alone. At {run.settled.diameter:.0f} Å, as was "
+        f"said, few candidates are clear. Look at the pictures; only if particles are so large there:\n{command}"
+    )
+    return Diagnosis("size", text, (command,), diameter)
 
 
 def _other_pixel_size(file: MicrographFile, used: float) -> float | None:
