@@ -7,11 +7,14 @@ import shutil
 import cv2
 import mrcfile
 import numpy as np
+from typer.testing import CliRunner
 
+from cryotx_cli.cli.app import app
 from cryotx_cli.coordinates.formats.csv import write_csv
 from cryotx_cli.coordinates.formats.star import read_particles_star, write_particles_star
 from cryotx_cli.coordinates.formats.topaz import write_topaz
 from cryotx_cli.report.crop import CROP_DIAMETERS
+from cryotx_cli.runs.stored import not_in_run
 from cryotx_cli.workflows.evaluate import evaluate
 from runs_with_truth import NAMES, SHAPE, hits_at_cuts, other_picks, pick, reported, true_centres
 
@@ -198,6 +201,10 @@ def test_micrographs_that_a_run_has_not_picked_are_no_measure_of_the_others(data
     assert "Without picks, all their particles counted as missed: m4." in words
     assert "Not picked by this run, all their particles counted as missed: m1, m2 and 1 more." in words
     assert page.data["unpicked"] == [1, 2, 3]
+    assert not_in_run(tmp_path / "p.star", result.truth_without_picks) == ["m1", "m2", "m3"]
+    said = " ".join(CliRunner().invoke(app, ["evaluate", f"{tmp_path / 'p.star'}", f"{data / 'truth'}"]).stderr.split())
+    assert "1 micrograph without picks, counted as missed: m4" in said
+    assert "3 micrographs not picked by this run at all, counted as missed: m1, m2, m3" in said
     assert {crop["position"] for crop in crops_of(page, "miss")} == {0, 4}
     picked = [row.counts for row in result.micrographs if row.name in ("m0", "m4")]
     f1 = 2 * sum(one.matched for one in picked) / sum(one.picks + one.truth for one in picked)

@@ -64,6 +64,7 @@ def evaluate(
     """
     from cryotx_cli.cli.console import status
     from cryotx_cli.files.whole_file import require_own_file, write_json
+    from cryotx_cli.runs.stored import not_in_run
     from cryotx_cli.workflows.evaluate import evaluate_sets, evaluation_report
 
     if micrographs is not None and report is None:
@@ -88,7 +89,8 @@ def evaluate(
             "Give the picks and the truth of one set.",
         )
     if alone is not None:
-        _show_set(alone, stated=config.diameter is None and config.diameters is None)
+        never = not_in_run(next(iter(pickers.values())), alone.truth_without_picks)
+        _show_set(alone, stated=config.diameter is None and config.diameters is None, never=never)
     else:
         _show_tree(result)
     if json_file is not None:
@@ -119,8 +121,8 @@ def _named(picks: Sequence[str]) -> dict[str, Path]:
     raise ConfigError(f"PICKS: two programs are called {name}", "Name them: NAME=PATH.")
 
 
-def _show_set(result: EvaluationResult, stated: bool) -> None:
-    """Print the numbers of one set; `stated`: the diameter is what the truth says."""
+def _show_set(result: EvaluationResult, stated: bool, never: Sequence[str]) -> None:
+    """Print the numbers of one set; `stated`: the diameter is what the truth says; `never`: the run has not picked."""
     from cryotx_cli.cli.console import below, status, table
 
     for event in result.events:
@@ -137,7 +139,7 @@ def _show_set(result: EvaluationResult, stated: bool) -> None:
             "(boxes of a diameter)"
         )
     below(f"Diameter: {_diameter(result)}{_in_angstrom(result)}{', as the truth states' if stated else ''}")
-    _tell_of_names(result, "")
+    _tell_of_names(result, "", never)
 
 
 def _show_tree(result: TreeEvaluation) -> None:
@@ -221,12 +223,13 @@ def _label(*names: str) -> str:
     return ", ".join(filter(None, names)) + ": "
 
 
-def _tell_of_names(result: EvaluationResult, label: str) -> None:
+def _tell_of_names(result: EvaluationResult, label: str, never: Sequence[str] = ()) -> None:
     from cryotx_cli.cli.console import status
     from cryotx_cli.wording import counted
 
     for names, remark in (
-        (result.truth_without_picks, "without picks, counted as missed"),
+        ([name for name in result.truth_without_picks if name not in never], "without picks, counted as missed"),
+        (never, "not picked by this run at all, counted as missed"),
         (result.picks_without_truth, "without truth, left out"),
         (result.unlabelled, "without labels, left out"),
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.micrographs.names import pair_names
 from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
 from cryotx_cli.runs.dropped import Dropped, read_dropped
 from cryotx_cli.runs.false_discovery import FalseDiscovery
@@ -156,6 +157,21 @@ def run_of_picks(picks: Path) -> StoredRun | None:
         Its settings cannot be read.
     """
     return read_run(picks, to_read=True) if is_run(picks) else None
+
+
+def not_in_run(picks: Path, names: Sequence[str]) -> list[str]:
+    """Return those of some micrographs that the run which left these picks has not picked; none of what is no run.
+
+    Raises
+    ------
+    ConfigError
+        Its settings cannot be read.
+    """
+    run = run_of_picks(picks) if names else None
+    if run is None:
+        return []
+    partners = pair_names(run.rows, names)
+    return [name for name in names if name not in partners or run.rows[partners[name]].error is not None]
 
 
 def file_of_picks(picks: Path) -> Path:
