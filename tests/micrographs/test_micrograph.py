@@ -394,11 +394,12 @@ def test_an_unknown_pixel_size_names_file_and_flag(tmp_path, in_header):
 
 def test_pixel_size_counts_the_cells_not_the_columns(tmp_path):
     content = bytearray(mrc_bytes(pixels(), pixel_size=1.5))
-    struct.pack_into("<i", content, 28, 20)  # mx: the cell is sampled 20 times
+    content[44:48] = content[40:44]  # a cell as high as it is wide
+    struct.pack_into("<2i", content, 28, 20, 20)  # mx, my: the cell is sampled 20 times
     assert read_micrograph(written(tmp_path / "a.mrc", content)).pixel_size == pytest.approx(3.0)
-    struct.pack_into("<i", content, 28, 1)
+    struct.pack_into("<2i", content, 28, 1, 1)
     assert read_micrograph(written(tmp_path / "a.mrc", content)).pixel_size == pytest.approx(60.0)
-    struct.pack_into("<i", content, 28, 0)
+    struct.pack_into("<2i", content, 28, 0, 0)
     with pytest.raises(MicrographError, match="pixel size"):
         read_micrograph(written(tmp_path / "a.mrc", content))
 

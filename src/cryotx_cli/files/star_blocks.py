@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotx_cli.errors import ParticleFileError
-from cryotx_cli.files.text_file import is_number, require_file
+from cryotx_cli.files.text_file import is_number, refuse_utf16, require_file
 
 _UNKNOWN, _BYTE_ORDER_MARK = b"<NA>", b"\xef\xbb\xbf"
 
@@ -195,6 +195,7 @@ class _Scan:
         self._single: dict[str, bytes] = {}
         self._columns: list[str] | None = None  # of the loop that is open
         self._first, self._length = 0, 0
+        refuse_utf16(path, content[:2])
         for number, line in enumerate(BytesIO(content), 1):  # no copy of the content
             text = line.removeprefix(_BYTE_ORDER_MARK).strip() if number == 1 else line.strip()
             if text and text[:1] != b"#":

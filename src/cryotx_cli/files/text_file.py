@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,28 @@ def open_text(path: Path) -> Iterator[TextIO]:
     Raises
     ------
     ParticleFileError
-        If it is no file, or cannot be read.
+        If it is no file, or cannot be read, or has two bytes a character.
     """
     require_file(path)
     try:
+        with path.open("rb") as bytes_of_file:
+            refuse_utf16(path, bytes_of_file.read(2))
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             yield file
     except OSError as error:
         raise ParticleFileError(f"{path}: cannot be read: {error.strerror or error}", "Check the path.") from error
+
+
+def refuse_utf16(path: Path, beginning: bytes) -> None:
+    """Refuse text of two bytes a character, as Excel's "Unicode text" and old PowerShells write it.
+
+    Raises
+    ------
+    ParticleFileError
+        If the file begins with the mark of such text.
+    """
+    if beginning[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise ParticleFileError(f"{path}: text in UTF-16, with two bytes a character", "Save it as UTF-8.")
 
 
 def require_file(path: Path) -> None:

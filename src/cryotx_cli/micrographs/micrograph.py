@@ -277,7 +277,7 @@ def pixel_size_of(file: MicrographFile, in_header: float | None, stated: float |
         return stated
     if known is None:
         raise MicrographError(
-            f"{file.path}: the file does not know its pixel size (0 and 1.0 in a header mean unknown)",
+            f"{file.path}: the file does not know its pixel size (0, 1.0, or one in x and another in y mean unknown)",
             "Give it in Å per pixel, for example --pixel-size 1.06",
         )
     return known

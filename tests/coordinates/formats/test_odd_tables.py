@@ -320,3 +320,52 @@ def test_origins_in_pixels_are_those_of_the_extracted_images(tmp_path):
 
 def test_origins_of_zero_are_nothing_to_tell(tmp_path):
     assert read(tmp_path / "p.star", loop("particles", IN_ANGSTROM, "m 300 400 1 0 0")) == ({"m": [[300, 400]]}, [])
+
+
+# --- tables of spreadsheets ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("x,y,width,height\n100,200,50,60\n", "width and height"),
+        ("mic;X;Y;W;H;score\na.mrc;100;200;50;50;0.9\n", "w and h"),
+        ("100,200,256,256\n300,400,256,256\n", "3 and 4"),
+        ("100.5\t200.5\t256\t180\n", "3 and 4"),
+    ],
+)
+def test_boxes_of_a_table_are_taken_neither_for_middles_nor_for_corners(tmp_path, content, columns):
+    refused(tmp_path / "a.csv", content, f"middles of boxes or their corners: the columns {columns} ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "100,200,0.5,60\n300,400,7,60\n",
+        "100,200,1,60\n300,400,1,60\n",
+        "x,y,score,diameter\n100,200,50,60\n300,400,50,60\n",
+        "Area,X,Y,BX,BY,Width,Height\n9,100,200,98,198,4,4\n9,300,400,298,398,4,4\n",
+        "x,y,Width\n100,200,4\n300,400,4\n",
+    ],
+)
+def test_scores_diameters_and_sides_that_leave_no_doubt_are_no_boxes(tmp_path, content):
+    assert read(tmp_path / "a.csv", content)[0] == {"a": [[100, 200], [300, 400]]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.star", loop("", BARE, "1 2")),
+        ("a.csv", "x,y\n1,2\n"),
+        ("a.box", "1 2 10 10\n"),
+        ("a.cbox", loop("cryolo", "CoordinateX CoordinateY Width Height", "1 2 10 10")),
+        ("a.txt", "image_name\tx_coord\ty_coord\na\t1\t2\n"),
+    ],
+)
+def test_text_of_two_bytes_a_character_is_named(tmp_path, name, content, encoding):
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / name).write_bytes((mark + content).encode(encoding))
+    with pytest.raises(ParticleFileError, match=f"{name}: text in UTF-16") as caught:
+        read_particles(tmp_path / name)
+    assert caught.value.hint == "Save it as UTF-8."

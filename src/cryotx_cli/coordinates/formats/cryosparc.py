@@ -200,7 +200,10 @@ def read_cs(path: str | Path, tell: Tell = warn) -> dict[str, Particles]:
     placed = np.array([bool(name) for name in names], bool)
     if not placed.all():
         if not placed.any():
-            raise ParticleFileError(f"{path}: none of its {len(table)} particles lies on a micrograph")
+            raise ParticleFileError(
+                f"{path}: none of its {len(table)} particles lies on a micrograph (location/micrograph_path is empty)",
+                "Give the particles of the job that picked or extracted them, which knows their micrographs.",
+            )
         tell(Event(f"{np.count_nonzero(~placed)} of {len(table)} particles lie on no micrograph: left out", "warning"))
         table, names = table.select(placed), [name for name in names if name]
     if any(field in table and np.any(table[field]) for field in _SHIFTS):

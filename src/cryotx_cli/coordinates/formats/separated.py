@@ -27,6 +27,7 @@ _Y = ("ycoordinate", "y", "ycoord", "rlncoordinatey")
 _Z = ("zcoordinate", "z", "zcoord", "rlncoordinatez")
 _SCORE = ("score", "confidence", "rlnautopickfigureofmerit")
 _DIAMETER = ("diameter", "diameterpx")
+_SIDES = (("width", "height"), ("w", "h"), ("boxwidth", "boxheight"), ("boxsizex", "boxsizey"))
 _SHIFT = ("rlnoriginxangst", "rlnoriginx")
 _MICROGRAPH = (
     *("micrographname", "rlnmicrographname", "micrograph", "imagename", "micrographpath", "micrographfile"),
@@ -89,7 +90,8 @@ def read_separated(path: Path, separators: Sequence[str], example: str, tell: Te
     ------
     ParticleFileError
         If there are no x and y columns, a coordinate is not a finite number, a row has more values than the header, or
-        the coordinates are those of a tomogram; or if it is not certain whether a column names micrographs.
+        the coordinates are those of a tomogram; or if it is not certain whether a column names micrographs, or whether
+        x and y are middles or corners of boxes.
     """
     found = _Rows()
     with open_text(path) as file:
@@ -106,6 +108,7 @@ def read_separated(path: Path, separators: Sequence[str], example: str, tell: Te
                     f"{_SEPARATES[separator]} part the columns; decimal numbers have points.",
                 )
             _take(found, row, columns, path, number, separator)
+    _refuse_boxes(path, found, headless, first)
     _require_micrographs(path, found, columns, first)
     _tell_of(path, found, tell)
     return {name: _particles(path, values, tell) for name, values in (found.of_micrograph or {"": array("d")}).items()}
@@ -228,6 +231,25 @@ def _require_micrographs(path: Path, found: _Rows, columns: _Columns, first: Seq
         raise ParticleFileError(
             f"{path}: not certain that the column {head!r} names micrographs: it holds {names[0]}, {names[1]}, ...",
             "Call the column micrograph_name if it does; leave it out if all particles are of one micrograph.",
+        )
+
+
+def _refuse_boxes(path: Path, found: _Rows, headless: bool, first: Sequence[str]) -> None:
+    """Refuse rows that may be boxes: whether x and y are then their middles or corners no table tells."""
+    header = _header(first)
+    # ImageJ has the corners as BX and BY, beside X and Y for the middles.
+    sides = None if "bx" in header else next((pair for pair in _SIDES if set(pair) <= set(header)), None)
+    if headless and len(first) == 4 and found.of_micrograph:
+        last_two = np.concatenate([np.array(rows).reshape(-1, 4)[:, 2:] for rows in found.of_micrograph.values()])
+        # Neither probabilities nor logarithms of their ratios are whole numbers above 1 in every row.
+        sides = ("3", "4") if ((last_two > 1) & (last_two == np.round(last_two))).all() else None
+    if sides and found.count:
+        raise ParticleFileError(
+            f"{path}: x and y may be the middles of boxes or their corners: the columns {sides[0]} and {sides[1]} look "
+            "like their sides",
+            "If x and y are middles, leave the sides out; scores and diameters need a first line that names them. If x "
+            "and y are corners, the smallest of each box, save x, y, width and height with blanks between them as "
+            "a .box file.",
         )
 
 
