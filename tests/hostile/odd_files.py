@@ -315,7 +315,7 @@ STAR_FILES = {
     "CRLF": (STAR.replace("\n", "\r\n").encode(), STAR_PICKS),
     "CR": (STAR.replace("\n", "\r").encode(), STAR_PICKS),
     "byte order mark": (b"\xef\xbb\xbf" + star(["mics/a.mrc 1 2"]), SHORT),
-    "UTF-16": (STAR.encode("utf-16"), "it holds no tables"),
+    "UTF-16": (STAR.encode("utf-16"), "text in UTF-16, with two bytes"),
     "comments": (
         star(["# one", "mics/a.mrc 1 2 # two", "  # three"]).replace(b"loop_", b"# four\nloop_ # five"),
         SHORT,
@@ -403,7 +403,7 @@ CSV_FILES = {
     "no bytes": (b"", {"odd": []}),
     "binary": (bytes(range(256)), "no columns of x and y"),
     "page": (PAGE, "no columns of x and y"),
-    "UTF-16": (CSV.encode("utf-16"), "where a number belongs"),
+    "UTF-16": (CSV.encode("utf-16"), "text in UTF-16, with two bytes"),
     "byte order mark and CRLF": (b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode(), {"odd": CENTRES}),
     "no header": (b"812.25,1440.5\n10,20.75\n3000.125,4000\n", {"odd": CENTRES}),
     "quotes": (b'"X","Y"\n"812.25","1440.5"\n', {"odd": CENTRES[:1]}),
