@@ -1,4 +1,4 @@
-"""Memory that is free again goes back to the system, but for what many like steps take."""
+"""Memory that is free again goes back to the system."""
 
 import subprocess
 import sys
@@ -32,31 +32,3 @@ def resident_mib(released: bool) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks the kernel of Linux what a process takes")
 def test_large_blocks_that_are_free_are_given_back_though_one_behind_them_is_used():
     assert resident_mib(released=True) < resident_mib(released=False) - 40
-
-
-FAULTS = """
-import resource
-import numpy as np
-from cryotx_cli.memory import keep_blocks, release_large_blocks
-
-release_large_blocks()
-if {kept}:
-    keep_blocks()
-np.ones(8 << 17)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(50):
-    np.ones(8 << 17)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def faults(kept: bool) -> int:
-    finished = subprocess.run(
-        [sys.executable, "-c", FAULTS.format(kept=kept)], capture_output=True, check=True, text=True
-    )
-    return int(finished.stdout)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks the kernel of Linux how often it hands out")
-def test_steps_that_take_as_much_as_the_ones_before_are_not_handed_new_memory():
-    assert faults(kept=True) < faults(kept=False) / 10

@@ -8,7 +8,6 @@ from collections.abc import Callable
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
 _LARGE = 4 << 20
 _KEPT = 32 << 20
-_LARGEST, _KEPT_OF_STEPS = 32 << 20, 256 << 20  # glibc takes no larger threshold than the first
 
 
 def release_large_blocks() -> None:
@@ -24,17 +23,6 @@ def release_large_blocks() -> None:
         set_option(_MMAP_THRESHOLD, _LARGE)
         set_option(_TRIM_THRESHOLD, _KEPT)
         give_back(0)
-
-
-def keep_blocks() -> None:
-    """Keep memory that becomes free from now on: for many steps that take as much of it as the ones before.
-
-    Ends what `release_large_blocks` has begun, but for what it has given back.
-    """
-    set_option = _function("mallopt")
-    if set_option is not None:
-        set_option(_MMAP_THRESHOLD, _LARGEST)
-        set_option(_TRIM_THRESHOLD, _KEPT_OF_STEPS)
 
 
 def _function(name: str) -> Callable[..., int] | None:

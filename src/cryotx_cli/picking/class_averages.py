@@ -13,7 +13,6 @@ from cryotx_cli.coordinates.formats.entry import Exposure
 from cryotx_cli.detector.device import choose_device
 from cryotx_cli.errors import CryotxError, DeviceError
 from cryotx_cli.events import Event, Tell
-from cryotx_cli.memory import keep_blocks
 from cryotx_cli.runs.commands import word_of
 from cryotx_cli.runs.stored import StoredRun
 
@@ -71,7 +70,6 @@ class ClassAverages:
                 self._tell(
                     Event("Averaging the picks in classes. All else is written: Ctrl-C leaves out the averages.")
                 )
-            keep_blocks()  # those of a micrograph have been given back, and crops are small
             self.made = average_run(run, self._config, self._exposures, self._tell)
         except KeyboardInterrupt:
             text = f"Interrupted while the picks were averaged: the run is whole but for that, which {again} does."
