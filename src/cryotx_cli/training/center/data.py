@@ -172,8 +172,8 @@ def simulated_crop(
     micrograph = simulate_micrograph(
         structure, distractor, draw_conditions(rng, severity), (side, side), pixel_size, rng
     )
-    image = normalise(develop(micrograph.image, rng))
-    return _crop(image, _without_padding(micrograph, image), size, rng)
+    developed = develop(micrograph.image, rng)
+    return _crop(normalise(developed), _without_padding(micrograph, developed), size, rng)
 
 
 def _without_padding(micrograph: SimulatedMicrograph, image: NDArray[np.float32]) -> SimulatedMicrograph:
