@@ -86,9 +86,19 @@ def test_what_is_saturated_inside_is_not_blank():
     assert blank_parts(image) is None
 
 
-def test_a_smooth_image_is_not_blank():
-    y, x = np.mgrid[:200, :260].astype(np.float32)
-    assert blank_parts(np.where(x + y > 100, np.float32(7), noise())) is None
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("sigma", "levels"), [(1.7, 1), (2.5, 1), (2.5, 2), (4, 3), (8, 6)])
+def test_few_grey_levels_of_a_smooth_image_are_not_blank(sigma, levels, seed):
+    image = cv2.GaussianBlur(noise(seed=seed) - 100, (0, 0), sigma)
+    image = (image / image.std() * levels).round()
+    assert blank_parts(image) is None
+
+
+@pytest.mark.parametrize("share", [0.45, 0.61, 0.8])
+def test_more_than_half_of_an_image_may_be_blank(share):
+    image, columns = noise(), round(share * SHAPE[1])
+    image[:, :columns] = 100
+    assert abs(blank_parts(image).mean() - share) < 0.02
 
 
 def test_blank_parts_become_zero_and_count_for_nothing():

@@ -43,6 +43,7 @@ def test_what_no_map_can_have_promises_nothing(tmp_path, word, value):
         ((1.5, 1.5, 1.5), 1.5),
         ((1.5, 1.495, 1.5), 1.5),  # as a side is rounded
         ((1.5, 0, 0), 1.5),  # no more than one was written
+        ((1.5, 1.0, 1.0), 1.5),  # the others are not known
         ((1.5, 1.5, 99), 1.5),
         ((1.5, 3.0, 1.5), None),
         ((1.5 * 96 / 128, 1.5 * 128 / 96, 1.5), None),  # the sides of the image were exchanged

@@ -209,6 +209,11 @@ def test_micrographs_that_a_run_has_not_picked_are_no_measure_of_the_others(data
     picked = [row.counts for row in result.micrographs if row.name in ("m0", "m4")]
     f1 = 2 * sum(one.matched for one in picked) / sum(one.picks + one.truth for one in picked)
     assert f"Without them F1 is {f1:.3f}." in words
+    with (tmp_path / "p/config.toml").open("a") as settings:
+        settings.write("of_another_version = 3\n")
+    again = CliRunner().invoke(app, ["evaluate", f"{tmp_path / 'p.star'}", f"{data / 'truth'}"])
+    assert again.exit_code == 0
+    assert "4 micrographs without picks, counted as missed: m1, m2, m3, ..." in " ".join(again.stderr.split())
 
 
 def test_of_files_of_another_program_nobody_knows_what_was_picked(data, tmp_path):

@@ -17,7 +17,10 @@ _STILL = 0.02  # of the median change from pixel to pixel: one change in fifty i
 _WINDOW = 7  # px within which nothing changes from row to row, or nothing from column to column
 _OUTERMOST = 3  # px: rescaling may mix them with something
 _SMALLEST = round(PIXELS_PER_DIAMETER**2 / 4)  # px²
-_MOST, _MOST_ZERO = 0.5, 0.9  # of an image: where more of it hardly changes it is smooth, or has no noise at all
+_MOST = 0.9  # of an image: where more of it is blank, the rest does not tell what noise is
+# Of the rest: pixels like a neighbour, 0.6 and more where a smooth image has few grey levels, 0.01 to 0.4 beside what
+# is blank; and blank pieces that do not reach the border, 2 to 77 there, 1 at most here, and saturated lumps are a few.
+_ALIKE, _INSIDE = 0.5, 3
 
 
 def normalise_shown(image: Image) -> Image:
@@ -53,15 +56,20 @@ def blank_parts(image: Image) -> Mask | None:
     Returns
     -------
     ndarray of bool, shape (height, width), or None
-        True where there is nothing to be seen; None where the image shows something everywhere.
+        True where there is nothing to be seen; None where the image shows something everywhere. What is smooth and has
+        few grey levels has pieces of one value all over, which are not blank.
     """
     if min(image.shape) <= 4 * _WINDOW:
         return None
     limits = [_STILL * float(np.median(np.abs(np.diff(image[::4, ::4], axis=axis)))) for axis in (0, 1)]
     if not _may_be_blank(image, limits):
         return None
-    still = [_opened(_changes(image, axis) <= limit, _WINDOW) for axis, limit in enumerate(limits)]
-    return _at_border(still[0] | still[1], _MOST)
+    alike = [_changes(image, axis) <= limit for axis, limit in enumerate(limits)]
+    still = _opened(alike[0], _WINDOW) | _opened(alike[1], _WINDOW)
+    blank = _at_border(still)
+    if blank is None or (alike[0] | alike[1])[~blank].mean() > _ALIKE or _pieces(still & ~blank) > _INSIDE:
+        return None
+    return blank
 
 
 def zeroed_parts(prepared: Image) -> Mask | None:
@@ -75,7 +83,7 @@ def zeroed_parts(prepared: Image) -> Mask | None:
     zero = prepared == 0
     if np.count_nonzero(zero) < _SMALLEST:
         return None
-    return _at_border(_opened(zero, _OUTERMOST), _MOST_ZERO)
+    return _at_border(_opened(zero, _OUTERMOST))
 
 
 def distance_from(blank: Mask) -> Image:
@@ -117,7 +125,14 @@ def _opened(mask: Mask, side: int) -> Mask:
     return np.asarray(opened[side:-side, side:-side] > 0)
 
 
-def _at_border(blank: Mask, most: float) -> Mask | None:
+def _pieces(mask: Mask) -> int:
+    """Return of how many pieces a mask consists."""
+    import cv2
+
+    return int(cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[0]) - 1
+
+
+def _at_border(blank: Mask) -> Mask | None:
     """Return the parts that reach the border and are not tiny; None if there are none, or too much is blank."""
     import cv2
 
@@ -128,6 +143,6 @@ def _at_border(blank: Mask, most: float) -> Mask | None:
     reaches |= (x + wide >= width - _OUTERMOST) | (y + high >= height - _OUTERMOST)
     good = reaches & (area >= _SMALLEST)
     good[0] = False  # what is not blank
-    if not good.any() or area[good].sum() > most * blank.size:
+    if not good.any() or area[good].sum() > _MOST * blank.size:
         return None
     return np.asarray(good[labels])

@@ -238,15 +238,16 @@ class _Header:
     @property
     def voxel_size(self) -> float | None:
         voxel, along_y = self._voxel_size(0), self._voxel_size(1)
-        if 0 < along_y < math.inf and not 0.99 < voxel / along_y < 1.01:
+        if voxel is not None and along_y is not None and not 0.99 < voxel / along_y < 1.01:
             return None  # cells and sides exchanged, or numbers of another image: one of the two is wrong
-        # Programs that do not know it write 1.0: no microscope is set to exactly that.
-        return voxel if 0 < voxel < math.inf and abs(voxel - 1) > 1e-6 else None
+        return voxel
 
-    def _voxel_size(self, axis: Literal[0, 1]) -> float:
+    def _voxel_size(self, axis: Literal[0, 1]) -> float | None:
         cells = self._integer(28 + 4 * axis)
         length = float(struct.unpack_from(f"{self.order}f", self.raw, 40 + 4 * axis)[0])
-        return length / cells if cells > 0 else 0.0
+        voxel = length / cells if cells > 0 else 0.0
+        # Programs that do not know it write 1.0: no microscope is set to exactly that.
+        return voxel if 0 < voxel < math.inf and abs(voxel - 1) > 1e-6 else None
 
     @property
     def dtype(self) -> np.dtype[Any]:

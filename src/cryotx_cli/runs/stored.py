@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cryotx_cli.coordinates.particles import Particles
+from cryotx_cli.errors import CryotxError
 from cryotx_cli.micrographs.names import pair_names
 from cryotx_cli.runs.candidates import Candidates, read_stored_candidates
 from cryotx_cli.runs.dropped import Dropped, read_dropped
@@ -160,18 +161,17 @@ def run_of_picks(picks: Path) -> StoredRun | None:
 
 
 def not_in_run(picks: Path, names: Sequence[str]) -> list[str]:
-    """Return those of some micrographs that the run which left these picks has not picked; none of what is no run.
+    """Return those of some micrographs that the run which left these picks has not picked.
 
-    Raises
-    ------
-    ConfigError
-        Its settings cannot be read.
+    None where that cannot be told: the picks are of no run, or of one whose settings or ledger cannot be read.
     """
-    run = run_of_picks(picks) if names else None
-    if run is None:
+    try:
+        run = run_of_picks(picks) if names else None
+        rows = {} if run is None else run.rows
+    except CryotxError:
         return []
-    partners = pair_names(run.rows, names)
-    return [name for name in names if name not in partners or run.rows[partners[name]].error is not None]
+    partners = pair_names(rows, names)
+    return [name for name in names if run and (name not in partners or rows[partners[name]].error is not None)]
 
 
 def file_of_picks(picks: Path) -> Path:

@@ -332,6 +332,9 @@ def test_origins_of_zero_are_nothing_to_tell(tmp_path):
         ("mic;X;Y;W;H;score\na.mrc;100;200;50;50;0.9\n", "w and h"),
         ("100,200,256,256\n300,400,256,256\n", "3 and 4"),
         ("100.5\t200.5\t256\t180\n", "3 and 4"),
+        ("100,200,64,64,0.9\n300,400,64,64,0.7\n", "3 and 4"),
+        ("100,200,64.5,64.5\n300,400,70.5,70.5\n", "3 and 4"),
+        ("X,Y,Width (px),Height (px)\n100,200,64,64\n", "widthpx and heightpx"),
     ],
 )
 def test_boxes_of_a_table_are_taken_neither_for_middles_nor_for_corners(tmp_path, content, columns):

@@ -27,7 +27,7 @@ _Y = ("ycoordinate", "y", "ycoord", "rlncoordinatey")
 _Z = ("zcoordinate", "z", "zcoord", "rlncoordinatez")
 _SCORE = ("score", "confidence", "rlnautopickfigureofmerit")
 _DIAMETER = ("diameter", "diameterpx")
-_SIDES = (("width", "height"), ("w", "h"), ("boxwidth", "boxheight"), ("boxsizex", "boxsizey"))
+_SIDES = (("width", "height"), ("w", "h"), ("boxwidth", "boxheight"), ("boxsizex", "boxsizey"), ("widthpx", "heightpx"))
 _SHIFT = ("rlnoriginxangst", "rlnoriginx")
 _MICROGRAPH = (
     *("micrographname", "rlnmicrographname", "micrograph", "imagename", "micrographpath", "micrographfile"),
@@ -239,10 +239,12 @@ def _refuse_boxes(path: Path, found: _Rows, headless: bool, first: Sequence[str]
     header = _header(first)
     # ImageJ has the corners as BX and BY, beside X and Y for the middles.
     sides = None if "bx" in header else next((pair for pair in _SIDES if set(pair) <= set(header)), None)
-    if headless and len(first) == 4 and found.of_micrograph:
+    if headless and len(first) >= 4 and found.of_micrograph:
         last_two = np.concatenate([np.array(rows).reshape(-1, 4)[:, 2:] for rows in found.of_micrograph.values()])
-        # Neither probabilities nor logarithms of their ratios are whole numbers above 1 in every row.
-        sides = ("3", "4") if ((last_two > 1) & (last_two == np.round(last_two))).all() else None
+        # In every row above 1 and a whole number, or the same as the other, neither a probability nor the logarithm of
+        # a ratio of two is.
+        alike = (last_two == np.round(last_two)).all() or (last_two[:, 0] == last_two[:, 1]).all()
+        sides = ("3", "4") if (last_two > 1).all() and alike else None
     if sides and found.count:
         raise ParticleFileError(
             f"{path}: x and y may be the middles of boxes or their corners: the columns {sides[0]} and {sides[1]} look "
